@@ -1,0 +1,19 @@
+// Package devnet starts networks of real nodes on this machine and measures how blocks and
+// transactions spread through them.
+//
+// [Up] is a network to play with; [Measure] runs one experiment and writes its report. Both stand
+// on cluster (the processes). A measurement flows one way:
+//
+//	experiment.Spec -> engine (N nodes, workload) -> trace events of every node
+//	                -> recorder (deliveries, hops, stages, bytes) -> stats (intervals)
+//	                -> report (results.json, deliveries.csv, report.html, the table)
+//
+// Everything right of the engine is pure: events in, figures out. An engine owns time: it returns,
+// for each seed, what the nodes' rings recorded and which stretch of time counts, and nothing it
+// does afterwards can change a figure. What each figure means is written in the package recorder,
+// beside the code that computes it.
+//
+// Goroutines: those of the cluster's children (one waiting on each) and of the workload (one a
+// node); all end before Measure or Up returns. Refused: a run whose figures would not be honest,
+// by an [UnfitError] that names the reason and what to change.
+package devnet

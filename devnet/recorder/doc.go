@@ -1,0 +1,16 @@
+// Package recorder joins the trace events of N nodes into what happened to each message: who had
+// it when, from whom, over how many hops, where the time went and what it cost in bytes.
+//
+// It is pure and engine-blind: the clock of all events is one clock, which is CLOCK_MONOTONIC for
+// processes on one host and the bubble's clock in virtual time.
+//
+// Definitions, kept everywhere in pheme:
+//   - E(m), the nodes expected to receive m: all that were up from its publication to its horizon,
+//     without the origin. Coverage is the share of (m, i in E(m)) delivered by the horizon.
+//   - Latency of a block at a node: block.accepted there minus block.sealed at the origin, first
+//     hop included. Import latency: block.imported minus block.sealed. Latency of a transaction:
+//     tx.admitted there minus tx.submitted at the origin. Not delivered is +Inf, never left out.
+//   - First copy: the one that completed m at the node; its sender is the node's parent in the
+//     delivery tree. Hops: 1 + the parent's. Copies: all bytes received for m / its size.
+//   - Stage split: the latency cut at the events along the parent chain; parts add up to it.
+package recorder
