@@ -31,8 +31,17 @@ var layers = map[string]string{
 	"p2p":       "chain p2p/swim p2p/recon p2p/trace p2p/link p2p/relay",
 	"rpc":       "chain",
 	"node":      "chain mempool p2p p2p/swim p2p/recon p2p/trace p2p/link p2p/relay rpc",
-	"devnet":    "chain mempool p2p p2p/swim p2p/recon p2p/trace p2p/link p2p/relay rpc node",
+	"devnet": "chain mempool p2p p2p/swim p2p/recon p2p/trace p2p/link p2p/relay rpc node " +
+		"devnet/accounts devnet/experiment devnet/stats devnet/topology devnet/recorder devnet/cluster devnet/report",
 	"cmd/pheme": "node devnet rpc",
+
+	"devnet/accounts":   "",
+	"devnet/experiment": "",
+	"devnet/stats":      "",
+	"devnet/topology":   "",
+	"devnet/recorder":   "p2p/trace devnet/stats",
+	"devnet/cluster":    "chain rpc node devnet/accounts",
+	"devnet/report":     "devnet/experiment devnet/recorder devnet/stats",
 }
 
 // fences says which packages may import a path from outside (or one below it); the longest matching path decides and "" means none
