@@ -1,0 +1,150 @@
+package chain
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/ethereum/go-ethereum/common"
+)
+
+// A bucket is its accounts by ascending address, one after the other:
+//
+//	address (20) | length of nonce (1) | nonce | length of balance (1) | balance
+//
+// Numbers are big-endian without leading zeros, so there is one encoding.
+
+const minEntryBytes = common.AddressLength + 2
+
+// maxBucketBytes bounds a bucket from a peer: some 30,000 accounts.
+const maxBucketBytes = 1 << 20
+
+// DecodeBucket reads a bucket that came from a peer or a disk: canonical, and
+// every address in the bucket it belongs to. Errors wrap ErrInvalidProof.
+func DecodeBucket(index uint16, raw []byte) ([]Change, error) {
+	if len(raw) > maxBucketBytes {
+		return nil, fmt.Errorf("%w: bucket has %d bytes, at most %d", ErrInvalidProof, len(raw), maxBucketBytes)
+	}
+	if err := checkBucket(index, raw); err != nil {
+		return nil, err
+	}
+	out := make([]Change, 0, len(raw)/minEntryBytes)
+	for len(raw) > 0 {
+		var c Change
+		c, raw = nextEntry(raw)
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// checkBucket tells whether raw is the canonical encoding of accounts that
+// belong to the bucket.
+func checkBucket(index uint16, raw []byte) error {
+	var last []byte
+	for n := 0; len(raw) > 0; n++ {
+		size, ok := entrySize(raw)
+		if !ok {
+			return fmt.Errorf("%w: bucket %04x: entry %d is cut short or not canonical", ErrInvalidProof, index, n)
+		}
+		addr := raw[:common.AddressLength]
+		if BucketOf(common.Address(addr)) != index {
+			return fmt.Errorf("%w: bucket %04x: %x belongs elsewhere", ErrInvalidProof, index, addr)
+		}
+		if last != nil && bytes.Compare(last, addr) >= 0 {
+			return fmt.Errorf("%w: bucket %04x: addresses do not ascend", ErrInvalidProof, index)
+		}
+		last, raw = addr, raw[size:]
+	}
+	return nil
+}
+
+// entrySize is the length of the first entry of raw, if it is whole, canonical
+// and not the zero account.
+func entrySize(raw []byte) (int, bool) {
+	at := common.AddressLength
+	empty := true
+	for _, most := range [2]int{8, 32} {
+		if at >= len(raw) {
+			return 0, false
+		}
+		n := int(raw[at])
+		at++
+		if n > most || at+n > len(raw) || n > 0 && raw[at] == 0 {
+			return 0, false
+		}
+		empty = empty && n == 0
+		at += n
+	}
+	return at, !empty
+}
+
+// nextEntry decodes the first entry of a checked bucket.
+func nextEntry(raw []byte) (Change, []byte) {
+	var c Change
+	at := copy(c.Addr[:], raw)
+	n := int(raw[at])
+	at++
+	var nonce [8]byte
+	copy(nonce[8-n:], raw[at:at+n])
+	c.Account.Nonce = binary.BigEndian.Uint64(nonce[:])
+	at += n
+	n = int(raw[at])
+	at++
+	c.Account.Balance.SetBytes(raw[at : at+n])
+	return c, raw[at+n:]
+}
+
+// skipEntry is the rest of a checked bucket after its first entry.
+func skipEntry(raw []byte) []byte {
+	at := common.AddressLength
+	at += 1 + int(raw[at])
+	at += 1 + int(raw[at])
+	return raw[at:]
+}
+
+// appendEntry appends an account; the zero Account appends nothing.
+func appendEntry(out []byte, c Change) []byte {
+	if c.Account == (Account{}) {
+		return out
+	}
+	out = append(out, c.Addr[:]...)
+	var nonce [8]byte
+	binary.BigEndian.PutUint64(nonce[:], c.Account.Nonce)
+	digits := bytes.TrimLeft(nonce[:], "\x00")
+	out = append(append(out, byte(len(digits))), digits...)
+	balance := c.Account.Balance.Bytes32()
+	n := c.Account.Balance.ByteLen()
+	return append(append(out, byte(n)), balance[32-n:]...)
+}
+
+// bucketGet finds an address in a checked bucket.
+func bucketGet(bucket []byte, addr common.Address) Account {
+	for len(bucket) > 0 {
+		switch bytes.Compare(bucket[:common.AddressLength], addr[:]) {
+		case 0:
+			c, _ := nextEntry(bucket)
+			return c.Account
+		case 1:
+			return Account{}
+		}
+		bucket = skipEntry(bucket)
+	}
+	return Account{}
+}
+
+// mergeBucket is a checked bucket after changes, which are sorted by address.
+func mergeBucket(old []byte, changes []bucketChange) []byte {
+	out := make([]byte, 0, len(old)+40*len(changes))
+	for _, c := range changes {
+		for len(old) > 0 && bytes.Compare(old[:common.AddressLength], c.Addr[:]) < 0 {
+			rest := skipEntry(old)
+			out = append(out, old[:len(old)-len(rest)]...)
+			old = rest
+		}
+		if len(old) > 0 && bytes.Equal(old[:common.AddressLength], c.Addr[:]) {
+			old = skipEntry(old)
+		}
+		out = appendEntry(out, c.Change)
+	}
+	return append(out, old...)
+}

@@ -1,0 +1,3 @@
+// Package chain holds blocks, genesis, proposer rules, state, fork choice and
+// the LevelDB store.
+package chain
