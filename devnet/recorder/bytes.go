@@ -1,0 +1,169 @@
+package recorder
+
+import "github.com/pheme-net/pheme/p2p/trace"
+
+// Kind of bytes as the report splits them: payload that completed a message, payload that came
+// again, then the classes of the trace.
+type Kind int
+
+// The kinds, in the report's order. Control to Other are whole classes; the two payload kinds are
+// cut from the classes of blocks and transactions, whose remainder (framing, refused copies) goes
+// to Other.
+const (
+	First Kind = iota
+	Again
+	Control
+	Relay
+	Sync
+	Repair
+	Member
+	Other
+	NumKinds
+)
+
+var kindNames = [NumKinds]string{"payload, first copy", "payload, duplicate", "gossip control", "relay control", "sync", "repair", "membership", "transport rest"}
+
+// String is the kind's name in a report.
+func (k Kind) String() string { return kindNames[k] }
+
+// Load is what one node carried in the window.
+type Load struct {
+	Name     string
+	In, Out  int64           // bytes received and sent
+	Kinds    [NumKinds]int64 // of In
+	Dropped  int             // messages given up (msg.dropped)
+	Duration float64         // seconds of the window
+}
+
+// Slot is what all nodes together received in one slot of the window: a cluster for intervals of
+// rates.
+type Slot struct {
+	In    int64
+	Kinds [NumKinds]int64
+}
+
+// copies attributes the bytes that came again, and all bytes on the wire, to their messages. A
+// transaction batch is one message on the wire; its bytes are split over its transactions by size.
+func (j *join) copies() {
+	batches := j.batches()
+	for i := range j.in.Nodes {
+		for _, e := range j.in.Nodes[i].Events {
+			if e.Kind != trace.CopyDuplicate && e.Kind != trace.MsgRead {
+				continue
+			}
+			if s := j.blocks[e.Hash]; s != nil {
+				s.carry(i, e, 1)
+			} else if e.Class == trace.ClassTx {
+				for _, s := range batches[trace.BatchAux(e.Hash)] {
+					s.carry(i, e, s.share)
+				}
+			}
+		}
+	}
+	for _, all := range []map[[32]byte]*subject{j.blocks, j.txs} {
+		for _, s := range all {
+			for i := range s.Deliveries {
+				d := &s.Deliveries[i]
+				d.Again = s.seen[d.Node].again
+			}
+		}
+	}
+}
+
+// carry adds the message's share of an event's bytes.
+func (s *subject) carry(node int, e trace.Event, share float64) {
+	if e.Kind == trace.CopyDuplicate {
+		s.seen[node].again += float64(e.Size) * share
+	} else {
+		s.Wire += float64(e.Size) * share
+	}
+}
+
+// batches finds which transactions travelled together, from tx.published, and what part of their
+// batch each is.
+func (j *join) batches() map[int64][]*subject {
+	out, sizes := map[int64][]*subject{}, map[int64]int64{}
+	for i := range j.in.Nodes {
+		for _, e := range j.in.Nodes[i].Events {
+			if s := j.txs[e.Hash]; s != nil && e.Kind == trace.TxPublished && s.share == 0 {
+				s.share = float64(s.Size)
+				out[e.Aux] = append(out[e.Aux], s)
+				sizes[e.Aux] += s.Size
+			}
+		}
+	}
+	for tag, txs := range out {
+		for _, s := range txs {
+			s.share /= float64(max(1, sizes[tag]))
+		}
+	}
+	return out
+}
+
+// load sums the bytes of the window by node, by slot and by kind.
+func (j *join) load() {
+	w := j.in.Window
+	slots := max(1, int((w.To-w.From)/int64(j.in.Slot)))
+	j.run.Slots = make([]Slot, slots)
+	for i := range j.in.Nodes {
+		l := Load{Name: j.in.Nodes[i].Name, Duration: float64(w.To-w.From) / 1e9}
+		for _, e := range j.in.Nodes[i].Events {
+			if !w.Has(e.At) {
+				continue
+			}
+			slot := &j.run.Slots[min(slots-1, int((e.At-w.From)/int64(j.in.Slot)))]
+			l.count(e, slot)
+		}
+		j.run.Nodes = append(j.run.Nodes, l)
+	}
+}
+
+// count adds one event to the node's load and the slot's. Payload is carved out of Other, to which
+// the classes of blocks and transactions were added whole.
+func (l *Load) count(e trace.Event, slot *Slot) {
+	size := int64(e.Size)
+	add := func(k Kind, n int64) {
+		l.Kinds[k] += n
+		slot.Kinds[k] += n
+	}
+	switch e.Kind {
+	case trace.MsgRead:
+		l.In += size
+		slot.In += size
+		add(kindOf(e.Class), size)
+	case trace.MsgWritten:
+		l.Out += size
+	case trace.MsgDropped:
+		l.Dropped++
+	case trace.CopyDuplicate:
+		add(Again, size)
+		add(kindOf(e.Class), -size)
+	case trace.BlockReceived:
+		if e.Aux == trace.PathGossip || e.Aux == trace.PathHeld {
+			add(First, size)
+			add(Other, -size)
+		}
+	case trace.TxAdmitted:
+		if e.Peer != 0 {
+			add(First, size)
+			add(Other, -size)
+		}
+	}
+}
+
+// kindOf maps a wire class to the kind it is counted under before payload is carved out.
+func kindOf(c trace.Class) Kind {
+	switch c {
+	case trace.ClassControl:
+		return Control
+	case trace.ClassRelay:
+		return Relay
+	case trace.ClassSync:
+		return Sync
+	case trace.ClassRepair:
+		return Repair
+	case trace.ClassMember:
+		return Member
+	}
+	return Other
+}
