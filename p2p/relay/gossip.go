@@ -1,0 +1,67 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/crypto"
+	"github.com/ethereum/go-ethereum/rlp"
+
+	"github.com/pheme-net/pheme/chain"
+)
+
+// gossip sends the whole block on the mesh: stock GossipSub, the baseline the
+// other relays are measured against.
+type gossip struct{ node Node }
+
+func (g *gossip) Name() string { return "gossip" }
+
+func (g *gossip) Publish(b *chain.Block) error { return g.node.Gossip(EncodeGossip(b)) }
+
+func (g *gossip) Receive(m Message) error {
+	b, err := DecodeGossip(m.Payload, g.node.Tx)
+	if err != nil {
+		return err
+	}
+	return g.node.Take(m.From, b)
+}
+
+func (g *gossip) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+// EncodeGossip is the gossip relay's message for b: the kind byte, the envelope.
+func EncodeGossip(b *chain.Block) []byte {
+	out := make([]byte, 0, 1+b.Size())
+	return append(append(out, kindGossip), b.Raw()...)
+}
+
+// DecodeGossip reads a message of the gossip relay. The block keeps payload.
+// known, which may be nil, finds transactions that are decoded already. Errors
+// wrap chain.ErrInvalid.
+func DecodeGossip(payload []byte, known func(common.Hash) *chain.Tx) (*chain.Block, error) {
+	if len(payload) == 0 || payload[0] != kindGossip {
+		return nil, fmt.Errorf("%w: not of a known kind", ErrMessage)
+	}
+	return chain.DecodeBlock(payload[1:], known)
+}
+
+// envelopeID is the hash of the first element of an envelope, which is the
+// header: the block id, if this is a block at all.
+func envelopeID(raw []byte) (common.Hash, bool) {
+	content, _, err := rlp.SplitList(raw)
+	if err != nil {
+		return common.Hash{}, false
+	}
+	kind, _, rest, err := rlp.Split(content)
+	header := content[:len(content)-len(rest)]
+	if err != nil || kind != rlp.List || len(header) > maxHeaderBytes {
+		return common.Hash{}, false
+	}
+	return crypto.Keccak256Hash(header), true
+}
+
+// maxHeaderBytes keeps BlockID cheap on garbage; chain accepts no longer header.
+const maxHeaderBytes = 1 << 10
