@@ -33,7 +33,7 @@ var layers = map[string]string{
 	"node":      "chain mempool p2p p2p/swim p2p/recon p2p/trace p2p/link p2p/relay rpc",
 	"devnet": "chain mempool p2p p2p/swim p2p/recon p2p/trace p2p/link p2p/relay rpc node " +
 		"devnet/accounts devnet/experiment devnet/stats devnet/topology devnet/recorder devnet/cluster devnet/report",
-	"cmd/pheme": "node devnet rpc",
+	"cmd/pheme": "chain rpc node devnet devnet/accounts devnet/experiment", // chain for its types: a genesis, a transaction
 
 	"devnet/accounts":   "",
 	"devnet/experiment": "",
@@ -41,7 +41,7 @@ var layers = map[string]string{
 	"devnet/topology":   "",
 	"devnet/recorder":   "p2p/trace devnet/stats",
 	"devnet/cluster":    "chain rpc node devnet/accounts",
-	"devnet/report":     "devnet/experiment devnet/recorder devnet/stats",
+	"devnet/report":     "p2p/trace devnet/experiment devnet/recorder devnet/stats",
 }
 
 // fences says which packages (with those below them) may import a path from outside (or one below it). The longest matching path
