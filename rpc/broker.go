@@ -1,0 +1,139 @@
+package rpc
+
+import (
+	"context"
+	"sync"
+
+	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/pheme-net/pheme/chain"
+)
+
+// topic is a kind of events that the broker hands out.
+type topic int
+
+const (
+	topicNever  topic = iota // nothing ever happens
+	topicHeads               // headers of blocks that became canonical
+	topicHashes              // hashes of transactions that became executable
+	topicTxs                 // the same transactions, whole
+	topicCount
+)
+
+const (
+	watchBlocks = 64   // a burst of imports after a gap; the broker falls behind only while it encodes
+	watchTxs    = 4096 // two full batches of a hundred clients
+)
+
+// broker hands new heads and new transactions to subscriptions, filters and waiting
+// calls. Each event is encoded once, whoever wants it. It never waits for a reader.
+type broker struct {
+	chain   *chain.Chain
+	pool    Pool
+	filters *filters
+
+	mu      sync.Mutex
+	subs    [topicCount][]*subscription // replaced, never changed in place
+	changed chan struct{}               // closed and replaced when the head changes
+}
+
+func newBroker(c *chain.Chain, p Pool, f *filters) *broker {
+	return &broker{chain: c, pool: p, filters: f, changed: make(chan struct{})}
+}
+
+// run feeds from the chain and the pool until ctx ends.
+func (b *broker) run(ctx context.Context) error {
+	updates, leaveChain := b.chain.Watch(watchBlocks)
+	defer leaveChain()
+	txs, leavePool := b.pool.Subscribe(watchTxs)
+	defer leavePool()
+	for {
+		select {
+		case u, ok := <-updates:
+			if !ok {
+				return nil
+			}
+			b.head(u)
+		case t, ok := <-txs:
+			if !ok {
+				return nil
+			}
+			b.tx(t)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (b *broker) head(u chain.Update) {
+	if !u.Moved {
+		return
+	}
+	b.mu.Lock()
+	close(b.changed)
+	b.changed = make(chan struct{})
+	b.mu.Unlock()
+	ids := make([]common.Hash, 0, len(u.Applied))
+	for _, block := range u.Applied {
+		ids = append(ids, block.ID())
+		b.publish(topicHeads, func() []byte { return appendHeader(nil, block.Header(), block.ID()) })
+	}
+	b.filters.blocks(ids)
+}
+
+func (b *broker) tx(t *chain.Tx) {
+	b.publish(topicHashes, func() []byte { return appendHash(nil, t.Hash()) })
+	b.publish(topicTxs, func() []byte { return appendPooledTx(nil, t, b.chain.Genesis()) })
+	b.filters.tx(t.Hash())
+}
+
+// publish gives one event to every subscription of a topic.
+func (b *broker) publish(on topic, encode func() []byte) {
+	b.mu.Lock()
+	subs := b.subs[on]
+	b.mu.Unlock()
+	if len(subs) == 0 {
+		return
+	}
+	result := encode()
+	for _, sub := range subs {
+		sub.offer(result)
+	}
+}
+
+func (b *broker) add(sub *subscription) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	old := b.subs[sub.topic]
+	b.subs[sub.topic] = append(old[:len(old):len(old)], sub)
+}
+
+func (b *broker) remove(sub *subscription) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var kept []*subscription
+	for _, other := range b.subs[sub.topic] {
+		if other != sub {
+			kept = append(kept, other)
+		}
+	}
+	b.subs[sub.topic] = kept
+}
+
+// count returns the number of subscriptions.
+func (b *broker) count() (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, subs := range b.subs {
+		n += len(subs)
+	}
+	return n
+}
+
+// next returns a channel that is closed at the next change of the head. Take it before
+// looking at the chain, so that no change falls between.
+func (b *broker) next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.changed
+}

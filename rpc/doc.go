@@ -1,0 +1,34 @@
+// Package rpc is the node's front door: JSON-RPC 2.0 over HTTP, WebSocket and a
+// unix socket, and a client for it.
+//
+// It speaks Ethereum's names and shapes, so that wallets and libraries (ethers,
+// viem, web3.js, cast, ethclient) work unchanged, and adds the pheme_ namespace.
+// Dispatch, argument parsing and the error codes of JSON-RPC are
+// go-ethereum's rpc.Server; what stands around it is ours:
+//
+//		HTTP --- check host, origin, type, size --- read body --- prepare --- dispatch --- answer
+//		WS ----- check host, origin --- frame ----------------/                  |
+//		IPC ---- JSON value ---------------------------------/     (admin_ methods only here)
+//		                                     |
+//		broker --- one bounded queue a connection --- subscriptions of WS and IPC
+//
+//	  - read: the time the last byte of a request came in is put into the call's
+//	    context ([ReceivedAt]).
+//	  - prepare: a batch made only of eth_sendRawTransaction calls is decoded, its
+//	    senders recovered on all cores and handed to the pool in one piece before
+//	    dispatch; the calls then pick up their answers.
+//	  - answer: blocks and receipts are written by appending, and the bytes of
+//	    recent ones are kept.
+//
+// Goroutines: all belong to [Server.Run], which returns when the last has ended.
+// Calls in flight at the end are answered; new ones are refused.
+//
+// Invariants: every queue, cache, request, batch and connection count has a limit
+// in [Config]; no call holds a lock while it waits; a call that panics answers
+// -32603 and no other call notices; a subscriber that lags is closed with a
+// reason and never waited for.
+//
+// What it refuses: keys (no method takes or returns one), contract creation, blob
+// and set-code transactions (by name), state of past blocks, foreign Host and
+// Origin headers, admin_ methods anywhere but on the unix socket.
+package rpc

@@ -1,0 +1,135 @@
+package rpc
+
+import (
+	"fmt"
+	"math/big"
+	"slices"
+
+	"github.com/ethereum/go-ethereum/common/hexutil"
+	"github.com/ethereum/go-ethereum/common/math"
+	gethrpc "github.com/ethereum/go-ethereum/rpc"
+	"github.com/holiman/uint256"
+
+	"github.com/pheme-net/pheme/chain"
+)
+
+// suggestedTip is the tip in wei per gas that the node proposes: blocks have room, so
+// any tip does.
+const suggestedTip = 1_000_000 // 0.001 gwei
+
+// GasPrice returns the base fee and the proposed tip.
+func (a *ethAPI) GasPrice() *hexutil.Big {
+	defer a.s.watchPanic()
+	price := a.s.chain.Genesis().BaseFee.ToBig()
+	return (*hexutil.Big)(price.Add(price, big.NewInt(suggestedTip)))
+}
+
+// MaxPriorityFeePerGas returns the proposed tip.
+func (a *ethAPI) MaxPriorityFeePerGas() hexutil.Uint64 { return suggestedTip }
+
+// BaseFee returns the base fee of every block.
+func (a *ethAPI) BaseFee() *hexutil.Big {
+	defer a.s.watchPanic()
+	return (*hexutil.Big)(a.s.chain.Genesis().BaseFee.ToBig())
+}
+
+// BlobBaseFee returns 1, the least there is: there are no blobs.
+func (a *ethAPI) BlobBaseFee() hexutil.Uint64 { return 1 }
+
+// FeeHistory is the answer of eth_feeHistory.
+type FeeHistory struct {
+	OldestBlock   hexutil.Uint64   `json:"oldestBlock"`
+	BaseFeePerGas []*hexutil.Big   `json:"baseFeePerGas"` // one more than blocks: the next one's too
+	GasUsedRatio  []float64        `json:"gasUsedRatio"`
+	Reward        [][]*hexutil.Big `json:"reward,omitempty"` // tips at the asked percentiles of each block
+}
+
+// maxFeeBlocks and maxPercentiles are geth's limits of eth_feeHistory.
+const (
+	maxFeeBlocks   = 1024
+	maxPercentiles = 100
+)
+
+// FeeHistory returns base fees, fullness and tips of count blocks up to newest.
+func (a *ethAPI) FeeHistory(count math.HexOrDecimal64, newest gethrpc.BlockNumber, percentiles []float64) (*FeeHistory, error) {
+	defer a.s.watchPanic()
+	if newest == gethrpc.PendingBlockNumber {
+		newest = gethrpc.LatestBlockNumber
+	}
+	last, err := a.s.block(newest)
+	if err != nil {
+		return nil, err
+	}
+	if last == nil {
+		return nil, fmt.Errorf("request beyond head block: requested %d, head %d", newest, a.s.chain.Head().Number)
+	}
+	if err := checkPercentiles(percentiles); err != nil {
+		return nil, err
+	}
+	if count == 0 {
+		return &FeeHistory{BaseFeePerGas: []*hexutil.Big{}, GasUsedRatio: []float64{}}, nil
+	}
+	n := min(uint64(count), maxFeeBlocks, last.Number()+1)
+	g := a.s.chain.Genesis()
+	fee := (*hexutil.Big)(g.BaseFee.ToBig())
+	h := &FeeHistory{OldestBlock: hexutil.Uint64(last.Number() + 1 - n)}
+	for number := last.Number() + 1 - n; number <= last.Number(); number++ {
+		header := a.s.chain.HeaderByNumber(number)
+		if header == nil { // reorganised away meanwhile
+			break
+		}
+		h.BaseFeePerGas = append(h.BaseFeePerGas, fee)
+		h.GasUsedRatio = append(h.GasUsedRatio, float64(header.GasUsed)/float64(max(header.GasLimit, 1)))
+		if len(percentiles) > 0 {
+			h.Reward = append(h.Reward, rewards(a.s.chain.BlockByNumber(number), g, percentiles))
+		}
+	}
+	h.BaseFeePerGas = append(h.BaseFeePerGas, fee)
+	return h, nil
+}
+
+func checkPercentiles(percentiles []float64) error {
+	if len(percentiles) > maxPercentiles {
+		return fmt.Errorf("over the query limit %d percentiles", maxPercentiles)
+	}
+	for i, p := range percentiles {
+		if p < 0 || p > 100 {
+			return fmt.Errorf("invalid reward percentile: %f", p)
+		}
+		if i > 0 && p <= percentiles[i-1] {
+			return fmt.Errorf("invalid reward percentile: #%d:%f >= #%d:%f", i-1, percentiles[i-1], i, p)
+		}
+	}
+	return nil
+}
+
+// rewards returns the tip per gas below which each percentile of a block's gas was
+// bought; zeros for an empty block.
+func rewards(b *chain.Block, g *chain.Genesis, percentiles []float64) []*hexutil.Big {
+	out := make([]*hexutil.Big, len(percentiles))
+	for i := range out {
+		out[i] = new(hexutil.Big)
+	}
+	if b == nil || len(b.Txs()) == 0 {
+		return out
+	}
+	type sold struct {
+		tip uint256.Int
+		gas uint64
+	}
+	txs, total := make([]sold, 0, len(b.Txs())), uint64(0)
+	for _, t := range b.Txs() {
+		txs = append(txs, sold{t.EffectiveTip(g.BaseFee), t.GasUsed()})
+		total += t.GasUsed()
+	}
+	slices.SortFunc(txs, func(a, b sold) int { return a.tip.Cmp(&b.tip) })
+	i, sum := 0, txs[0].gas
+	for k, p := range percentiles {
+		for sum < uint64(float64(total)*p/100) && i < len(txs)-1 {
+			i++
+			sum += txs[i].gas
+		}
+		out[k] = (*hexutil.Big)(txs[i].tip.ToBig())
+	}
+	return out
+}

@@ -1,0 +1,163 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"runtime/debug"
+	"strconv"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
+	"github.com/ethereum/go-ethereum/common/math"
+	"github.com/ethereum/go-ethereum/crypto"
+
+	"github.com/pheme-net/pheme/chain"
+)
+
+// watchPanic is deferred by every method that does more than answer a constant. It
+// counts and logs a crash and lets it go on: the dispatcher answers -32603 to the one
+// call.
+func (s *Server) watchPanic() {
+	if p := recover(); p != nil {
+		s.panics.Add(1)
+		logger.Errorw("a call crashed", "panic", p, "stack", string(debug.Stack()))
+		panic(p)
+	}
+}
+
+// netAPI is the net_ namespace.
+type netAPI struct{ s *Server }
+
+// Version returns the chain id in decimal, as geth does.
+func (a *netAPI) Version() string {
+	return strconv.FormatUint(a.s.chain.Genesis().ChainID, 10)
+}
+
+// Listening returns true: a node always listens for peers.
+func (a *netAPI) Listening() bool { return true }
+
+// PeerCount returns the number of connected peers.
+func (a *netAPI) PeerCount() hexutil.Uint {
+	defer a.s.watchPanic()
+	return hexutil.Uint(len(a.s.deps.Net.Peers()))
+}
+
+// web3API is the web3_ namespace.
+type web3API struct{ s *Server }
+
+// ClientVersion returns name and version of the node.
+func (a *web3API) ClientVersion() string { return a.s.cfg.ClientVersion }
+
+// Sha3 returns the Keccak-256 hash of data.
+func (a *web3API) Sha3(data hexutil.Bytes) hexutil.Bytes { return crypto.Keccak256(data) }
+
+// txpoolAPI is the txpool_ namespace.
+type txpoolAPI struct{ s *Server }
+
+// Status counts executable ("pending") and future ("queued") transactions.
+func (a *txpoolAPI) Status() map[string]hexutil.Uint {
+	defer a.s.watchPanic()
+	st := a.s.deps.Pool.Stats()
+	return map[string]hexutil.Uint{"pending": hexutil.Uint(st.Executable), "queued": hexutil.Uint(st.Future)}
+}
+
+// Content returns all pooled transactions by sender and nonce.
+func (a *txpoolAPI) Content() map[string]map[string]map[string]json.RawMessage {
+	defer a.s.watchPanic()
+	c := a.s.deps.Pool.Content()
+	return map[string]map[string]map[string]json.RawMessage{
+		"pending": a.s.bySender(c.Executable),
+		"queued":  a.s.bySender(c.Future),
+	}
+}
+
+// ContentFrom returns the pooled transactions of one sender by nonce.
+func (a *txpoolAPI) ContentFrom(addr common.Address) map[string]map[string]json.RawMessage {
+	defer a.s.watchPanic()
+	executable, future := a.s.deps.Pool.ContentFrom(addr)
+	return map[string]map[string]json.RawMessage{
+		"pending": a.s.byNonce(executable),
+		"queued":  a.s.byNonce(future),
+	}
+}
+
+func (s *Server) bySender(txs map[common.Address][]*chain.Tx) map[string]map[string]json.RawMessage {
+	out := make(map[string]map[string]json.RawMessage, len(txs))
+	for addr, list := range txs {
+		out[addr.Hex()] = s.byNonce(list)
+	}
+	return out
+}
+
+func (s *Server) byNonce(txs []*chain.Tx) map[string]json.RawMessage {
+	out := make(map[string]json.RawMessage, len(txs))
+	for _, t := range txs {
+		out[strconv.FormatUint(t.Nonce(), 10)] = appendPooledTx(nil, t, s.chain.Genesis())
+	}
+	return out
+}
+
+// phemeAPI is the pheme_ namespace.
+type phemeAPI struct{ s *Server }
+
+// Status describes the node at this moment.
+func (a *phemeAPI) Status() Status {
+	defer a.s.watchPanic()
+	s := a.s
+	g, net, head := s.chain.Genesis(), s.deps.Net.Info(), s.chain.Head()
+	return Status{
+		Version: s.cfg.ClientVersion,
+		Name:    net.Name,
+		PeerID:  net.PeerID,
+		Listen:  net.Listen,
+		ChainID: g.ChainID,
+		Network: g.Network(),
+		Genesis: g.Hash(),
+		Head: HeadStatus{
+			Number:    head.Number.Uint64(),
+			ID:        head.Hash(),
+			Root:      head.Root,
+			Slot:      chain.SlotOf(head),
+			Timestamp: head.Time,
+		},
+		Peers:       len(s.deps.Net.Peers()),
+		Mesh:        net.Mesh,
+		Pool:        s.deps.Pool.Stats(),
+		Subscribers: s.broker.count(),
+		Calls:       s.calls.Load(),
+		Panics:      s.panics.Load(),
+	}
+}
+
+// Peers lists the connected peers.
+func (a *phemeAPI) Peers() []Peer {
+	defer a.s.watchPanic()
+	return append([]Peer{}, a.s.deps.Net.Peers()...)
+}
+
+// WaitReceipt returns the receipt of a transaction as soon as it is in a canonical
+// block, or null when that takes longer than the given milliseconds.
+func (a *phemeAPI) WaitReceipt(ctx context.Context, hash common.Hash, timeoutMS *math.HexOrDecimal64) (json.RawMessage, error) {
+	defer a.s.watchPanic()
+	return a.s.waitReceipt(ctx, hash, a.s.waitTime(timeoutMS))
+}
+
+// adminAPI is the admin_ namespace, served on the unix socket only.
+type adminAPI struct{ s *Server }
+
+// AddPeer connects to a multiaddr that ends in /p2p/<id> and keeps it connected.
+func (a *adminAPI) AddPeer(multiaddr string) (bool, error) {
+	defer a.s.watchPanic()
+	err := a.s.deps.Net.AddPeer(multiaddr)
+	return err == nil, err
+}
+
+// Shutdown asks the node to stop.
+func (a *adminAPI) Shutdown() (bool, error) {
+	defer a.s.watchPanic()
+	if a.s.deps.Shutdown == nil {
+		return false, notServed("admin_shutdown")
+	}
+	a.s.deps.Shutdown()
+	return true, nil
+}

@@ -1,0 +1,154 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	stdlog "log"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	gethrpc "github.com/ethereum/go-ethereum/rpc"
+	"github.com/ipfs/go-log/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pheme-net/pheme/chain"
+)
+
+var logger = log.Logger("pheme/rpc")
+
+// Server serves the API of one node.
+//
+// Stages: New allocates; Run serves until its context ends, then refuses new calls,
+// answers those in flight and returns. A Server runs once.
+type Server struct {
+	cfg     Config
+	chain   *chain.Chain
+	deps    Deps
+	public  *gethrpc.Server // HTTP and WebSocket
+	local   *gethrpc.Server // unix socket: the same and admin_
+	broker  *broker
+	filters *filters
+	cache   *blockCache
+	guard   guard
+
+	calls     atomic.Uint64
+	panics    atomic.Uint64
+	conns     atomic.Int64    // open connections
+	streams   sync.WaitGroup  // WebSocket connections, which net/http forgets
+	wsBuffers sync.Pool       // their write buffers
+	stop      context.Context // ends when the server begins to stop
+	beginStop context.CancelFunc
+}
+
+// New returns a server over a chain and the other parts of the node.
+func New(cfg Config, c *chain.Chain, deps Deps) (*Server, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if c == nil || deps.Pool == nil || deps.Net == nil || deps.Submit == nil {
+		return nil, errors.New("rpc: the chain, Pool, Net and Submit are needed")
+	}
+	cfg = cfg.fill()
+	g, err := newGuard(cfg.Hosts, cfg.Origins)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg:     cfg,
+		chain:   c,
+		deps:    deps,
+		filters: newFilters(cfg.MaxFilters, cfg.FilterTimeout),
+		cache:   newBlockCache(cfg.MaxCache),
+		guard:   g,
+	}
+	s.stop, s.beginStop = context.WithCancel(context.Background())
+	s.broker = newBroker(c, deps.Pool, s.filters)
+	if s.public, err = s.newDispatcher(false); err != nil {
+		return nil, err
+	}
+	s.local, err = s.newDispatcher(true)
+	return s, err
+}
+
+// newDispatcher registers the namespaces with go-ethereum's server.
+func (s *Server) newDispatcher(admin bool) (*gethrpc.Server, error) {
+	d := gethrpc.NewServer()
+	d.SetBatchLimits(s.cfg.MaxBatch, s.cfg.MaxResponse)
+	d.SetHTTPBodyLimit(s.cfg.MaxBody + 1) // bodies are read and limited before they get there
+	services := map[string]any{
+		"eth":    &ethAPI{s},
+		"net":    &netAPI{s},
+		"web3":   &web3API{s},
+		"txpool": &txpoolAPI{s},
+		"pheme":  &phemeAPI{s},
+	}
+	if admin {
+		services["admin"] = &adminAPI{s}
+	}
+	for name, receiver := range services {
+		if err := d.RegisterName(name, receiver); err != nil {
+			return nil, fmt.Errorf("register %s_: %w", name, err)
+		}
+	}
+	return d, nil
+}
+
+// Run serves HTTP and WebSocket on l, which it closes and which may be nil, and the
+// unix socket if the configuration names one. It returns nil when ctx has ended and
+// every call in flight was answered, or cut off after StopTimeout.
+func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	socket, err := listenSocket(s.cfg.IPC)
+	if err != nil {
+		if l != nil {
+			l.Close()
+		}
+		return err
+	}
+	calls, cut := context.WithCancel(context.WithoutCancel(ctx)) // outlives ctx by the time to answer
+	defer cut()
+	hs := &http.Server{
+		Handler:           http.HandlerFunc(s.serveHTTP),
+		MaxHeaderBytes:    max(1, s.cfg.MaxHeader-4096), // net/http allows 4096 more
+		ReadHeaderTimeout: s.cfg.HeaderTimeout,
+		ReadTimeout:       s.cfg.ReadTimeout,
+		WriteTimeout:      s.cfg.WriteTimeout,
+		IdleTimeout:       s.cfg.IdleTimeout,
+		BaseContext:       func(net.Listener) context.Context { return calls },
+		ErrorLog:          stdlog.New(io.Discard, "", 0), // a line for every client that breaks off
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.broker.run(ctx) })
+	if l != nil {
+		g.Go(func() error { return endOfServe(hs.Serve(&limitListener{Listener: l, s: s})) })
+	}
+	if socket != nil {
+		g.Go(func() error { return endOfServe(s.serveSocket(calls, &limitListener{Listener: socket, s: s})) })
+	}
+	g.Go(func() error {
+		<-ctx.Done()
+		s.beginStop()
+		grace, done := context.WithTimeout(calls, s.cfg.StopTimeout)
+		defer done()
+		context.AfterFunc(grace, cut)
+		if socket != nil {
+			socket.Close()
+		}
+		if hs.Shutdown(grace) != nil {
+			hs.Close()
+		}
+		s.streams.Wait()
+		return nil
+	})
+	return g.Wait()
+}
+
+func endOfServe(err error) error {
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,100 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Listen opens a TCP listener for a server, with an error a person can act on.
+func Listen(addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("the JSON-RPC address %s is in use: stop the program that has it, or choose another port (0 lets the system choose)", addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen for JSON-RPC: %w", err)
+	}
+	return l, nil
+}
+
+// listenSocket opens the unix socket at path with mode 0600, or returns nil for an
+// empty path. A socket left behind by a crash is replaced: the data dir's lock, held
+// by the caller, keeps two living nodes apart.
+func listenSocket(path string) (net.Listener, error) {
+	if path == "" {
+		return nil, nil
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket == 0 {
+		return nil, fmt.Errorf("%s is not a socket: move it away, the node's socket belongs there", path)
+	} else if err == nil {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("remove the old socket: %w", err)
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("open the unix socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("restrict the unix socket to its owner: %w", err)
+	}
+	return l, nil
+}
+
+// serveSocket serves every connection to the unix socket until l is closed, and
+// returns when the last connection has ended.
+func (s *Server) serveSocket(ctx context.Context, l net.Listener) error {
+	var conns sync.WaitGroup
+	defer conns.Wait()
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		conns.Go(func() {
+			defer c.Close()
+			s.serveStream(ctx, newJSONStream(c, s.cfg.MaxBody, s.cfg.WriteTimeout), s.local)
+		})
+	}
+}
+
+// limitListener counts open connections and turns away those above MaxConns.
+type limitListener struct {
+	net.Listener
+	s *Server
+}
+
+const tooMany = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: 51\r\n\r\ntoo many connections: try again or use another node"
+
+func (l *limitListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.s.conns.Add(1) <= int64(l.s.cfg.MaxConns) {
+			return &countedConn{Conn: c, left: sync.OnceFunc(func() { l.s.conns.Add(-1) })}, nil
+		}
+		c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) // it fits into an empty socket buffer
+		c.Write([]byte(tooMany))
+		c.Close()
+		l.s.conns.Add(-1)
+	}
+}
+
+type countedConn struct {
+	net.Conn
+	left func()
+}
+
+func (c *countedConn) Close() error {
+	c.left()
+	return c.Conn.Close()
+}

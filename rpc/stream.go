@@ -1,0 +1,204 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	gethrpc "github.com/ethereum/go-ethereum/rpc"
+)
+
+// frames is a connection that carries messages both ways: WebSocket or unix socket.
+// One goroutine reads and one writes; the other methods may be called by any.
+type frames interface {
+	// read returns the next message. io.EOF means that the other side sends no more
+	// but still listens; every other error, that it has left.
+	read() ([]byte, error)
+	// write sends the parts as one message.
+	write(parts ...[]byte) error
+	// ping asks the other side for a sign of life.
+	ping() error
+	// stopReading makes read return an error.
+	stopReading()
+	// close tells the other side why, if it can, and cuts the connection.
+	close(reason closeReason)
+}
+
+// closeReason is why a connection ends, with the code WebSocket has for it.
+type closeReason struct {
+	code int
+	text string
+}
+
+func (c closeReason) Error() string { return c.text }
+
+var (
+	closeNormal   = closeReason{1000, "bye"}
+	closeStopping = closeReason{1001, "the node is stopping"}
+	closeLagging  = closeReason{1008, "lagging: too many events wait for this client, read faster or subscribe to less"}
+)
+
+// pingEvery is the time between two signs of life asked of a WebSocket client. One
+// that gives none in twice the time is cut off.
+const pingEvery = 30 * time.Second
+
+// stream is one WebSocket or socket connection.
+//
+// Goroutines: the reader (serveStream itself), one writer, one for each call in
+// flight and one for each trace subscription. Everything written passes through out
+// in order, so that the answer to a subscription leaves before its first event. The
+// slot of a call is free again when its answer was written, which bounds the answers
+// that wait.
+type stream struct {
+	s       *Server
+	conn    frames
+	api     *gethrpc.Server
+	out     chan message
+	slots   chan struct{}
+	end     context.CancelCauseFunc  // cuts the connection; the cause is a closeReason
+	workers sync.WaitGroup           // calls and trace subscriptions
+	subs    map[string]*subscription // by id; the reader's own
+}
+
+// message waits to be written as one frame.
+type message struct {
+	parts [3][]byte
+	slot  bool // it answers a call, whose slot is to be freed
+}
+
+// serveStream serves a connection until it ends, the server stops, or ctx ends, which
+// cuts it. It returns when all its goroutines have.
+func (s *Server) serveStream(ctx context.Context, conn frames, api *gethrpc.Server) {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	st := &stream{
+		s: s, conn: conn, api: api, end: end,
+		out:   make(chan message, s.cfg.MaxQueue+s.cfg.MaxInFlight),
+		slots: make(chan struct{}, s.cfg.MaxInFlight),
+		subs:  make(map[string]*subscription),
+	}
+	defer context.AfterFunc(ctx, func() { conn.close(reasonOf(ctx)) })()
+	defer context.AfterFunc(s.stop, conn.stopReading)()
+	var writer sync.WaitGroup
+	writer.Go(st.write)
+
+	err := st.read(ctx)
+	for _, sub := range st.subs {
+		sub.end()
+	}
+	stopping := s.stop.Err() != nil
+	if !stopping && !errors.Is(err, io.EOF) {
+		end(closeNormal) // it has left: nobody waits for the answers
+	}
+	st.workers.Wait()
+	close(st.out)
+	writer.Wait()
+	switch {
+	case ctx.Err() != nil:
+		conn.close(reasonOf(ctx))
+	case stopping:
+		conn.close(closeStopping)
+	default:
+		conn.close(closeNormal)
+	}
+}
+
+// reasonOf returns why ctx was ended: by this package with a reason, or from outside.
+func reasonOf(ctx context.Context) closeReason {
+	reason := closeStopping
+	errors.As(context.Cause(ctx), &reason)
+	return reason
+}
+
+// read starts a call for every message until the connection gives no more.
+func (st *stream) read(ctx context.Context) error {
+	for {
+		body, err := st.conn.read()
+		if err != nil {
+			if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
+				st.out <- answer(nullID, &codeError{codeParse, "parse error"})
+			}
+			return err
+		}
+		ctx := withReceived(ctx, time.Now())
+		if st.subscription(ctx, body) {
+			continue
+		}
+		select {
+		case st.slots <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		st.workers.Go(func() {
+			var w answerWriter
+			st.s.call(ctx, st.api, &w, body)
+			st.out <- message{parts: [3][]byte{w.body}, slot: true}
+		})
+	}
+}
+
+// write sends what is put into out until it is closed. After an error it only empties
+// it, so that nobody waits for a connection that is gone.
+func (st *stream) write() {
+	ping := time.NewTicker(pingEvery)
+	defer ping.Stop()
+	var err error
+	for {
+		select {
+		case m, ok := <-st.out:
+			if !ok {
+				return
+			}
+			if err == nil && m.parts[0] != nil {
+				err = st.conn.write(m.parts[:]...)
+			}
+			if m.slot {
+				<-st.slots
+			}
+		case <-ping.C:
+			if err == nil {
+				err = st.conn.ping()
+			}
+		}
+		if err != nil {
+			st.end(closeNormal)
+		}
+	}
+}
+
+// offer queues an event and reports whether there was room.
+func (st *stream) offer(m message) bool {
+	if len(st.out) >= st.s.cfg.MaxQueue {
+		return false
+	}
+	select {
+	case st.out <- m:
+		return true
+	default:
+		return false
+	}
+}
+
+// answerWriter keeps the answer of a call that did not come by HTTP.
+type answerWriter struct {
+	header http.Header
+	body   []byte
+}
+
+func (w *answerWriter) Header() http.Header {
+	if w.header == nil {
+		w.header = make(http.Header)
+	}
+	return w.header
+}
+
+func (w *answerWriter) WriteHeader(int) {}
+
+func (w *answerWriter) Write(p []byte) (int, error) {
+	w.body = append(w.body, p...)
+	return len(p), nil
+}

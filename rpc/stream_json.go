@@ -1,0 +1,54 @@
+package rpc
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// jsonStream is a unix socket connection as frames: JSON values one after another,
+// each answer followed by a newline.
+type jsonStream struct {
+	conn  net.Conn
+	limit *io.LimitedReader
+	dec   *json.Decoder
+	max   int64
+	wait  time.Duration // of one write
+	once  sync.Once
+	buf   []byte // the writer's
+}
+
+func newJSONStream(conn net.Conn, maxMessage int, writeTimeout time.Duration) *jsonStream {
+	limit := &io.LimitedReader{R: conn}
+	return &jsonStream{conn: conn, limit: limit, dec: json.NewDecoder(limit), max: int64(maxMessage), wait: writeTimeout}
+}
+
+func (j *jsonStream) read() ([]byte, error) {
+	j.limit.N = j.max
+	var raw json.RawMessage
+	err := j.dec.Decode(&raw)
+	if errors.Is(err, io.ErrUnexpectedEOF) && j.limit.N == 0 {
+		return nil, errors.New("message too large")
+	}
+	return raw, err
+}
+
+func (j *jsonStream) write(parts ...[]byte) error {
+	j.conn.SetWriteDeadline(time.Now().Add(j.wait))
+	j.buf = j.buf[:0]
+	for _, p := range parts {
+		j.buf = append(j.buf, p...)
+	}
+	j.buf = append(j.buf, '\n')
+	_, err := j.conn.Write(j.buf)
+	return err
+}
+
+func (j *jsonStream) ping() error { return nil } // the system tells when the other side has gone
+
+func (j *jsonStream) stopReading() { j.conn.SetReadDeadline(time.Unix(1, 0)) }
+
+func (j *jsonStream) close(closeReason) { j.once.Do(func() { j.conn.Close() }) }

@@ -1,0 +1,99 @@
+package rpc
+
+import (
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// closeWait is how long a close frame may take to leave before the connection is cut.
+const closeWait = time.Second
+
+// serveWebSocket upgrades a connection whose host and origin were checked, and serves
+// it until it ends.
+func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
+	if s.stop.Err() != nil {
+		http.Error(w, errStopping.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	s.streams.Add(1)
+	defer s.streams.Done()
+	up := websocket.Upgrader{
+		ReadBufferSize:  4096,
+		WriteBufferSize: 4096,
+		WriteBufferPool: &s.wsBuffers,
+		CheckOrigin:     func(*http.Request) bool { return true },
+	}
+	conn, err := up.Upgrade(w, r, nil)
+	if err != nil {
+		return // Upgrade has answered
+	}
+	conn.SetReadLimit(int64(s.cfg.MaxBody))
+	f := &wsFrames{conn: conn, timeout: s.cfg.WriteTimeout}
+	conn.SetPongHandler(func(string) error { return f.alive() })
+	s.serveStream(r.Context(), f, s.public)
+}
+
+// wsFrames is a WebSocket connection as frames.
+type wsFrames struct {
+	conn    *websocket.Conn
+	timeout time.Duration // of one write
+	stopped atomic.Bool
+	once    sync.Once
+	buf     []byte // the writer's
+}
+
+// alive gives the client until two pings from now to show that it lives.
+func (f *wsFrames) alive() error {
+	f.conn.SetReadDeadline(time.Now().Add(2 * pingEvery))
+	if f.stopped.Load() { // after setting the deadline: stopReading does it the other way round
+		return closeStopping
+	}
+	return nil
+}
+
+func (f *wsFrames) read() ([]byte, error) {
+	if err := f.alive(); err != nil {
+		return nil, err
+	}
+	_, body, err := f.conn.ReadMessage()
+	return body, err
+}
+
+func (f *wsFrames) write(parts ...[]byte) error {
+	f.conn.SetWriteDeadline(time.Now().Add(f.timeout))
+	f.buf = f.buf[:0]
+	for _, p := range parts {
+		if len(f.buf) == 0 && len(p) == total(parts) {
+			return f.conn.WriteMessage(websocket.TextMessage, p) // a single part needs no copy
+		}
+		f.buf = append(f.buf, p...)
+	}
+	return f.conn.WriteMessage(websocket.TextMessage, f.buf)
+}
+
+func total(parts [][]byte) (n int) {
+	for _, p := range parts {
+		n += len(p)
+	}
+	return n
+}
+
+func (f *wsFrames) ping() error {
+	return f.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(f.timeout))
+}
+
+func (f *wsFrames) stopReading() {
+	f.stopped.Store(true)
+	f.conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+func (f *wsFrames) close(reason closeReason) {
+	f.once.Do(func() {
+		f.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(reason.code, reason.text), time.Now().Add(closeWait))
+		f.conn.Close()
+	})
+}

@@ -1,0 +1,75 @@
+package rpc
+
+import (
+	"github.com/ethereum/go-ethereum/common"
+)
+
+// Status is the answer of pheme_status: one node at one moment. Numbers are JSON
+// numbers; amounts of wei appear in no field.
+type Status struct {
+	Version     string         `json:"version"`
+	Name        string         `json:"name"`
+	PeerID      string         `json:"peer_id"`
+	Listen      []string       `json:"listen"` // multiaddrs with /p2p/<id>
+	ChainID     uint64         `json:"chain_id"`
+	Network     string         `json:"network"` // first 8 hex digits of the genesis hash
+	Genesis     common.Hash    `json:"genesis"`
+	Head        HeadStatus     `json:"head"`
+	Peers       int            `json:"peers"`
+	Mesh        map[string]int `json:"mesh"` // topic to peers in its mesh
+	Pool        PoolStats      `json:"pool"`
+	Subscribers int            `json:"subscribers"` // live subscriptions of this server
+	Calls       uint64         `json:"calls"`       // requests answered by this server, a batch counts once
+	Panics      uint64         `json:"panics"`      // calls that crashed and were answered with -32603
+}
+
+// HeadStatus describes the head block.
+type HeadStatus struct {
+	Number    uint64      `json:"number"`
+	ID        common.Hash `json:"id"`
+	Root      common.Hash `json:"root"`
+	Slot      uint64      `json:"slot"`
+	Timestamp uint64      `json:"timestamp"` // Unix seconds, as in the header
+}
+
+// PoolStats counts pooled transactions.
+type PoolStats struct {
+	Executable int `json:"executable"`
+	Future     int `json:"future"`
+	Bytes      int `json:"bytes"` // raw bytes of both
+}
+
+// NetInfo describes the node's own side of the network.
+type NetInfo struct {
+	Name   string
+	PeerID string
+	Listen []string       // multiaddrs with /p2p/<id>
+	Mesh   map[string]int // topic to peers in its mesh
+}
+
+// Peer is a connected peer, as pheme_peers lists it.
+type Peer struct {
+	ID        string          `json:"id"`
+	Name      string          `json:"name,omitempty"`
+	Addr      string          `json:"addr"`      // remote multiaddr
+	Direction string          `json:"direction"` // "inbound" or "outbound"
+	Version   string          `json:"version,omitempty"`
+	Head      uint64          `json:"head"` // number of the last head it told
+	Score     float64         `json:"score"`
+	RTTMicros int64           `json:"rtt_us"`         // smoothed round trip, 0 when unknown
+	Mesh      map[string]bool `json:"mesh,omitempty"` // topics in whose mesh it is
+}
+
+// TraceEvent is one event of pheme_subscribe "trace", in the terms of the node's
+// trace records.
+type TraceEvent struct {
+	At    int64       `json:"at"`    // nanoseconds, the node's monotonic clock
+	Wall  int64       `json:"wall"`  // the same moment, Unix nanoseconds by the node's wall clock at its start
+	Kind  string      `json:"kind"`  // "block.sealed"
+	Class string      `json:"class"` // "block", "tx", ... or "none"
+	Hash  common.Hash `json:"hash"`
+	Peer  uint64      `json:"peer"`
+	Size  uint32      `json:"size"`
+	Aux   int64       `json:"aux"`
+	Lost  uint64      `json:"lost,omitempty"` // events dropped before this one because this subscriber lagged
+}
