@@ -44,6 +44,7 @@ type Input struct {
 
 // Run is what became of the counted messages, and what the network carried meanwhile.
 type Run struct {
+	From        int64      // when the window began
 	Blocks, Txs []*Message // in order of birth
 	Nodes       []Load     // one a node, in the input's order
 	Slots       []Slot     // one a slot of the window
@@ -159,7 +160,7 @@ type sighting struct {
 }
 
 func newJoin(in Input) (*join, error) {
-	j := &join{in: in, run: &Run{}, byTag: map[uint64]int{}, blocks: map[[32]byte]*subject{}, txs: map[[32]byte]*subject{}}
+	j := &join{in: in, run: &Run{From: in.Window.From}, byTag: map[uint64]int{}, blocks: map[[32]byte]*subject{}, txs: map[[32]byte]*subject{}}
 	for i, n := range in.Nodes {
 		if other, taken := j.byTag[n.Tag]; taken {
 			return nil, fmt.Errorf("%w: nodes %d and %d share the tag %x", ErrInput, other, i, n.Tag)

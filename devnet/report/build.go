@@ -1,0 +1,216 @@
+package report
+
+import (
+	"encoding/hex"
+	"math"
+	"slices"
+
+	"github.com/pheme-net/pheme/devnet/experiment"
+	"github.com/pheme-net/pheme/devnet/recorder"
+	"github.com/pheme-net/pheme/devnet/stats"
+)
+
+// Bounds of what a page draws; results.json keeps the same.
+const (
+	maxPoints = 400 // of a curve: about one a pixel of its width
+	maxThin   = 40  // single messages drawn behind the curve
+)
+
+// New computes the results of the runs of one experiment, which must be resolved. Notes are
+// sentences that a reader of the figures must know.
+func New(spec experiment.Spec, env Environment, runs []Run, notes []string) *Results {
+	r := &Results{
+		Schema: Schema, Digest: spec.Digest(), Links: Unshaped, Experiment: spec, Environment: env,
+		Notes: append([]string{}, notes...), Summary: summarize(spec, runs),
+	}
+	var blocks, txs []*recorder.Message
+	for _, run := range runs {
+		r.Runs = append(r.Runs, runResult(run))
+		blocks = append(blocks, run.Record.Blocks...)
+		txs = append(txs, run.Record.Txs...)
+	}
+	r.Block, r.Tx = shape(blocks), shape(txs)
+	for _, c := range []struct {
+		name string
+		q    float64
+	}{{"C50", .50}, {"C90", .90}, {"C99", .99}} {
+		r.Block.Split = append(r.Block.Split, splitBar(c.name, c.q, blocks))
+	}
+	return r
+}
+
+// shape draws the distribution of messages' deliveries.
+func shape(messages []*recorder.Message) Shape {
+	s := Shape{Messages: len(messages)}
+	var all []float64
+	step := max(1, (len(messages)+maxThin-1)/maxThin)
+	for i, m := range messages {
+		times := m.Latencies()
+		all = append(all, times...)
+		s.Lost += len(times) - m.Reached()
+		if i%step == 0 {
+			slices.Sort(times)
+			s.ByMessage = append(s.ByMessage, curve(times, maxPoints/8))
+		}
+	}
+	slices.Sort(all)
+	s.Deliveries = len(all)
+	s.Curve = curve(all, maxPoints)
+	return s
+}
+
+// curve is the step function of sorted times, by at most limit points that are evenly spread over
+// the ranks and always hold the last finite one. What was not delivered leaves it below 1.
+func curve(sorted []float64, limit int) (points []Point) {
+	n := len(sorted)
+	finite := n
+	for finite > 0 && math.IsInf(sorted[finite-1], 1) {
+		finite--
+	}
+	count := min(finite, limit)
+	for k := 1; k <= count; k++ {
+		rank := (k*finite + count - 1) / count
+		points = append(points, Point{MS: round(sorted[rank-1]), Share: round(float64(rank) / float64(n))})
+	}
+	return points
+}
+
+// splitBar is the mean over messages of the split of the delivery that completed coverage q.
+func splitBar(name string, q float64, messages []*recorder.Message) SplitBar {
+	bar := SplitBar{Coverage: name, Stages: map[string]float64{}}
+	var sum recorder.Stages
+	var imports float64
+	for _, m := range messages {
+		d := completing(m, q)
+		if d == nil {
+			bar.Left++
+			continue
+		}
+		split, ok := m.Split(d.Node)
+		if !ok {
+			bar.Left++
+			continue
+		}
+		sum.Add(split)
+		if !math.IsInf(d.Import, 1) {
+			imports += max(0, d.Import-d.Latency)
+		}
+		bar.N++
+	}
+	for s := range recorder.NumStages {
+		bar.Stages[s.String()] = round(sum[s] / float64(max(1, bar.N)))
+	}
+	bar.Total = round(sum.Total() / float64(max(1, bar.N)))
+	bar.Import = round(imports / float64(max(1, bar.N)))
+	return bar
+}
+
+// completing is the delivery with which m reached ceil(q |E|) nodes, or nil when it never did.
+func completing(m *recorder.Message, q float64) *recorder.Delivery {
+	at := stats.CoverageTime(m.Latencies(), q)
+	if math.IsNaN(at) || math.IsInf(at, 1) {
+		return nil
+	}
+	for i := range m.Deliveries {
+		if m.Deliveries[i].Latency == at {
+			return &m.Deliveries[i]
+		}
+	}
+	return nil
+}
+
+func runResult(run Run) RunResult {
+	rec := run.Record
+	out := RunResult{
+		Seed: run.Seed, WallS: round(run.Wall.Seconds()), EventsLost: rec.Lost, Warmup: run.Warmup,
+		Slots: run.Slots, Missed: missedSlots(run), Stale: staleBlocks(run), Txs: len(rec.Txs), Host: run.Host,
+	}
+	for _, m := range rec.Blocks {
+		out.Messages = append(out.Messages, blockResult(rec, m))
+	}
+	for i := range rec.Nodes {
+		out.Nodes = append(out.Nodes, nodeResult(run, i))
+	}
+	out.Slowest = slowest(rec)
+	return out
+}
+
+func blockResult(rec *recorder.Run, m *recorder.Message) BlockResult {
+	times := m.Latencies()
+	c := func(q float64) stats.Number { return stats.Number(stats.CoverageTime(times, q)) }
+	b := BlockResult{
+		ID: "0x" + hex.EncodeToString(m.ID[:]), Number: m.Number, Origin: rec.Nodes[m.Origin].Name, Size: m.Size,
+		BornMS: round(float64(m.Born-rec.From) / 1e6), C50: c(.50), C90: c(.90), C95: c(.95), C99: c(.99), C100: c(1),
+		N: len(times), Lost: len(times) - m.Reached(), Copies: round(received(m) / (float64(m.Size) * float64(max(1, len(times))))),
+	}
+	for i := range m.Deliveries {
+		b.HopsMax = max(b.HopsMax, m.Deliveries[i].Hops)
+	}
+	return b
+}
+
+func nodeResult(run Run, i int) NodeResult {
+	load := run.Record.Nodes[i]
+	n := NodeResult{Name: load.Name, In: load.In, Out: load.Out, Kinds: map[string]int64{}, Dropped: load.Dropped}
+	for k := range recorder.NumKinds {
+		n.Kinds[k.String()] = max(0, load.Kinds[k]) // the edges of the window may leave the rest a little below zero
+	}
+	for _, p := range run.Processes {
+		if p.Name == load.Name {
+			n.CPU, n.MaxRSS = round(p.CPU), p.MaxRSS
+		}
+	}
+	var times []float64
+	hops := 0
+	for _, m := range run.Record.Blocks {
+		if m.Origin == i {
+			n.Sealed++
+		}
+		if d := m.At(i); d != nil {
+			n.Expected++
+			times = append(times, d.Latency)
+			if d.Delivered() {
+				n.Got++
+				hops += d.Hops
+			}
+		}
+	}
+	slices.Sort(times)
+	n.P50, n.P95 = stats.Number(stats.Percentile(times, .50)), stats.Number(stats.Percentile(times, .95))
+	n.Hops = stats.Number(float64(hops) / float64(n.Got))
+	return n
+}
+
+// slowest is the way of the block that took longest to its last node, among those whose way is
+// known whole.
+func slowest(rec *recorder.Run) (hops []Hop) {
+	var worst *recorder.Message
+	var last *recorder.Delivery
+	for _, m := range rec.Blocks {
+		for i := range m.Deliveries {
+			d := &m.Deliveries[i]
+			if d.Delivered() && (last == nil || d.Latency > last.Latency) && m.Trail(d.Node) != nil {
+				worst, last = m, d
+			}
+		}
+	}
+	if worst == nil {
+		return nil
+	}
+	from, start := worst.Origin, 0.0
+	for _, d := range worst.Trail(last.Node) {
+		h := Hop{From: rec.Nodes[from].Name, To: rec.Nodes[d.Node].Name, StartMS: round(start), Stages: map[string]float64{}, Import: stats.None(), Block: worst.Number}
+		for s := range recorder.NumStages {
+			h.Stages[s.String()] = round(d.Hop[s])
+		}
+		if d == last && !math.IsInf(d.Import, 1) {
+			h.Import = stats.Number(d.Import - d.Latency)
+		}
+		hops = append(hops, h)
+		from, start = d.Node, d.Latency
+	}
+	return hops
+}
+
+// round keeps a nanosecond of a millisecond figure.
+func round(v float64) float64 { return math.Round(v*1e6) / 1e6 }

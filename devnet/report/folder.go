@@ -1,0 +1,175 @@
+package report
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/pheme-net/pheme/devnet/experiment"
+	"github.com/pheme-net/pheme/devnet/recorder"
+	"github.com/pheme-net/pheme/p2p/trace"
+)
+
+// Names in a run's folder, and of the link beside the folders.
+const (
+	ResultsFile    = "results.json"
+	DeliveriesFile = "deliveries.csv"
+	ExperimentFile = "experiment.toml"
+	PageFile       = "report.html"
+	LatestLink     = "latest"
+)
+
+// maxSame bounds how often one experiment is run into one folder of runs.
+const maxSame = 10_000
+
+// NewFolder makes the folder of a run, <out>/<name>-<digest>. A former run of the same experiment
+// is never overwritten: the next folder is <name>-<digest>-2, and so on.
+func NewFolder(out string, spec experiment.Spec) (string, error) {
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return "", fmt.Errorf("make the folder of runs: %w", err)
+	}
+	base := filepath.Join(out, spec.Name+"-"+spec.Digest())
+	for i := 1; i < maxSame; i++ {
+		dir := base
+		if i > 1 {
+			dir = base + "-" + strconv.Itoa(i)
+		}
+		err := os.Mkdir(dir, 0o755)
+		if !errors.Is(err, fs.ErrExist) {
+			return dir, err
+		}
+	}
+	return "", fmt.Errorf("%s has been run %d times into %s: remove some or pass another --out", spec.Name, maxSame, out)
+}
+
+// Write puts the results, the resolved experiment, the deliveries and the page into dir and lets
+// "latest" beside dir point to it.
+func Write(dir string, r *Results, runs []Run) error {
+	resolved, err := r.Experiment.Encode()
+	if err != nil {
+		return err
+	}
+	text, err := r.JSON()
+	if err != nil {
+		return err
+	}
+	var deliveries, page bytes.Buffer
+	if err := Deliveries(&deliveries, runs); err != nil {
+		return err
+	}
+	if err := Page(&page, r); err != nil {
+		return err
+	}
+	for name, content := range map[string][]byte{
+		ExperimentFile: resolved, ResultsFile: text, DeliveriesFile: deliveries.Bytes(), PageFile: page.Bytes(),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+			return fmt.Errorf("write the run: %w", err)
+		}
+	}
+	return link(dir)
+}
+
+// link points "latest" to dir by a relative link, so that the folder of runs can be moved. The old
+// link is replaced at once, never missing.
+func link(dir string) error {
+	latest := filepath.Join(filepath.Dir(dir), LatestLink)
+	fresh := fmt.Sprintf("%s.%d", latest, os.Getpid())
+	if err := os.Symlink(filepath.Base(dir), fresh); err != nil {
+		return fmt.Errorf("link the latest run: %w", err)
+	}
+	if err := os.Rename(fresh, latest); err != nil {
+		return errors.Join(fmt.Errorf("link the latest run: %w", err), os.Remove(fresh))
+	}
+	return nil
+}
+
+// JSON is results.json.
+func (r *Results) JSON() ([]byte, error) {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encode results: %w", err)
+	}
+	return append(text, '\n'), nil
+}
+
+// deliveryColumns head deliveries.csv. Times are in milliseconds; "inf" is not delivered.
+var deliveryColumns = []string{
+	"seed", "kind", "id", "number", "size_bytes", "origin", "node", "born_ms", "latency_ms", "import_ms", "hops", "from", "path",
+	"first_bytes", "duplicate_bytes", "wait_ms", "queue_ms", "serialise_ms", "wire_ms", "validate_ms",
+}
+
+// paths name the way a block came, by the value of its events.
+var paths = []string{trace.PathGossip: "gossip", trace.PathHeld: "held", trace.PathFetch: "fetch", trace.PathSync: "sync"}
+
+// Deliveries writes one row for every counted message and node expected to receive it.
+func Deliveries(w io.Writer, runs []Run) error {
+	out := csv.NewWriter(w)
+	if err := out.Write(deliveryColumns); err != nil {
+		return err
+	}
+	for _, run := range runs {
+		for _, m := range run.Record.Blocks {
+			if err := writeMessage(out, run, "block", m); err != nil {
+				return err
+			}
+		}
+		for _, m := range run.Record.Txs {
+			if err := writeMessage(out, run, "tx", m); err != nil {
+				return err
+			}
+		}
+	}
+	out.Flush()
+	return out.Error()
+}
+
+func writeMessage(out *csv.Writer, run Run, kind string, m *recorder.Message) error {
+	nodes := run.Record.Nodes
+	for i := range m.Deliveries {
+		d := &m.Deliveries[i]
+		from, path := "", ""
+		if d.Parent >= 0 {
+			from = nodes[d.Parent].Name
+		}
+		if kind == "block" && d.Delivered() && d.Path >= 0 && int(d.Path) < len(paths) {
+			path = paths[d.Path]
+		}
+		row := []string{
+			strconv.FormatInt(run.Seed, 10), kind, "0x" + hex.EncodeToString(m.ID[:]), strconv.FormatInt(m.Number, 10),
+			strconv.FormatInt(m.Size, 10), nodes[m.Origin].Name, nodes[d.Node].Name,
+			millis(float64(m.Born-run.Record.From) / 1e6), millis(d.Latency), importOf(kind, d), strconv.Itoa(d.Hops), from, path,
+			strconv.FormatInt(d.First, 10), millis(d.Again),
+		}
+		for _, v := range d.Hop {
+			row = append(row, millis(v))
+		}
+		if err := out.Write(row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func importOf(kind string, d *recorder.Delivery) string {
+	if kind == "tx" {
+		return ""
+	}
+	return millis(d.Import)
+}
+
+func millis(v float64) string {
+	if math.IsInf(v, 1) {
+		return "inf"
+	}
+	return strconv.FormatFloat(round(v), 'f', -1, 64)
+}

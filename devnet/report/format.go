@@ -1,0 +1,92 @@
+package report
+
+import (
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/pheme-net/pheme/devnet/stats"
+)
+
+// unit says how a metric's numbers are written.
+type unit int
+
+const (
+	plain unit = iota // 3, 1.92
+	millisecond
+	percent
+	byteCount
+	byteRate
+	times // a factor
+)
+
+// figure writes one number in a unit, three significant digits, without losing an infinity.
+func (u unit) figure(v float64) string {
+	switch {
+	case math.IsNaN(v):
+		return "-"
+	case math.IsInf(v, 1):
+		return "inf"
+	}
+	switch u {
+	case millisecond:
+		if v >= 10_000 {
+			return significant(v/1000) + " s"
+		}
+		return significant(v) + " ms"
+	case percent:
+		return percentage(v)
+	case byteCount:
+		return binary(v)
+	case byteRate:
+		return binary(v) + "/s"
+	case times:
+		return significant(v) + "x"
+	}
+	return significant(v)
+}
+
+// interval writes "lo - hi unit", with the unit once where both share it.
+func (u unit) interval(f stats.Figure) string {
+	if !f.HasInterval() {
+		return ""
+	}
+	lo, hi := u.figure(float64(f.Lo)), u.figure(float64(f.Hi))
+	if head, name, ok := strings.Cut(lo, " "); ok && strings.HasSuffix(hi, " "+name) {
+		lo = head
+	}
+	return lo + " - " + hi
+}
+
+// significant writes three significant digits, more where the whole part has more.
+func significant(v float64) string {
+	if v == 0 {
+		return "0"
+	}
+	digits := 2 - int(math.Floor(math.Log10(math.Abs(v))))
+	text := strconv.FormatFloat(v, 'f', max(0, min(6, digits)), 64)
+	if v == math.Trunc(v) && math.Abs(v) < 1e15 {
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return text
+}
+
+// percentage never rounds up to 100 %: what is not whole must not look whole.
+func percentage(v float64) string {
+	if v >= 1 {
+		return "100 %"
+	}
+	return strconv.FormatFloat(math.Floor(v*1e4)/100, 'f', 2, 64) + " %"
+}
+
+func binary(v float64) string {
+	for _, u := range []struct {
+		name string
+		size float64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if math.Abs(v) >= u.size {
+			return significant(v/u.size) + " " + u.name
+		}
+	}
+	return significant(v) + " B"
+}

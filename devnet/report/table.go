@@ -1,0 +1,123 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/pheme-net/pheme/devnet/stats"
+)
+
+// row is a line of the terminal's table and of the page's: a metric with its words.
+type row struct {
+	metric string
+	group  string // what the line belongs to
+	label  string
+	unit   unit
+	about  string // what the figure means, for the page
+}
+
+// headline lists the figures a reader sees first, in order.
+var headline = []row{
+	{"block.p50_ms", "block latency", "p50", millisecond, "sealed to accepted, over all blocks and nodes"},
+	{"block.p95_ms", "block latency", "p95", millisecond, "sealed to accepted, over all blocks and nodes"},
+	{"block.p99_ms", "block latency", "p99", millisecond, "sealed to accepted, over all blocks and nodes"},
+	{"block.import_p50_ms", "block latency", "imported p50", millisecond, "sealed to stored, over all blocks and nodes"},
+	{"block.c50_ms", "block reaches", "50 % of nodes", millisecond, "time to half of the nodes, median over blocks"},
+	{"block.c90_ms", "block reaches", "90 %", millisecond, "time to 90 % of the nodes, median over blocks"},
+	{"block.c99_ms", "block reaches", "99 %", millisecond, "time to 99 % of the nodes, median over blocks"},
+	{"block.c100_ms", "block reaches", "all", millisecond, "time to the last node, median over blocks"},
+	{"block.coverage", "block delivery", "coverage", percent, "share of expected deliveries made by the horizon"},
+	{"block.copies", "block delivery", "copies", times, "bytes received for a block by a node / its size; 1 is perfect"},
+	{"block.hops_max", "block delivery", "hops, most", plain, "longest way along first copies"},
+	{"tx.p50_ms", "transaction", "p50", millisecond, "submitted over JSON-RPC to admitted by another node's pool"},
+	{"tx.p95_ms", "transaction", "p95", millisecond, "submitted over JSON-RPC to admitted by another node's pool"},
+	{"tx.coverage", "transaction", "coverage", percent, "share of expected admissions made by the horizon"},
+	{"tx.copies", "transaction", "copies", times, "bytes received for a transaction by a node / its size"},
+	{"net.bytes_per_node_per_s", "network", "a node receives", byteRate, "bytes received a second, mean over nodes"},
+	{"net.multiplier", "network", "multiplier", times, "block bytes on the wire / (block size x nodes reached)"},
+	{"run.max_rss_bytes", "run", "largest node", byteCount, "most memory any node's process held"},
+	{"run.events_lost", "run", "events lost", plain, "trace events dropped; more than none is not reported"},
+}
+
+// Table writes the final table, at most 80 columns wide, with the notes under it.
+func Table(w io.Writer, r *Results) error {
+	var b strings.Builder
+	e := &r.Experiment
+	fmt.Fprintf(&b, "%s  %s engine, %s, links %s\n", e.Name, e.Engine, seedList(e.Seeds), r.Links)
+	fmt.Fprintf(&b, "%s\n\n", plan(r))
+	fmt.Fprintf(&b, "%-16s%-18s%12s   %-20s%7s\n", "", "", "value", "95 % interval", "n")
+	last := ""
+	for _, h := range headline {
+		f, ok := r.Summary[h.metric]
+		if !ok {
+			continue
+		}
+		group := h.group
+		if group == last {
+			group = ""
+		}
+		last = h.group
+		line := fmt.Sprintf("%-16s%-18s%12s   %-20s%7d", group, h.label, h.unit.figure(float64(f.Value)), note(h.unit, f), f.N)
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+	if slices := r.Summary["block.stretch_p95"]; !slices.Value.Valid() {
+		fmt.Fprintf(&b, "%-16s%-18s%12s   %s\n", "floor", "stretch p95", "-", slices.Why)
+	}
+	for _, n := range r.Notes {
+		b.WriteString("\n" + wrap(n, 80) + "\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// note is the interval, or the mark of a figure that stands without one.
+func note(u unit, f stats.Figure) string {
+	if text := u.interval(f); text != "" {
+		return text
+	}
+	if f.Why == stats.FewAbove {
+		return "(read as maximum)"
+	}
+	return ""
+}
+
+// plan is one line on what was run.
+func plan(r *Results) string {
+	e := &r.Experiment
+	size := r.Summary["block.size_bytes"]
+	return fmt.Sprintf("%d nodes, %s, %s relay over %s; %d blocks of %s, %v slots",
+		e.Net.Nodes, topologyOf(r), e.Net.Relay, e.Net.Transport, r.Block.Messages, byteCount.figure(float64(size.Value)), e.Chain.Slot)
+}
+
+func topologyOf(r *Results) string {
+	n := &r.Experiment.Net
+	if n.Topology == "random" {
+		return fmt.Sprintf("degree %d", n.Degree)
+	}
+	return n.Topology
+}
+
+func seedList(seeds []int64) string {
+	if len(seeds) == 1 {
+		return fmt.Sprintf("seed %d", seeds[0])
+	}
+	return fmt.Sprintf("%d seeds", len(seeds))
+}
+
+// wrap breaks text into lines of at most width characters at spaces.
+func wrap(text string, width int) string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && len(line)+1+len(word) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return strings.Join(append(lines, line), "\n")
+}
