@@ -1,117 +1,256 @@
 package chain
 
 import (
-	"crypto/ecdsa"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/core/types"
+	logging "github.com/ipfs/go-log/v2"
+	"github.com/syndtr/goleveldb/leveldb"
 	"github.com/syndtr/goleveldb/leveldb/storage"
 )
 
-// errUnbuilt is what the parts of Chain answer that do not stand yet.
-var errUnbuilt = errors.New("chain: not built yet")
+var log = logging.Logger("chain")
 
 // Config holds the settings of a Chain. A zero field means its default.
 type Config struct {
 	UndoBlocks  uint64 // depth of the deepest reorg; default max(4,096 blocks, 10 minutes of slots)
-	PruneBodies uint64 // keep the bodies of this many newest blocks; 0 keeps all
+	PruneBodies uint64 // keep the bodies of this many newest blocks, at least UndoBlocks; 0 keeps all
 	Extra       string // extraData of built blocks, at most 32 bytes
+
+	marker    marker       // tests: a marker on a simulated disk
+	failpoint func(string) // tests: called at the named steps of a commit
+}
+
+func (c Config) withDefaults(g *Genesis) (Config, error) {
+	if c.UndoBlocks == 0 {
+		c.UndoBlocks = max(4096, uint64(10*time.Minute/g.SlotDuration()))
+	}
+	if c.PruneBodies > 0 {
+		c.PruneBodies = max(c.PruneBodies, c.UndoBlocks)
+	}
+	if len(c.Extra) > MaxExtraBytes {
+		return c, fmt.Errorf("chain: Extra has %d bytes, at most %d", len(c.Extra), MaxExtraBytes)
+	}
+	if c.failpoint == nil {
+		c.failpoint = func(string) {}
+	}
+	return c, nil
 }
 
 // Chain is the block store, the state and the fork choice.
-type Chain struct{ g *Genesis }
+//
+// One writer at a time holds the token of turn: Add, and Close. Readers never
+// wait for it: the head and its state are one immutable value, everything older
+// is read from the database.
+type Chain struct {
+	cfg   Config
+	g     *Genesis
+	store *store
+	lock  *dirLock
+	turn  chan struct{}
 
-// Update tells what one Add changed.
-type Update struct {
-	Old, Head *types.Header
-	Reverted  []*Block // no longer canonical, oldest first
-	Applied   []*Block // newly canonical, oldest first
-	Moved     bool     // Head is not Old
+	view     atomic.Pointer[view]
+	damage   atomic.Pointer[error]
+	watchers watchers
+
+	mu    sync.Mutex // guards index; never held across I/O or a signature check
+	index *index
+
+	// Owned by the writer.
+	told    *SignedHeader // head as of the last Update that was returned
+	pending func()        // takes a commit whose outcome is unknown into memory
 }
 
-// Evidence is two blocks that one proposer signed for one slot.
-type Evidence struct {
-	Slot     uint64
-	Proposer common.Address
-	First    *SignedHeader
-	Second   *SignedHeader
+// view is the head with its state.
+type view struct {
+	head  *SignedHeader
+	state State
 }
 
-// Open opens or creates the chain in dir; "" keeps everything in memory. st, if
-// not nil, is used in place of files in dir.
+// Open opens or creates the chain in dir, which holds the lock, the head marker
+// and the database; "" keeps everything in memory. st, if not nil, is used in
+// place of files in dir and is not closed. Open verifies what it finds and
+// refuses a damaged store with ErrCorrupt: see Repair.
 func Open(cfg Config, g *Genesis, dir string, st storage.Storage) (*Chain, error) {
-	return nil, errUnbuilt
+	if err := g.Validate(); err != nil {
+		return nil, err
+	}
+	cfg, err := cfg.withDefaults(g)
+	if err != nil {
+		return nil, err
+	}
+	c := &Chain{cfg: cfg, g: g, turn: make(chan struct{}, 1), index: newIndex(cfg.UndoBlocks)}
+	if err := c.open(dir, st); err != nil {
+		err = errors.Join(err, c.release())
+		if errors.Is(err, ErrCorrupt) {
+			err = fmt.Errorf("%w: run `pheme node --repair` on this data dir", err)
+		}
+		return nil, err
+	}
+	return c, nil
 }
 
-// Close ends the chain; further calls give ErrClosed.
-func (c *Chain) Close() error { return errUnbuilt }
+func (c *Chain) open(dir string, st storage.Storage) error {
+	c.store = &store{dir: dir, stor: st, mark: c.cfg.marker, failpoint: c.cfg.failpoint}
+	s := c.store
+	s.opts = databaseOptions(dir == "")
+	if s.mark == nil {
+		s.mark = noMarker{}
+	}
+	if dir != "" {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("make data dir: %w", err)
+		}
+		var err error
+		if c.lock, err = lockDir(dir); err != nil {
+			return err
+		}
+		if c.cfg.marker == nil {
+			s.mark = newFileMarker(dir, s.failpoint)
+		}
+	}
+	s.failpoint(failOpenBegin)
+	if s.stor == nil {
+		s.ownStor = true
+		if err := s.openStorage(); err != nil {
+			return fmt.Errorf("open store: %w", err)
+		}
+	}
+	if err := s.openDB(); err != nil {
+		return err
+	}
+	s.failpoint(failOpenDB)
+	return c.load()
+}
+
+func (s *store) openStorage() error {
+	if s.dir == "" {
+		s.stor = storage.NewMemStorage()
+		return nil
+	}
+	st, err := openStorage(filepath.Join(s.dir, databaseDir))
+	if err != nil {
+		return err
+	}
+	s.stor = st
+	return nil
+}
+
+// Close ends the chain; further calls give ErrClosed or nothing.
+func (c *Chain) Close() error {
+	c.turn <- struct{}{}
+	defer func() { <-c.turn }()
+	return c.release()
+}
+
+func (c *Chain) release() error {
+	var err error
+	if c.store != nil {
+		err = c.store.close()
+		c.store.ownStor = false
+	}
+	if c.lock != nil {
+		err = errors.Join(err, c.lock.unlock())
+		c.lock = nil
+	}
+	return err
+}
+
+// load brings the head, the state and the undo window into memory and verifies
+// them: the commit records, the marker, the state root, the canonical index.
+func (c *Chain) load() error {
+	s := c.store
+	newest, err := s.newest()
+	if err != nil {
+		return err
+	}
+	rawMark, markErr := s.mark.read()
+	if newest == (record{}) {
+		if markErr == nil || !errors.Is(markErr, fs.ErrNotExist) {
+			return fmt.Errorf("%w: the database is empty, but a head marker lies beside it", ErrCorrupt)
+		}
+		return c.create()
+	}
+	if err := c.checkMeta(); err != nil {
+		return err
+	}
+	if err := c.verifyOpen(newest, rawMark, markErr); err != nil {
+		return err
+	}
+	s.last = newest
+	if err := c.loadHead(newest); err != nil {
+		return err
+	}
+	s.failpoint(failOpenDone)
+	s.putMark()
+	return nil
+}
+
+// create writes block 0.
+func (c *Chain) create() error {
+	sh, err := c.genesisHeader()
+	if err != nil {
+		return err
+	}
+	st := c.g.state()
+	b := assemble(sh, nil)
+	batch := new(leveldb.Batch)
+	batch.Put([]byte{tableMeta}, encodeRLP(meta{Version: formatVersion, Genesis: sh.id, Network: c.g.Network()}))
+	putBlock(batch, b)
+	putCanonical(batch, b, nil)
+	putBuckets(batch, State{}, st)
+	if err := c.store.commit(batch, sh.id, 0); err != nil {
+		return err
+	}
+	e := &entry{SignedHeader: sh, status: stored}
+	c.index.put(e)
+	c.index.head, c.told = e, sh
+	c.view.Store(&view{sh, st})
+	return nil
+}
+
+func (c *Chain) genesisHeader() (*SignedHeader, error) {
+	return NewSignedHeader(c.g.Header(), [signatureBytes]byte{})
+}
 
 // Genesis is the genesis the chain was opened with.
 func (c *Chain) Genesis() *Genesis { return c.g }
 
-// Check is the cheap check before a block is relayed: size, slot, proposer,
-// signature, parent, transactions root. No disk. It may be called by many
-// goroutines. A block that passes is remembered, so its child passes before the
-// block is imported. Errors: ErrInvalid and what wraps it (reject the sender);
-// ErrEarly; ErrKnown, ErrTooOld, ErrUnknownParent, ErrInvalidAncestor,
-// ErrEquivocation (ignore, drop or hold); ErrSecondBlock (do not relay, but Add).
-func (c *Chain) Check(b *Block, now time.Time) error { return errUnbuilt }
-
-// Add applies the full rules and stores the block in one synced batch. There is
-// one writer: calls wait for each other. It runs Check's rules itself if they
-// were not run. ErrBadBlock and ErrInvalidAncestor blame the proposer, never the
-// peer that sent the block.
-func (c *Chain) Add(b *Block) (Update, error) { return Update{}, errUnbuilt }
-
-// Build makes a block on the head from the first of txs that fit into maxBytes
-// (0 means the genesis limit) and apply, and signs it. It is not added. The
-// second result are transactions that can never apply on this head: nonce too
-// low, overdrawn or invalid.
-func (c *Chain) Build(slot uint64, key *ecdsa.PrivateKey, txs []*Tx, maxBytes int) (*Block, []*Tx, error) {
-	return nil, nil, errUnbuilt
-}
-
-// Head is the header of the head.
-func (c *Chain) Head() *types.Header { return nil }
+// Head is the header of the head. The caller must not change it.
+func (c *Chain) Head() *types.Header { return c.view.Load().head.header }
 
 // HeadID is the id of the head.
-func (c *Chain) HeadID() common.Hash { return common.Hash{} }
+func (c *Chain) HeadID() common.Hash { return c.view.Load().head.id }
 
 // Weight is the weight of the head: its number of blocks from genesis.
-func (c *Chain) Weight() uint64 { return 0 }
+func (c *Chain) Weight() uint64 { return c.view.Load().head.Number() }
 
-// Has tells whether the block is imported, canonical or not.
-func (c *Chain) Has(id common.Hash) bool { return false }
+// State is the state at the head: an immutable view that stays whole when the
+// head moves.
+func (c *Chain) State() State { return c.view.Load().state }
 
-// HeaderByID is the header of an imported block, canonical or not.
-func (c *Chain) HeaderByID(id common.Hash) *types.Header { return nil }
+// Damage is the first damage that a read of the store met, nil while there is none.
+func (c *Chain) Damage() error {
+	if err := c.damage.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
 
-// HeaderByNumber is the header of a canonical block.
-func (c *Chain) HeaderByNumber(n uint64) *types.Header { return nil }
-
-// BlockByID is an imported block, canonical or not; nil without it.
-func (c *Chain) BlockByID(id common.Hash) *Block { return nil }
-
-// BlockByNumber is a canonical block; nil without it.
-func (c *Chain) BlockByNumber(n uint64) *Block { return nil }
-
-// RawBlock is the envelope of an imported block; nil without it.
-func (c *Chain) RawBlock(id common.Hash) []byte { return nil }
-
-// Lookup finds the canonical block that holds a transaction.
-func (c *Chain) Lookup(tx common.Hash) (b *Block, index int, ok bool) { return nil, 0, false }
-
-// Receipts derives the receipts of an imported block.
-func (c *Chain) Receipts(id common.Hash) (types.Receipts, error) { return nil, errUnbuilt }
-
-// State is the state at the head: an immutable view that stays whole when the head moves.
-func (c *Chain) State() State { return State{} }
-
-// Evidence lists the slots of the undo window that a proposer signed twice.
-func (c *Chain) Evidence() []Evidence { return nil }
-
-// Watch sends every Update that moved the head, after it is durable. A full
-// channel misses updates. The function ends the watch.
-func (c *Chain) Watch(buffer int) (<-chan Update, func()) { return nil, func() {} }
+// note keeps and logs the first error of a reader that has no error result.
+func (c *Chain) note(err error) {
+	if err == nil || errors.Is(err, ErrClosed) || errors.Is(err, ErrPruned) {
+		return
+	}
+	if c.damage.CompareAndSwap(nil, &err) {
+		log.Errorw("store is not readable", "err", err)
+	}
+}

@@ -1,3 +1,44 @@
-// Package chain holds blocks, genesis, proposer rules, state, fork choice and
-// the LevelDB store.
+// Package chain holds blocks, genesis, proposer rules, the state with its Merkle
+// root, the fork choice and the LevelDB store. It has no clock of its own but in
+// Add, no network and no goroutine beyond those it waits for.
+//
+// # A block's way
+//
+//	bytes --DecodeBlock--> Block --Check--> checked --Add--> stored --> canonical
+//	                                 |                 |        \-----> side branch
+//	                                 |                 \--> invalid list (for ever)
+//	                                 \--> an error that says whose fault it is
+//
+// Check is cheap and touches no disk: blocks are relayed after it. Add is the
+// only writer: it executes, writes one synced batch, then moves the head in memory.
+//
+// # Pure cores
+//
+// The state (state.go, bucket.go), the state machine (transition.go) and the
+// fork choice (index.go) do no I/O: values in, values out.
+//
+// # On disk
+//
+//	dir/lock   held by the running process, with its pid
+//	dir/head   the head marker: newest commit known to be durable
+//	dir/db/    LevelDB; tables in keys.go
+//
+// Every batch carries a commit record with the hash of the one before. Open
+// checks that chain, the marker against it, and the root of all accounts, since
+// LevelDB opens without an error after it lost batches or everything.
+//
+// # Invariants
+//
+//   - The head is the best stored block: most blocks from genesis, then the lower
+//     slot, then the lower id. Its number never goes down.
+//   - Accounts, canonical index and transaction index are those of the head, as if
+//     its branch had always been canonical.
+//   - The accounts hash to the head's state root.
+//   - At most two blocks of a slot are kept.
+//   - An invalid block is executed once.
+//
+// # Refused
+//
+// Blob, set-code and contract-creation transactions, legacy transactions without
+// a chain id, and every block that does not keep the rules in header.go.
 package chain

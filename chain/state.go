@@ -1,7 +1,6 @@
 package chain
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"iter"
@@ -173,21 +172,32 @@ func (n *node) with(depth int, changes []bucketChange) *node {
 	return newInner(kids)
 }
 
-// withBucket is s with a whole bucket put in place.
-func (s State) withBucket(index uint16, bucket []byte) State {
-	return State{s.root.putBucket(0, index, newBucket(bucket))}
+// indexed is a bucket beside its index.
+type indexed struct {
+	index  uint16
+	bucket []byte
 }
 
-func (n *node) putBucket(depth int, index uint16, leaf *node) *node {
+// stateOf builds a state from checked buckets in ascending order, which it keeps.
+func stateOf(buckets []indexed) State { return State{buildNode(0, buckets)} }
+
+func buildNode(depth int, buckets []indexed) *node {
+	if len(buckets) == 0 {
+		return nil
+	}
 	if depth == treeDepth {
-		return leaf
+		return newBucket(buckets[0].bucket)
 	}
 	kids := new([treeFanout]*node)
-	if n != nil {
-		*kids = *n.kids
+	for len(buckets) > 0 {
+		i := nibble(buckets[0].index, depth)
+		end := 1
+		for end < len(buckets) && nibble(buckets[end].index, depth) == i {
+			end++
+		}
+		kids[i] = buildNode(depth+1, buckets[:end])
+		buckets = buckets[end:]
 	}
-	i := nibble(index, depth)
-	kids[i] = kids[i].putBucket(depth+1, index, leaf)
 	return newInner(kids)
 }
 
@@ -277,6 +287,3 @@ func diffNodes(a, b *node, depth int, index uint16, out *[]uint16) {
 		diffNodes(ka[i], kb[i], depth+1, index<<4|uint16(i), out)
 	}
 }
-
-// Equal tells whether two states hold the same accounts.
-func (s State) Equal(o State) bool { return bytes.Equal(s.root.hash().Bytes(), o.root.hash().Bytes()) }

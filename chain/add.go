@@ -1,0 +1,365 @@
+package chain
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
+	"github.com/syndtr/goleveldb/leveldb"
+)
+
+// Update tells what one Add changed.
+type Update struct {
+	Old, Head *types.Header
+	Reverted  []*Block // no longer canonical, oldest first
+	Applied   []*Block // newly canonical, oldest first
+	Moved     bool     // Head is not Old
+}
+
+// maxEarly is how far ahead of our clock a slot may be for its block to be held.
+const maxEarly = 500 * time.Millisecond
+
+// Check is the cheap check before a block is relayed: size, slot, proposer,
+// signature, parent, transactions root. No disk. Any goroutine may call it. A
+// block that passes is remembered, so its child passes before the block is
+// imported; see Forget. Errors:
+//
+//   - ErrInvalid and what wraps it: reject the sender.
+//   - ErrEarly, ErrUnknownParent: hold the block; the sender is not to blame.
+//   - ErrKnown (checked or imported: see Has), ErrTooOld, ErrInvalidAncestor,
+//     ErrEquivocation: ignore and drop.
+//   - ErrSecondBlock: the block passed and is remembered. Do not relay it, but
+//     give it to Add, since a branch may grow on it.
+func (c *Chain) Check(b *Block, now time.Time) error {
+	c.mu.Lock()
+	err := c.index.known(b.id)
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := c.checkAlone(b); err != nil {
+		return err
+	}
+	if err := c.early(b.Slot(), now, 0); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.index.place(b.SignedHeader)
+}
+
+// CheckHeader is Check for a header whose transactions are not at hand yet.
+func (c *Chain) CheckHeader(sh *SignedHeader, now time.Time) error {
+	c.mu.Lock()
+	err := c.index.known(sh.id)
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := sh.checkRules(c.g); err != nil {
+		return err
+	}
+	if err := c.early(sh.Slot(), now, 0); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.index.place(sh)
+}
+
+// Forget takes back what Check remembered of a block that will not be added
+// now, such as for a full import queue, so that Check passes it again.
+func (c *Chain) Forget(id common.Hash) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.index.forget(id)
+}
+
+// checkAlone applies every rule that needs the block only.
+func (c *Chain) checkAlone(b *Block) error {
+	if err := c.checkBodySize(b); err != nil {
+		return err
+	}
+	if err := b.checkRules(c.g); err != nil {
+		return err
+	}
+	return b.checkBody()
+}
+
+func (c *Chain) checkBodySize(b *Block) error {
+	if uint64(b.BodySize()) > c.g.MaxBlockBytes {
+		return fmt.Errorf("%w %s: %d bytes of transactions, at most %d", ErrInvalidBlock, b.id, b.BodySize(), c.g.MaxBlockBytes)
+	}
+	return nil
+}
+
+// early compares a slot with our clock, allowing slack.
+func (c *Chain) early(slot uint64, now time.Time, slack time.Duration) error {
+	start := c.g.SlotStart(slot)
+	ahead := start.Sub(now)
+	if ahead <= slack {
+		return nil
+	}
+	return ErrEarly{When: start, Hold: ahead <= min(maxEarly, c.g.SlotDuration())}
+}
+
+// Add applies the full rules and stores the block in one synced batch. Calls
+// wait for each other. It runs Check's rules itself where they were not run.
+// Errors are those of Check, but ErrKnown only for an imported block, and:
+//
+//   - ErrBadBlock: the proposer is to blame, never the peer that sent the block.
+//     It is on the invalid list now and will not be executed again.
+//   - ErrStorage: the disk takes no writes. Reads go on; a later Add tries again.
+//   - ErrCorrupt: the store is damaged.
+//
+// A block on a side branch is stored and gives an Update that did not move.
+func (c *Chain) Add(b *Block) (Update, error) {
+	c.turn <- struct{}{}
+	defer func() { <-c.turn }()
+	if err := c.resume(); err != nil {
+		return Update{}, err
+	}
+	e, err := c.admit(b)
+	if err != nil {
+		return Update{}, err
+	}
+	RecoverSenders(b.txs, c.g)
+	for i, tx := range b.txs {
+		if err := CheckTx(tx, c.g); err != nil {
+			return Update{}, c.condemn(e, e, fmt.Errorf("%w %s: transaction %d %s: %s", ErrBadBlock, b.id, i, tx.hash, err))
+		}
+	}
+	if !better(b.SignedHeader, c.view.Load().head) {
+		return c.addSide(e, b)
+	}
+	return c.advance(e, b)
+}
+
+// resume takes up writing again after the storage refused it.
+func (c *Chain) resume() error {
+	s := c.store
+	if s.db.Load() == nil {
+		return ErrClosed
+	}
+	if !s.broken {
+		return nil
+	}
+	done, err := s.heal()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrStorage, err)
+	}
+	log.Infow("storage takes writes again")
+	if done {
+		s.last = s.try
+		s.putMark()
+		c.pending()
+	}
+	return nil
+}
+
+// admit lets a block in whose parent is imported and which is not imported itself.
+func (c *Chain) admit(b *Block) (*entry, error) {
+	c.mu.Lock()
+	e := c.index.byID[b.id]
+	c.mu.Unlock()
+	if e == nil {
+		if err := c.checkAlone(b); err != nil {
+			return nil, err
+		}
+		if err := c.early(b.Slot(), time.Now(), min(maxEarly, c.g.SlotDuration())); err != nil {
+			return nil, err
+		}
+	} else if e.status == checked {
+		// Only the header is sure to be the one that was checked.
+		if err := c.checkBodySize(b); err != nil {
+			return nil, err
+		}
+		if err := b.checkBody(); err != nil {
+			return nil, err
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e = c.index.byID[b.id]; e == nil || e.status != checked {
+		if err := c.index.place(b.SignedHeader); err != nil && !errors.Is(err, ErrSecondBlock) {
+			return nil, err
+		}
+		e = c.index.byID[b.id]
+	}
+	if parent := c.index.byID[b.Parent()]; parent == nil || parent.status != stored {
+		return nil, fmt.Errorf("%w: %s is not imported", ErrUnknownParent, b.Parent())
+	}
+	return e, nil
+}
+
+// addSide stores a block that does not become the head.
+func (c *Chain) addSide(e *entry, b *Block) (Update, error) {
+	batch := new(leveldb.Batch)
+	putBlock(batch, b)
+	head := c.view.Load().head
+	take := func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		e.status = stored
+	}
+	if err := c.commit(batch, head, take); err != nil {
+		return Update{}, err
+	}
+	return c.tell(nil)
+}
+
+// advance makes b the head, by way of a reorg where it is not the head's child.
+func (c *Chain) advance(e *entry, b *Block) (Update, error) {
+	v := c.view.Load()
+	c.mu.Lock()
+	revert, apply := c.index.fork(c.index.byID[v.head.id], e)
+	leaving := c.index.leaving(e.Number())
+	c.mu.Unlock()
+
+	have := map[common.Hash]*Block{b.id: b}
+	batch := new(leveldb.Batch)
+	st, err := c.unwind(batch, v.state, revert, have)
+	if err != nil {
+		return Update{}, err
+	}
+	for _, a := range apply {
+		block, err := c.blockOf(a, have)
+		if err != nil {
+			return Update{}, err
+		}
+		next, undo, err := execute(c.g, st, block)
+		if err != nil {
+			return Update{}, c.condemn(a, e, err)
+		}
+		putCanonical(batch, block, undo)
+		st = next
+	}
+	putBlock(batch, b)
+	putBuckets(batch, v.state, st)
+	if err := c.evict(batch, leaving); err != nil {
+		return Update{}, err
+	}
+	pruned, err := c.prune(batch, e.Number())
+	if err != nil {
+		return Update{}, err
+	}
+	take := func() {
+		c.mu.Lock()
+		e.status = stored
+		c.index.head = e
+		c.index.trim()
+		c.mu.Unlock()
+		c.store.pruned.Store(pruned)
+		c.view.Store(&view{e.SignedHeader, st})
+	}
+	if err := c.commit(batch, e.SignedHeader, take); err != nil {
+		return Update{}, err
+	}
+	return c.tell(have)
+}
+
+// unwind takes canonical blocks back, newest first.
+func (c *Chain) unwind(batch *leveldb.Batch, st State, revert []*entry, have map[common.Hash]*Block) (State, error) {
+	for _, r := range revert {
+		block, err := c.blockOf(r, have)
+		if err != nil {
+			return State{}, err
+		}
+		undo, err := c.store.undo(r)
+		if err != nil {
+			return State{}, err
+		}
+		st = st.With(undo)
+		dropCanonical(batch, block)
+	}
+	return st, nil
+}
+
+// blockOf is the block of a stored entry, kept in have.
+func (c *Chain) blockOf(e *entry, have map[common.Hash]*Block) (*Block, error) {
+	if b := have[e.id]; b != nil {
+		return b, nil
+	}
+	b, err := c.store.block(e.SignedHeader)
+	if err != nil {
+		return nil, err
+	}
+	RecoverSenders(b.txs, c.g)
+	have[e.id] = b
+	return b, nil
+}
+
+// commit writes batch and then takes it into memory; a commit whose outcome
+// stays unknown is taken when the storage is back and has it.
+func (c *Chain) commit(batch *leveldb.Batch, head *SignedHeader, take func()) error {
+	c.pending = take
+	if err := c.store.commit(batch, head.id, head.Number()); err != nil {
+		return err
+	}
+	take()
+	return nil
+}
+
+// condemn puts bad, and all that descends from it, on the invalid list, for
+// ever. It returns what to say of the block that was being added.
+func (c *Chain) condemn(bad, adding *entry, reason error) error {
+	if !errors.Is(reason, ErrBadBlock) {
+		return reason
+	}
+	batch := new(leveldb.Batch)
+	c.mu.Lock()
+	for _, e := range c.index.descendants(bad) {
+		if e.status == stored {
+			dropBlock(batch, e)
+		}
+		text := reason.Error()
+		if e != bad {
+			text = "descends from " + bad.id.Hex()
+		}
+		for _, left := range c.index.mark(e, text) {
+			batch.Delete(blockKey(tableInvalid, left.Number(), left.id))
+		}
+		batch.Put(blockKey(tableInvalid, e.Number(), e.id), encodeRLP(invalidRecord{e.Encode(), text}))
+	}
+	c.mu.Unlock()
+	log.Warnw("invalid block", "id", bad.id, "proposer", bad.Proposer(), "slot", bad.Slot(), "reason", reason)
+	if err := c.commit(batch, c.view.Load().head, func() {}); err != nil {
+		log.Errorw("invalid list not written", "err", err)
+	}
+	if bad != adding {
+		return fmt.Errorf("%w: %s: %w", ErrInvalidAncestor, bad.id, reason)
+	}
+	return reason
+}
+
+// tell makes the Update from the head that was last told to the one there is.
+func (c *Chain) tell(have map[common.Hash]*Block) (Update, error) {
+	old, head := c.told, c.view.Load().head
+	u := Update{Old: old.header, Head: head.header, Moved: old.id != head.id}
+	if !u.Moved {
+		return u, nil
+	}
+	c.mu.Lock()
+	revert, apply := c.index.fork(&entry{SignedHeader: old}, &entry{SignedHeader: head})
+	c.mu.Unlock()
+	for i := len(revert) - 1; i >= 0; i-- {
+		b, err := c.blockOf(revert[i], have)
+		if err != nil {
+			return u, err
+		}
+		u.Reverted = append(u.Reverted, b)
+	}
+	for _, e := range apply {
+		b, err := c.blockOf(e, have)
+		if err != nil {
+			return u, err
+		}
+		u.Applied = append(u.Applied, b)
+	}
+	c.told = head
+	log.Infow("head", "number", head.Number(), "slot", head.Slot(), "id", head.id, "reverted", len(u.Reverted))
+	c.watchers.send(u)
+	return u, nil
+}

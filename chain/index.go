@@ -1,0 +1,247 @@
+package chain
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/ethereum/go-ethereum/common"
+)
+
+// status is how far a block has come.
+type status uint8
+
+const (
+	checked status = iota // passed Check, not yet added
+	stored                // on disk, canonical or on a side branch
+	invalid               // on the invalid list, for ever
+)
+
+const (
+	maxChecked = 1024 // blocks between Check and Add; an import queue is far shorter
+	maxInvalid = 1024 // each took a proposer's signature and one of two places in a slot
+	perSlot    = 2    // blocks kept of one slot: one more than honest, as evidence
+)
+
+// entry is what memory holds of one block of the undo window.
+type entry struct {
+	*SignedHeader
+	status status
+	reason string // of an invalid block
+}
+
+// index is the tree of the blocks in the undo window, and the fork choice over
+// it. It is pure: no lock, clock or I/O. Invariants:
+//   - the parent of every stored entry above the base is a stored entry;
+//   - an invalid entry has no stored or checked descendant;
+//   - head is stored, and no stored entry is better than it.
+type index struct {
+	window   uint64
+	byID     map[common.Hash]*entry
+	byNumber map[uint64][]*entry
+	bySlot   map[uint64][]*entry
+	head     *entry
+	low      uint64        // lowest number in the index
+	checked  []common.Hash // oldest first; may name blocks that have moved on
+	invalid  []common.Hash // oldest first
+}
+
+func newIndex(window uint64) *index {
+	return &index{
+		window: window,
+		byID:   map[common.Hash]*entry{}, byNumber: map[uint64][]*entry{}, bySlot: map[uint64][]*entry{},
+	}
+}
+
+// better is the fork choice: more blocks from genesis, then the lower slot, then
+// the lower id.
+func better(a, b *SignedHeader) bool {
+	if a.Number() != b.Number() {
+		return a.Number() > b.Number()
+	}
+	if a.Slot() != b.Slot() {
+		return a.Slot() < b.Slot()
+	}
+	return bytes.Compare(a.id[:], b.id[:]) < 0
+}
+
+// known refuses a block that needs no look at all.
+func (x *index) known(id common.Hash) error {
+	e := x.byID[id]
+	switch {
+	case e == nil:
+		return nil
+	case e.status == invalid:
+		return fmt.Errorf("%w: %s: %s", ErrInvalidAncestor, id, e.reason)
+	}
+	return fmt.Errorf("%w: %s", ErrKnown, id)
+}
+
+// place remembers a header that passed the rules of its own, if its parent, age
+// and slot allow. ErrSecondBlock comes with a header that is remembered.
+func (x *index) place(sh *SignedHeader) error {
+	if err := x.known(sh.id); err != nil {
+		return err
+	}
+	if sh.Number()+x.window <= x.head.Number() {
+		return fmt.Errorf("%w: number %d, head %d", ErrTooOld, sh.Number(), x.head.Number())
+	}
+	parent := x.byID[sh.Parent()]
+	if parent == nil {
+		return fmt.Errorf("%w: %s", ErrUnknownParent, sh.Parent())
+	}
+	if err := checkParent(sh.header, parent.header, sh.id); err != nil {
+		return err
+	}
+	same := len(x.bySlot[sh.Slot()])
+	if same >= perSlot {
+		return fmt.Errorf("%w %d", ErrEquivocation, sh.Slot())
+	}
+	e := &entry{SignedHeader: sh}
+	if parent.status == invalid {
+		x.put(e)
+		x.mark(e, "descends from "+parent.id.Hex())
+		return fmt.Errorf("%w: parent %s: %s", ErrInvalidAncestor, parent.id, parent.reason)
+	}
+	x.put(e)
+	x.checked = append(x.checked, sh.id)
+	x.trimChecked()
+	if same > 0 {
+		return fmt.Errorf("%w %d", ErrSecondBlock, sh.Slot())
+	}
+	return nil
+}
+
+// put enters e under its id, number and slot.
+func (x *index) put(e *entry) {
+	x.byID[e.id] = e
+	x.byNumber[e.Number()] = append(x.byNumber[e.Number()], e)
+	x.bySlot[e.Slot()] = append(x.bySlot[e.Slot()], e)
+}
+
+// drop takes e out.
+func (x *index) drop(e *entry) {
+	delete(x.byID, e.id)
+	cut(x.byNumber, e.Number(), e)
+	cut(x.bySlot, e.Slot(), e)
+}
+
+func cut(m map[uint64][]*entry, key uint64, e *entry) {
+	rest := slices.DeleteFunc(m[key], func(o *entry) bool { return o == e })
+	if len(rest) == 0 {
+		delete(m, key)
+		return
+	}
+	m[key] = rest
+}
+
+// forget drops a block that is only checked.
+func (x *index) forget(id common.Hash) {
+	if e := x.byID[id]; e != nil && e.status == checked {
+		x.drop(e)
+	}
+}
+
+// trimChecked forgets the oldest checked blocks above the limit.
+func (x *index) trimChecked() {
+	if len(x.checked) <= maxChecked {
+		return
+	}
+	live := x.checked[:0]
+	for _, id := range x.checked {
+		if e := x.byID[id]; e != nil && e.status == checked {
+			live = append(live, id)
+		}
+	}
+	x.checked = live
+	for len(x.checked) > maxChecked {
+		x.forget(x.checked[0])
+		x.checked = x.checked[1:]
+	}
+}
+
+// mark puts e on the invalid list and returns the entries below the limit that
+// had to leave it.
+func (x *index) mark(e *entry, reason string) (left []*entry) {
+	if e.status == invalid {
+		return nil
+	}
+	e.status, e.reason = invalid, reason
+	x.invalid = append(x.invalid, e.id)
+	for len(x.invalid) > maxInvalid {
+		if old := x.byID[x.invalid[0]]; old != nil {
+			x.drop(old)
+			left = append(left, old)
+		}
+		x.invalid = x.invalid[1:]
+	}
+	return left
+}
+
+// descendants lists e and all entries above it, lowest first.
+func (x *index) descendants(e *entry) []*entry {
+	out := []*entry{e}
+	in := map[common.Hash]bool{e.id: true}
+	for n := e.Number() + 1; len(x.byNumber[n]) > 0; n++ {
+		for _, o := range x.byNumber[n] {
+			if in[o.Parent()] {
+				in[o.id] = true
+				out = append(out, o)
+			}
+		}
+	}
+	return out
+}
+
+// fork finds the way from the head to the stored block to: the canonical blocks
+// to revert, newest first, and those to apply, oldest first.
+func (x *index) fork(from, to *entry) (revert, apply []*entry) {
+	for from != nil && to != nil && from.id != to.id {
+		if from.Number() >= to.Number() {
+			revert = append(revert, from)
+			from = x.byID[from.Parent()]
+		} else {
+			apply = append(apply, to)
+			to = x.byID[to.Parent()]
+		}
+	}
+	slices.Reverse(apply)
+	return revert, apply
+}
+
+// leaving lists the entries that fall out of the window when the head's number
+// becomes head.
+func (x *index) leaving(head uint64) []*entry {
+	var out []*entry
+	for n := x.low; n+x.window < head; n++ {
+		out = append(out, x.byNumber[n]...)
+	}
+	return out
+}
+
+// trim drops what has left the window.
+func (x *index) trim() {
+	for _, e := range x.leaving(x.head.Number()) {
+		x.drop(e)
+	}
+	if x.head.Number() > x.window {
+		x.low = max(x.low, x.head.Number()-x.window)
+	}
+}
+
+// evidence lists the slots with two blocks, by slot.
+func (x *index) evidence() []Evidence {
+	var out []Evidence
+	for slot, es := range x.bySlot {
+		if len(es) > 1 {
+			out = append(out, Evidence{slot, es[0].Proposer(), es[0].SignedHeader, es[1].SignedHeader})
+		}
+	}
+	slices.SortFunc(out, func(a, b Evidence) int {
+		if a.Slot < b.Slot {
+			return -1
+		}
+		return 1
+	})
+	return out
+}

@@ -1,0 +1,226 @@
+package chain
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/rlp"
+	"github.com/syndtr/goleveldb/leveldb"
+)
+
+// pruneStep bounds the bodies that one commit prunes, so that turning pruning on
+// over a long chain does not make one huge batch.
+const pruneStep = 64
+
+// prunedKey holds the lowest number whose body is kept.
+func prunedKey() []byte { return []byte{tableMeta, 'p'} }
+
+// putBlock stores a block whatever branch it is on.
+func putBlock(batch *leveldb.Batch, b *Block) {
+	batch.Put(blockKey(tableHeader, b.Number(), b.id), b.Encode())
+	batch.Put(blockKey(tableBody, b.Number(), b.id), b.body)
+	batch.Put(hashKey(tableNumber, b.id), binary.BigEndian.AppendUint64(nil, b.Number()))
+}
+
+// dropBlock takes back what putBlock did.
+func dropBlock(batch *leveldb.Batch, e *entry) {
+	batch.Delete(blockKey(tableHeader, e.Number(), e.id))
+	batch.Delete(blockKey(tableBody, e.Number(), e.id))
+	batch.Delete(hashKey(tableNumber, e.id))
+}
+
+// putCanonical makes a stored block canonical.
+func putCanonical(batch *leveldb.Batch, b *Block, undo []Change) {
+	batch.Put(numberKey(tableCanonical, b.Number()), b.id[:])
+	batch.Put(blockKey(tableUndo, b.Number(), b.id), encodeUndo(undo))
+	for i, tx := range b.txs {
+		batch.Put(hashKey(tableTx, tx.hash), encodePlace(b.Number(), i))
+	}
+}
+
+// dropCanonical takes back what putCanonical did.
+func dropCanonical(batch *leveldb.Batch, b *Block) {
+	batch.Delete(numberKey(tableCanonical, b.Number()))
+	batch.Delete(blockKey(tableUndo, b.Number(), b.id))
+	for _, tx := range b.txs {
+		batch.Delete(hashKey(tableTx, tx.hash))
+	}
+}
+
+// putBuckets stores the buckets in which two states differ.
+func putBuckets(batch *leveldb.Batch, from, to State) {
+	for _, index := range diff(from, to) {
+		if bucket := to.Bucket(index); bucket != nil {
+			batch.Put(bucketKey(index), bucket)
+		} else {
+			batch.Delete(bucketKey(index))
+		}
+	}
+}
+
+// evict deletes what entries that leave the undo window have no more use for: of
+// a canonical block its undo record, of any other block everything.
+func (c *Chain) evict(batch *leveldb.Batch, leaving []*entry) error {
+	for _, e := range leaving {
+		switch e.status {
+		case invalid:
+			batch.Delete(blockKey(tableInvalid, e.Number(), e.id))
+		case stored:
+			id, err := c.store.canonical(e.Number())
+			if err != nil {
+				return err
+			}
+			if id == e.id {
+				batch.Delete(blockKey(tableUndo, e.Number(), e.id))
+			} else {
+				dropBlock(batch, e)
+			}
+		}
+	}
+	return nil
+}
+
+// prune deletes old bodies and their lookup entries, oldest first. It returns the
+// lowest number whose body is kept afterwards.
+func (c *Chain) prune(batch *leveldb.Batch, head uint64) (uint64, error) {
+	from := c.store.pruned.Load()
+	if c.cfg.PruneBodies == 0 || head < c.cfg.PruneBodies {
+		return from, nil
+	}
+	n := max(from, 1)
+	for end := min(head-c.cfg.PruneBodies, n+pruneStep); n < end; n++ {
+		id, err := c.store.canonical(n)
+		if err != nil {
+			return 0, err
+		}
+		b, err := c.store.blockAt(n, id)
+		if err != nil {
+			return 0, err
+		}
+		for _, tx := range b.txs {
+			batch.Delete(hashKey(tableTx, tx.hash))
+		}
+		batch.Delete(blockKey(tableBody, n, id))
+	}
+	if n > max(from, 1) {
+		batch.Put(prunedKey(), binary.BigEndian.AppendUint64(nil, n))
+		return n, nil
+	}
+	return from, nil
+}
+
+// loadPruned reads the lowest number whose body is kept.
+func (s *store) loadPruned() error {
+	raw, err := s.get(prunedKey())
+	if err != nil || raw == nil {
+		return err
+	}
+	if len(raw) != 8 {
+		return fmt.Errorf("%w: pruning mark has %d bytes", ErrCorrupt, len(raw))
+	}
+	s.pruned.Store(binary.BigEndian.Uint64(raw))
+	return nil
+}
+
+// canonical is the id of the canonical block with a number; zero without one.
+func (s *store) canonical(number uint64) (common.Hash, error) {
+	raw, err := s.get(numberKey(tableCanonical, number))
+	if err != nil || raw == nil {
+		return common.Hash{}, err
+	}
+	if len(raw) != common.HashLength {
+		return common.Hash{}, fmt.Errorf("%w: canonical entry %d has %d bytes", ErrCorrupt, number, len(raw))
+	}
+	return common.Hash(raw), nil
+}
+
+// header is a stored header; nil without it.
+func (s *store) header(number uint64, id common.Hash) (*SignedHeader, error) {
+	key := blockKey(tableHeader, number, id)
+	raw, err := s.get(key)
+	if err != nil || raw == nil {
+		return nil, err
+	}
+	return readSignedHeader(key, raw)
+}
+
+// number is the number of a stored block.
+func (s *store) number(id common.Hash) (n uint64, ok bool, err error) {
+	raw, err := s.get(hashKey(tableNumber, id))
+	if err != nil || raw == nil {
+		return 0, false, err
+	}
+	if len(raw) != 8 {
+		return 0, false, fmt.Errorf("%w: number of %s has %d bytes", ErrCorrupt, id, len(raw))
+	}
+	return binary.BigEndian.Uint64(raw), true, nil
+}
+
+// body is the encoded transaction list of a stored block.
+func (s *store) body(number uint64, id common.Hash) ([]byte, error) {
+	raw, err := s.get(blockKey(tableBody, number, id))
+	if err != nil || raw != nil {
+		return raw, err
+	}
+	if number > 0 && number < s.pruned.Load() {
+		return nil, fmt.Errorf("%w: body of block %d", ErrPruned, number)
+	}
+	return nil, fmt.Errorf("%w: body of block %d %s is missing", ErrCorrupt, number, id)
+}
+
+// envelope puts header and stored body together again.
+func (s *store) envelope(sh *SignedHeader) (raw, body []byte, err error) {
+	stored, err := s.body(sh.Number(), sh.id)
+	if err != nil {
+		return nil, nil, err
+	}
+	content := len(sh.raw) + len(stored) + signatureBytes + 2
+	raw = appendListHead(make([]byte, 0, content+9), content)
+	raw = append(raw, sh.raw...)
+	start := len(raw)
+	raw = append(raw, stored...)
+	end := len(raw)
+	return sh.appendSig(raw), raw[start:end:end], nil
+}
+
+// block is the stored block of a header.
+func (s *store) block(sh *SignedHeader) (*Block, error) {
+	raw, body, err := s.envelope(sh)
+	if err != nil {
+		return nil, err
+	}
+	list, rest, err := rlp.SplitList(body)
+	if err != nil || len(rest) > 0 {
+		return nil, fmt.Errorf("%w: body of block %d %s is not a list", ErrCorrupt, sh.Number(), sh.id)
+	}
+	txs, err := decodeTxList(list, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: body of block %d %s: %w", ErrCorrupt, sh.Number(), sh.id, err)
+	}
+	return &Block{SignedHeader: sh, raw: raw, body: body, txs: txs}, nil
+}
+
+// blockAt is a stored block by number and id.
+func (s *store) blockAt(number uint64, id common.Hash) (*Block, error) {
+	sh, err := s.header(number, id)
+	if err != nil {
+		return nil, err
+	}
+	if sh == nil {
+		return nil, fmt.Errorf("%w: header of block %d %s is missing", ErrCorrupt, number, id)
+	}
+	return s.block(sh)
+}
+
+// undo is what takes a canonical block back.
+func (s *store) undo(e *entry) ([]Change, error) {
+	raw, err := s.get(blockKey(tableUndo, e.Number(), e.id))
+	if err != nil {
+		return nil, err
+	}
+	if raw == nil {
+		return nil, fmt.Errorf("%w: undo record of block %d %s is missing", ErrCorrupt, e.Number(), e.id)
+	}
+	return decodeUndo(raw)
+}

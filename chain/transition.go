@@ -1,0 +1,225 @@
+package chain
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
+	"github.com/ethereum/go-ethereum/rlp"
+	"github.com/ethereum/go-ethereum/trie"
+	"github.com/holiman/uint256"
+)
+
+// Why a transaction does not apply to a state.
+var (
+	errNonceLow  = errors.New("nonce too low")
+	errNonceHigh = errors.New("nonce too high")
+	errFunds     = errors.New("insufficient funds for gas * price + value")
+)
+
+// touched is one account of a running transition: as it was and as it is.
+type touched struct {
+	addr     common.Address
+	old, now Account
+}
+
+// transition runs transactions over a State without changing it. It is the whole
+// state machine and does no I/O.
+type transition struct {
+	g        *Genesis
+	base     State
+	baseFee  *uint256.Int
+	coinbase common.Address
+	accounts map[common.Address]*touched
+	order    []*touched
+	slab     []touched // accounts are cut from here: one allocation for many
+	gasUsed  uint64
+	receipts receiptList
+}
+
+func newTransition(g *Genesis, base State, coinbase common.Address, txs int) *transition {
+	return &transition{
+		g: g, base: base, baseFee: g.BaseFee, coinbase: coinbase,
+		accounts: make(map[common.Address]*touched, 2*txs+1), receipts: make(receiptList, 0, txs),
+	}
+}
+
+// account is the account of addr in the running transition.
+func (t *transition) account(addr common.Address) *touched {
+	if a := t.accounts[addr]; a != nil {
+		return a
+	}
+	if len(t.slab) == 0 {
+		t.slab = make([]touched, 64)
+	}
+	a := &t.slab[0]
+	t.slab = t.slab[1:]
+	a.addr, a.old = addr, t.base.Account(addr)
+	a.now = a.old
+	t.accounts[addr] = a
+	t.order = append(t.order, a)
+	return a
+}
+
+// apply runs one transaction that has passed CheckTx: the sender pays gas x
+// price, the base fee is burned, the tip goes to the proposer, the value to the
+// recipient. An error leaves everything as it was.
+func (t *transition) apply(tx *Tx) error {
+	addr, err := tx.Sender(t.g.ChainID)
+	if err != nil {
+		return err
+	}
+	if t.gasUsed+tx.gas > t.g.GasLimit {
+		return ErrGasLimit
+	}
+	from := t.account(addr)
+	switch nonce := tx.inner.Nonce(); {
+	case nonce < from.now.Nonce:
+		return errNonceLow
+	case nonce > from.now.Nonce:
+		return errNonceHigh
+	case from.now.Balance.Lt(&tx.cost):
+		return errFunds
+	}
+	gas := uint256.NewInt(tx.gas)
+	tip := tx.EffectiveTip(t.baseFee)
+	tip.Mul(&tip, gas)
+	var paid uint256.Int
+	paid.Mul(t.baseFee, gas)
+	paid.Add(&paid, &tip).Add(&paid, &tx.value)
+	from.now.Nonce++
+	from.now.Balance.Sub(&from.now.Balance, &paid)
+	t.credit(tx.to, &tx.value)
+	t.credit(t.coinbase, &tip)
+	t.gasUsed += tx.gas
+	t.receipts = append(t.receipts, receipt{tx.inner.Type(), t.gasUsed})
+	return nil
+}
+
+// credit cannot overflow: all balances together never exceed the genesis alloc.
+func (t *transition) credit(addr common.Address, amount *uint256.Int) {
+	if !amount.IsZero() {
+		a := t.account(addr)
+		a.now.Balance.Add(&a.now.Balance, amount)
+	}
+}
+
+// changes lists the accounts that differ from the base: their new values, and
+// the old ones that undo them.
+func (t *transition) changes() (now, undo []Change) {
+	now, undo = make([]Change, 0, len(t.order)), make([]Change, 0, len(t.order))
+	for _, a := range t.order {
+		if a.now != a.old {
+			now = append(now, Change{a.addr, a.now})
+			undo = append(undo, Change{a.addr, a.old})
+		}
+	}
+	return now, undo
+}
+
+// execute applies a block's body to the state of its parent and compares what
+// comes out with the header. Errors wrap ErrBadBlock.
+func execute(g *Genesis, base State, b *Block) (next State, undo []Change, err error) {
+	bad := func(format string, args ...any) (State, []Change, error) {
+		return State{}, nil, fmt.Errorf("%w %s: %s", ErrBadBlock, b.id, fmt.Sprintf(format, args...))
+	}
+	t := newTransition(g, base, b.header.Coinbase, len(b.txs))
+	for i, tx := range b.txs {
+		if err := t.apply(tx); err != nil {
+			return bad("transaction %d %s: %s", i, tx.hash, err)
+		}
+	}
+	if t.gasUsed != b.header.GasUsed {
+		return bad("gas used is %d, header has %d", t.gasUsed, b.header.GasUsed)
+	}
+	if root := t.receipts.root(); root != b.header.ReceiptHash {
+		return bad("receipts hash to %s, header has %s", root, b.header.ReceiptHash)
+	}
+	now, undo := t.changes()
+	next = base.With(now)
+	if root := next.Root(); root != b.header.Root {
+		return bad("state root is %s, header has %s", root, b.header.Root)
+	}
+	return next, undo, nil
+}
+
+// receipt is what of a receipt is not the same in all of them.
+type receipt struct {
+	kind       byte
+	cumulative uint64
+}
+
+// receiptList derives Ethereum's receipts root without building receipts.
+type receiptList []receipt
+
+// Len implements types.DerivableList.
+func (l receiptList) Len() int { return len(l) }
+
+// EncodeIndex implements types.DerivableList: the consensus encoding of a
+// successful receipt without logs.
+func (l receiptList) EncodeIndex(i int, w *bytes.Buffer) {
+	r := l[i]
+	if r.kind != types.LegacyTxType {
+		w.WriteByte(r.kind)
+	}
+	var buf [300]byte
+	var empty [types.BloomByteLength]byte
+	payload := 1 + rlp.IntSize(r.cumulative) + 3 + len(empty) + 1
+	out := appendListHead(buf[:0], payload)
+	out = append(out, 1)
+	out = rlp.AppendUint64(out, r.cumulative)
+	out = appendString(out, empty[:])
+	out = append(out, 0xc0)
+	w.Write(out)
+}
+
+func (l receiptList) root() common.Hash { return types.DeriveSha(l, trie.NewStackTrie(nil)) }
+
+// deriveReceipts makes the receipts of a valid block.
+func deriveReceipts(b *Block) types.Receipts {
+	out := make(types.Receipts, len(b.txs))
+	cumulative := uint64(0)
+	for i, tx := range b.txs {
+		cumulative += tx.gas
+		baseFee, _ := uint256.FromBig(b.header.BaseFee)
+		price := tx.EffectiveTip(baseFee)
+		price.Add(&price, baseFee)
+		out[i] = &types.Receipt{
+			Type: tx.inner.Type(), Status: types.ReceiptStatusSuccessful, CumulativeGasUsed: cumulative, Logs: []*types.Log{},
+			TxHash: tx.hash, GasUsed: tx.gas, EffectiveGasPrice: price.ToBig(),
+			BlockHash: b.id, BlockNumber: b.header.Number, TransactionIndex: uint(i),
+		}
+	}
+	return out
+}
+
+// An undo record is the old accounts of a block, in the format of a bucket but
+// in any order and with zero accounts, which stand for accounts that were not there.
+
+func encodeUndo(undo []Change) []byte {
+	out := make([]byte, 0, 40*len(undo))
+	for _, c := range undo {
+		if c.Account == (Account{}) {
+			out = append(append(out, c.Addr[:]...), 0, 0)
+			continue
+		}
+		out = appendEntry(out, c)
+	}
+	return out
+}
+
+func decodeUndo(raw []byte) ([]Change, error) {
+	out := make([]Change, 0, len(raw)/minEntryBytes)
+	for len(raw) > 0 {
+		size, ok := entrySize(raw)
+		if !ok && size == 0 {
+			return nil, fmt.Errorf("%w: undo record: entry %d", ErrCorrupt, len(out))
+		}
+		var c Change
+		c, raw = nextEntry(raw)
+		out = append(out, c)
+	}
+	return out, nil
+}
