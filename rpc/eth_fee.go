@@ -51,8 +51,12 @@ const (
 )
 
 // FeeHistory returns base fees, fullness and tips of count blocks up to newest.
-func (a *ethAPI) FeeHistory(count math.HexOrDecimal64, newest gethrpc.BlockNumber, percentiles []float64) (*FeeHistory, error) {
+func (a *ethAPI) FeeHistory(count math.HexOrDecimal64, newest gethrpc.BlockNumber, asked *[]float64) (*FeeHistory, error) {
 	defer a.s.watchPanic()
+	var percentiles []float64
+	if asked != nil {
+		percentiles = *asked
+	}
 	if newest == gethrpc.PendingBlockNumber {
 		newest = gethrpc.LatestBlockNumber
 	}

@@ -49,7 +49,7 @@ func historic(n, head uint64) error {
 }
 
 // ChainId returns the chain id that transactions are signed for.
-func (a *ethAPI) ChainId() hexutil.Uint64 { //nolint:revive // the name makes eth_chainId
+func (a *ethAPI) ChainId() hexutil.Uint64 {
 	return hexutil.Uint64(a.s.chain.Genesis().ChainID)
 }
 

@@ -1,0 +1,306 @@
+package rpc
+
+import (
+	"encoding/json"
+	"errors"
+	"math/big"
+	"strings"
+	"testing"
+
+	"github.com/ethereum/go-ethereum"
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
+	"github.com/ethereum/go-ethereum/core/types"
+	"github.com/ethereum/go-ethereum/ethclient"
+	gethrpc "github.com/ethereum/go-ethereum/rpc"
+	"github.com/ethereum/go-ethereum/trie"
+)
+
+// TestEthclient does with go-ethereum's own client what a wallet does: ask, send, wait,
+// and check what comes back by recomputing it.
+func TestEthclient(t *testing.T) {
+	r := startRig(t, Config{})
+	c, err := ethclient.DialContext(t.Context(), r.ws())
+	must(t, err)
+	defer c.Close()
+	ctx := t.Context()
+
+	heads := make(chan *types.Header, 8)
+	sub, err := c.SubscribeNewHead(ctx, heads)
+	must(t, err)
+	defer sub.Unsubscribe()
+
+	id, err := c.ChainID(ctx)
+	must(t, err)
+	network, err := c.NetworkID(ctx)
+	must(t, err)
+	if id.Uint64() != 1337 || network.Uint64() != 1337 {
+		t.Fatalf("ChainID() = %d, NetworkID() = %d, want 1337", id, network)
+	}
+	from, to := r.addressOf(1), common.Address{7}
+	nonce, err := c.PendingNonceAt(ctx, from)
+	must(t, err)
+	tip, err := c.SuggestGasTipCap(ctx)
+	must(t, err)
+	price, err := c.SuggestGasPrice(ctx)
+	must(t, err)
+	gas, err := c.EstimateGas(ctx, ethereum.CallMsg{From: from, To: &to, Value: big.NewInt(5)})
+	must(t, err)
+	tx := r.sign(1, &types.DynamicFeeTx{ChainID: id, Nonce: nonce, GasTipCap: tip, GasFeeCap: price, Gas: gas, To: &to, Value: big.NewInt(5)})
+	must(t, c.SendTransaction(ctx, tx))
+
+	if _, pending, err := c.TransactionByHash(ctx, tx.Hash()); err != nil || !pending {
+		t.Fatalf("TransactionByHash() pending = %v, %v, want true", pending, err)
+	}
+	if n, err := c.PendingNonceAt(ctx, from); err != nil || n != nonce+1 {
+		t.Fatalf("PendingNonceAt() = %d, %v, want %d", n, err, nonce+1)
+	}
+	if n, err := c.PendingTransactionCount(ctx); err != nil || n != 1 {
+		t.Fatalf("PendingTransactionCount() = %d, %v, want 1", n, err)
+	}
+	if _, err := c.TransactionReceipt(ctx, tx.Hash()); !errors.Is(err, ethereum.NotFound) {
+		t.Fatalf("TransactionReceipt() before the block = %v, want not found", err)
+	}
+	sealed := r.seal()
+	if h := <-heads; h.Hash() != sealed.ID() {
+		t.Fatalf("new head %s, want %s", h.Hash(), sealed.ID())
+	}
+	receipt, err := c.TransactionReceipt(ctx, tx.Hash())
+	must(t, err)
+	if receipt.Status != 1 || receipt.BlockHash != sealed.ID() || receipt.GasUsed != 21_000 {
+		t.Fatalf("receipt %+v", receipt)
+	}
+	block, err := c.BlockByNumber(ctx, nil)
+	must(t, err)
+	if block.Hash() != sealed.ID() {
+		t.Errorf("hash of the block recomputed = %s, want %s", block.Hash(), sealed.ID())
+	}
+	if root := types.DeriveSha(block.Transactions(), trie.NewStackTrie(nil)); root != block.TxHash() {
+		t.Errorf("transactions root recomputed = %s, want %s", root, block.TxHash())
+	}
+	receipts, err := c.BlockReceipts(ctx, gethrpc.BlockNumberOrHashWithHash(sealed.ID(), true))
+	must(t, err)
+	if root := types.DeriveSha(types.Receipts(receipts), trie.NewStackTrie(nil)); root != block.ReceiptHash() {
+		t.Errorf("receipts root recomputed = %s, want %s", root, block.ReceiptHash())
+	}
+	if sender, err := c.TransactionSender(ctx, tx, sealed.ID(), 0); err != nil || sender != from {
+		t.Errorf("TransactionSender() = %s, %v, want %s", sender, err, from)
+	}
+	if have, err := c.BalanceAt(ctx, to, nil); err != nil || have.Int64() != 5 {
+		t.Errorf("BalanceAt() = %d, %v, want 5", have, err)
+	}
+	if p, err := c.SyncProgress(ctx); err != nil || p != nil {
+		t.Errorf("SyncProgress() = %v, %v, want nil", p, err)
+	}
+	if code, err := c.CodeAt(ctx, to, nil); err != nil || len(code) != 0 {
+		t.Errorf("CodeAt() = %x, %v, want none", code, err)
+	}
+	if slot, err := c.StorageAt(ctx, to, common.Hash{}, nil); err != nil || common.BytesToHash(slot) != (common.Hash{}) {
+		t.Errorf("StorageAt() = %x, %v, want zero", slot, err)
+	}
+	history, err := c.FeeHistory(ctx, 10, nil, []float64{20, 80})
+	must(t, err)
+	if len(history.BaseFee) != 3 || len(history.Reward) != 2 || history.Reward[1][0].Int64() != tip.Int64() {
+		t.Errorf("FeeHistory() = %+v, want two blocks, the second paying %d", history, tip)
+	}
+	if out, err := c.CallContract(ctx, ethereum.CallMsg{From: from, To: &to}, nil); err != nil || len(out) != 0 {
+		t.Errorf("CallContract() = %x, %v, want none", out, err)
+	}
+}
+
+func TestSendIsRefusedByName(t *testing.T) {
+	r := newRig(t, Config{})
+	to := common.Address{1}
+	price := big.NewInt(2_000_000_000)
+	known := r.transfer(1, 0, nil)
+	r.ask("eth_sendRawTransaction", rawOf(t, known))
+	blob := append(hexutil.Bytes{types.BlobTxType}, 0xc0)
+	setCode := append(hexutil.Bytes{types.SetCodeTxType}, 0xc0)
+	for _, c := range []struct {
+		name string
+		raw  hexutil.Bytes
+		text string
+	}{
+		{"known", rawOf(t, known), "already known"},
+		{"creation", rawOf(t, r.sign(2, &types.LegacyTx{GasPrice: price, Gas: 90_000, Data: []byte{1}})), "contract creation is not supported"},
+		{"blob", blob, "blob transactions (type 3) are not supported"},
+		{"set code", setCode, "set-code transactions (type 4) are not supported"},
+		{"little gas", rawOf(t, r.sign(2, &types.LegacyTx{GasPrice: price, Gas: 20_999, To: &to})), "intrinsic gas too low: have 20999, want 21000"},
+		{"poor", rawOf(t, r.sign(2, &types.LegacyTx{GasPrice: price, Gas: 21_000, To: &to, Value: new(big.Int).Lsh(price, 90)})), "insufficient funds for gas * price + value"},
+		{"cheap", rawOf(t, r.sign(2, &types.LegacyTx{GasPrice: big.NewInt(1), Gas: 21_000, To: &to})), "max fee per gas less than block base fee"},
+		{"garbage", hexutil.Bytes{0x7f, 1, 2}, "transaction type not supported"},
+		{"empty", hexutil.Bytes{}, "empty"},
+		{"huge", make(hexutil.Bytes, 33<<10), "oversized data"},
+	} {
+		_, fault := r.try("eth_sendRawTransaction", c.raw)
+		if fault == nil || fault.Code != -32000 || !strings.HasPrefix(fault.Message, c.text) {
+			t.Errorf("%s: error %+v, want -32000 %q", c.name, fault, c.text)
+		}
+	}
+	foreign, err := types.SignNewTx(r.keys[2], types.LatestSignerForChainID(big.NewInt(1)), &types.LegacyTx{GasPrice: price, Gas: 21_000, To: &to})
+	must(t, err)
+	if _, fault := r.try("eth_sendRawTransaction", rawOf(t, foreign)); fault == nil || !strings.Contains(fault.Message, "chain id") {
+		t.Errorf("foreign chain: error %+v, want one that names the chain id", fault)
+	}
+}
+
+func TestEstimateAndCall(t *testing.T) {
+	r := newRig(t, Config{})
+	from, to := r.addressOf(1), common.Address{1}
+	for _, c := range []struct {
+		name string
+		args map[string]any
+		gas  string // of eth_estimateGas, or
+		text string // of its error
+	}{
+		{"transfer", map[string]any{"from": from, "to": to, "value": "0x5"}, `"0x5208"`, ""},
+		{"no sender", map[string]any{"to": to}, `"0x5208"`, ""},
+		{"data", map[string]any{"from": from, "to": to, "data": "0x0001"}, `"0x521c"`, ""},
+		{"input", map[string]any{"from": from, "to": to, "input": "0x0001"}, `"0x521c"`, ""},
+		{"access list", map[string]any{"from": from, "to": to, "accessList": []any{map[string]any{"address": to, "storageKeys": []any{common.Hash{}}}}}, `"0x62d4"`, ""},
+		{"both", map[string]any{"from": from, "to": to, "input": "0x01", "data": "0x02"}, "", `both "data" and "input" are set`},
+		{"two prices", map[string]any{"from": from, "to": to, "gasPrice": "0x1", "maxFeePerGas": "0x1"}, "", "both gasPrice and"},
+		{"creation", map[string]any{"from": from, "data": "0x01"}, "", "contract creation is not supported"},
+		{"blobs", map[string]any{"from": from, "to": to, "blobVersionedHashes": []any{common.Hash{}}}, "", "blob transactions"},
+		{"set code", map[string]any{"from": from, "to": to, "authorizationList": []any{map[string]any{}}}, "", "set-code transactions"},
+		{"too much", map[string]any{"from": from, "to": to, "value": "0xffffffffffffffffffffffff"}, "", "insufficient funds for gas * price + value"},
+		{"too little gas", map[string]any{"from": from, "to": to, "gas": "0x10"}, "", "intrinsic gas too low"},
+	} {
+		for method, want := range map[string]string{"eth_estimateGas": c.gas, "eth_call": `"0x"`} {
+			got, fault := r.try(method, c.args, "latest")
+			if c.text == "" && (fault != nil || string(got) != want) {
+				t.Errorf("%s of %s = %s, %+v, want %s", method, c.name, got, fault, want)
+			}
+			if c.text != "" && (fault == nil || fault.Code != -32000 || !strings.HasPrefix(fault.Message, c.text)) {
+				t.Errorf("%s of %s: error %+v, want %q", method, c.name, fault, c.text)
+			}
+		}
+	}
+}
+
+func TestStateOfPastBlocks(t *testing.T) {
+	r := newRig(t, Config{})
+	genesis := r.chain.HeadID()
+	r.ask("eth_sendRawTransaction", rawOf(t, r.transfer(1, 0, nil)))
+	b := r.seal()
+	addr := r.addressOf(1)
+	for _, ref := range []any{nil, "latest", "pending", "0x1", b.ID(), map[string]any{"blockHash": b.ID()}, map[string]any{"blockNumber": "0x1"}} {
+		if got := r.ask("eth_getTransactionCount", addr, ref); string(got) != `"0x1"` {
+			t.Errorf("nonce at %v = %s, want 0x1", ref, got)
+		}
+	}
+	for _, c := range []struct {
+		ref  any
+		text string
+	}{
+		{"earliest", "the state of block 0 is not kept"},
+		{"0x0", "the state of block 0 is not kept"},
+		{genesis, "the state of block 0 is not kept"},
+		{"0x2", "header not found"},
+		{common.Hash{1}, "header for hash not found"},
+		{"finalized", "finalized block not found"},
+		{"safe", "safe block not found"},
+	} {
+		for _, method := range []string{"eth_getBalance", "eth_getTransactionCount", "eth_getCode"} {
+			_, fault := r.try(method, addr, c.ref)
+			if fault == nil || fault.Code != -32000 || !strings.HasPrefix(fault.Message, c.text) {
+				t.Errorf("%s at %v: error %+v, want %q", method, c.ref, fault, c.text)
+			}
+		}
+	}
+}
+
+func TestPool(t *testing.T) {
+	r := newRig(t, Config{})
+	r.ask("eth_sendRawTransaction", rawOf(t, r.transfer(1, 0, nil)))
+	r.ask("eth_sendRawTransaction", rawOf(t, r.transfer(1, 2, nil)))
+	if got := compact(t, r.ask("txpool_status")); got != `{"pending":"0x1","queued":"0x1"}` {
+		t.Errorf("txpool_status = %s", got)
+	}
+	var content, from map[string]json.RawMessage
+	must(t, json.Unmarshal(r.ask("txpool_content"), &content))
+	must(t, json.Unmarshal(r.ask("txpool_contentFrom", r.addressOf(1)), &from))
+	for kind, nonce := range map[string]string{"pending": "0", "queued": "2"} {
+		var all map[common.Address]map[string]*types.Transaction
+		var own map[string]*types.Transaction
+		must(t, json.Unmarshal(content[kind], &all))
+		must(t, json.Unmarshal(from[kind], &own))
+		if len(own) != 1 || own[nonce] == nil || all[r.addressOf(1)][nonce].Hash() != own[nonce].Hash() {
+			t.Errorf("%s: %s and %s, want one transaction with nonce %s", kind, content[kind], from[kind], nonce)
+		}
+	}
+	var pending struct {
+		Number       string
+		Hash         *common.Hash
+		Transactions []json.RawMessage
+	}
+	must(t, json.Unmarshal(r.ask("eth_getBlockByNumber", "pending", true), &pending))
+	if pending.Number != "0x1" || pending.Hash != nil || len(pending.Transactions) != 1 {
+		t.Errorf("pending block = %+v, want number 1, no hash, one transaction", pending)
+	}
+}
+
+func TestConstants(t *testing.T) {
+	r := newRig(t, Config{ClientVersion: "pheme/test"})
+	for method, want := range map[string]string{
+		"eth_chainId": `"0x539"`, "eth_blockNumber": `"0x0"`, "eth_accounts": `[]`, "eth_syncing": `false`,
+		"eth_gasPrice": `"0x3baa0c40"`, "eth_maxPriorityFeePerGas": `"0xf4240"`, "eth_baseFee": `"0x3b9aca00"`, "eth_blobBaseFee": `"0x1"`,
+		"net_version": `"1337"`, "net_listening": `true`, "net_peerCount": `"0x0"`, "web3_clientVersion": `"pheme/test"`,
+	} {
+		if got := r.ask(method); string(got) != want {
+			t.Errorf("%s = %s, want %s", method, got, want)
+		}
+	}
+	if got := r.ask("web3_sha3", "0x68656c6c6f20776f726c64"); string(got) != `"0x47173285a8d7341e5e972fc677286384f802f8ef42a5ec5f03bbfa254cb01fad"` {
+		t.Errorf("web3_sha3 = %s", got)
+	}
+	if got := r.ask("eth_getLogs", map[string]any{}); string(got) != "[]" {
+		t.Errorf("eth_getLogs = %s, want []", got)
+	}
+	// Libraries fall back when they see that a method is not there.
+	for _, method := range []string{"eth_fillTransaction", "eth_sendTransaction", "eth_sign", "eth_signTransaction", "personal_unlockAccount",
+		"eth_getProof", "debug_traceTransaction", "admin_addPeer", "admin_shutdown", "nonsense", "eth_", "_"} {
+		if _, fault := r.try(method); fault == nil || fault.Code != -32601 {
+			t.Errorf("%s: error %+v, want -32601", method, fault)
+		}
+	}
+}
+
+func TestFeeHistory(t *testing.T) {
+	r := newRig(t, Config{})
+	b := everyKind(r, 12)
+	var h FeeHistory
+	must(t, json.Unmarshal(r.ask("eth_feeHistory", "0xa", "latest", []float64{0, 50, 100}), &h))
+	if h.OldestBlock != 0 || len(h.BaseFeePerGas) != 3 || len(h.GasUsedRatio) != 2 || len(h.Reward) != 2 {
+		t.Fatalf("fee history = %+v, want two blocks", h)
+	}
+	if want := float64(b.Header().GasUsed) / 1e9; h.GasUsedRatio[1] != want {
+		t.Errorf("gas used ratio = %v, want %v", h.GasUsedRatio[1], want)
+	}
+	low, high := new(big.Int).Lsh(big.NewInt(1), 200), new(big.Int)
+	for _, tx := range b.Txs() {
+		tip, err := tx.Inner().EffectiveGasTip(b.Header().BaseFee)
+		must(t, err)
+		if tip.Cmp(low) < 0 {
+			low = tip
+		}
+		if tip.Cmp(high) > 0 {
+			high = tip
+		}
+	}
+	if got := h.Reward[1]; got[0].ToInt().Cmp(low) != 0 || got[2].ToInt().Cmp(high) != 0 {
+		t.Errorf("rewards = %v, want from %d to %d", got, low, high)
+	}
+	for _, bad := range [][]any{{"0x1", "latest", []float64{50, 50}}, {"0x1", "latest", []float64{-1}}, {"0x1", "latest", []float64{101}}, {"0x1", "0x5", nil}} {
+		if _, fault := r.try("eth_feeHistory", bad...); fault == nil || fault.Code != -32000 {
+			t.Errorf("eth_feeHistory%v: error %+v, want -32000", bad, fault)
+		}
+	}
+}
+
+func rawOf(tb testing.TB, tx *types.Transaction) hexutil.Bytes {
+	tb.Helper()
+	raw, err := tx.MarshalBinary()
+	must(tb, err)
+	return raw
+}
