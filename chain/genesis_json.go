@@ -3,6 +3,7 @@ package chain
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -174,7 +175,7 @@ func eachField(raw []byte, f func(key string, dec *json.Decoder) error) error {
 	if _, err := dec.Token(); err != nil {
 		return at(err)
 	}
-	if _, err := dec.Token(); err != io.EOF {
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return at(fmt.Errorf("bytes after the closing brace"))
 	}
 	return nil
