@@ -40,7 +40,7 @@ var layers = map[string]string{
 	"devnet/stats":      "",
 	"devnet/topology":   "",
 	"devnet/recorder":   "p2p/trace devnet/stats",
-	"devnet/cluster":    "chain rpc node devnet/accounts",
+	"devnet/cluster":    "chain rpc node devnet/accounts devnet/topology",
 	"devnet/report":     "p2p/trace devnet/experiment devnet/recorder devnet/stats",
 }
 
