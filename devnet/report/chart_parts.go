@@ -65,6 +65,14 @@ func kindClass(k recorder.Kind) string { return fmt.Sprintf("k%d", int(k)+1) }
 // loadBars shows what each node received a second, by kind.
 func loadBars(r *Results) template.HTML {
 	var bars []bar
+	most := 0.0
+	for _, run := range r.Runs {
+		seconds := float64(run.Slots) * r.Experiment.Chain.Slot.D().Seconds()
+		for _, n := range run.Nodes {
+			most = max(most, float64(n.In)/seconds)
+		}
+	}
+	size, name := binaryUnit(most)
 	for _, run := range r.Runs {
 		seconds := float64(run.Slots) * r.Experiment.Chain.Slot.D().Seconds()
 		for _, n := range run.Nodes {
@@ -74,7 +82,7 @@ func loadBars(r *Results) template.HTML {
 			}
 			for k := range recorder.NumKinds {
 				v := float64(n.Kinds[k.String()]) / seconds
-				b.parts = append(b.parts, part{class: kindClass(k), value: v, tip: fmt.Sprintf("%s: %s", k, byteRate.figure(v))})
+				b.parts = append(b.parts, part{class: kindClass(k), value: v / size, tip: fmt.Sprintf("%s: %s", k, byteRate.figure(v))})
 			}
 			bars = append(bars, b)
 		}
@@ -82,7 +90,7 @@ func loadBars(r *Results) template.HTML {
 	if len(bars) == 0 {
 		return ""
 	}
-	return barChart("Bandwidth by kind", "received a second", func(v float64) string { return binary(v) }, bars)
+	return barChart("Bandwidth by kind", name+" received a second", significant, bars)
 }
 
 // kindLegend names the kinds that occur.

@@ -14,7 +14,8 @@ type unit int
 const (
 	plain unit = iota // 3, 1.92
 	millisecond
-	percent
+	percent // of deliveries: never rounded up to all
+	share   // of time or cores
 	byteCount
 	byteRate
 	times // a factor
@@ -36,6 +37,8 @@ func (u unit) figure(v float64) string {
 		return significant(v) + " ms"
 	case percent:
 		return percentage(v)
+	case share:
+		return significant(v*100) + " %"
 	case byteCount:
 		return binary(v)
 	case byteRate:
@@ -52,6 +55,9 @@ func (u unit) interval(f stats.Figure) string {
 		return ""
 	}
 	lo, hi := u.figure(float64(f.Lo)), u.figure(float64(f.Hi))
+	if lo == "inf" {
+		return "not delivered"
+	}
 	if head, name, ok := strings.Cut(lo, " "); ok && strings.HasSuffix(hi, " "+name) {
 		lo = head
 	}
@@ -79,14 +85,20 @@ func percentage(v float64) string {
 	return strconv.FormatFloat(math.Floor(v*1e4)/100, 'f', 2, 64) + " %"
 }
 
+// binary writes a number of bytes in the largest binary unit that keeps it above one.
 func binary(v float64) string {
-	for _, u := range []struct {
-		name string
-		size float64
-	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
-		if math.Abs(v) >= u.size {
-			return significant(v/u.size) + " " + u.name
-		}
+	size, name := binaryUnit(v)
+	return significant(v/size) + " " + name
+}
+
+func binaryUnit(v float64) (size float64, name string) {
+	switch v = math.Abs(v); {
+	case v >= 1<<30:
+		return 1 << 30, "GiB"
+	case v >= 1<<20:
+		return 1 << 20, "MiB"
+	case v >= 1<<10:
+		return 1 << 10, "KiB"
 	}
-	return significant(v) + " B"
+	return 1, "B"
 }

@@ -55,7 +55,7 @@ func Page(w io.Writer, r *Results) error {
 	t, err := template.New("page").Funcs(template.FuncMap{
 		"ms": millisecond.figure, "num": func(n stats.Number) string { return millisecond.figure(float64(n)) },
 		"plain": func(n stats.Number) string { return plain.figure(float64(n)) },
-		"size":  func(n int64) string { return binary(float64(n)) }, "x": times.figure, "pct": func(n stats.Number) string { return percent.figure(float64(n)) },
+		"size":  func(n int64) string { return binary(float64(n)) }, "x": times.figure, "pct": func(n stats.Number) string { return share.figure(float64(n)) },
 		"stage": func(m map[string]float64, name string) string { return significant(m[name]) },
 		"short": func(id string) string { return id[:min(len(id), 12)] },
 		"sec":   func(v float64) string { return significant(v) + " s" },

@@ -1,0 +1,118 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pheme-net/pheme/devnet/topology"
+	"github.com/pheme-net/pheme/rpc"
+)
+
+// statusEvery is how often a condition over all members is looked at: often enough not to be seen
+// beside a slot, seldom enough not to be seen in the CPU.
+const statusEvery = 50 * time.Millisecond
+
+// meshLow is GossipSub's lower bound of a mesh; a node with fewer neighbours can only have those.
+const meshLow = 6
+
+// Await looks at a condition again and again until it holds or ctx ends; then the error says what
+// was still missing, in the condition's own words.
+func Await(ctx context.Context, condition func(context.Context) (missing string, err error)) error {
+	tick := time.NewTicker(statusEvery)
+	defer tick.Stop()
+	missing := "not looked at once"
+	for {
+		now, err := condition(ctx)
+		switch {
+		case ctx.Err() != nil: // the look itself may have been cut short: what was missing before it counts
+			return fmt.Errorf("%s: %w", missing, context.Cause(ctx))
+		case err != nil:
+			return err
+		case now == "":
+			return nil
+		}
+		missing = now
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", missing, context.Cause(ctx))
+		}
+	}
+}
+
+// Statuses asks every member that runs at once; one that does not run has a nil entry.
+func (c *Cluster) Statuses(ctx context.Context) ([]*rpc.Status, error) {
+	nodes := c.Nodes()
+	out := make([]*rpc.Status, len(nodes))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, n := range nodes {
+		client := n.Client()
+		if client == nil || n.PID() == 0 {
+			continue
+		}
+		g.Go(func() error {
+			s, err := client.Status(ctx)
+			if err != nil {
+				return fmt.Errorf("status of %s: %w", n.name, err)
+			}
+			out[i] = &s
+			return nil
+		})
+	}
+	return out, g.Wait()
+}
+
+// AwaitMesh waits until every member is connected to all its neighbours in the graph and has
+// enough of them in the mesh of every topic.
+func (c *Cluster) AwaitMesh(ctx context.Context, graph topology.Graph) error {
+	return Await(ctx, func(ctx context.Context) (string, error) {
+		statuses, err := c.Statuses(ctx)
+		if err != nil {
+			return "", err
+		}
+		for i, s := range statuses {
+			if s == nil || i >= len(graph) {
+				continue
+			}
+			if s.Peers < len(graph[i]) {
+				return fmt.Sprintf("n%d is connected to %d of %d neighbours", i, s.Peers, len(graph[i])), nil
+			}
+			want := min(meshLow, len(graph[i]))
+			if len(s.Mesh) == 0 {
+				return fmt.Sprintf("n%d has joined no topic", i), nil
+			}
+			for topic, size := range s.Mesh {
+				if size < want {
+					return fmt.Sprintf("n%d has %d of %d peers in the mesh of %s", i, size, want, topic), nil
+				}
+			}
+		}
+		return "", nil
+	})
+}
+
+// AwaitHead waits until all running members have one head, of at least the given slot.
+func (c *Cluster) AwaitHead(ctx context.Context, slot uint64) error {
+	return Await(ctx, func(ctx context.Context) (string, error) {
+		statuses, err := c.Statuses(ctx)
+		if err != nil {
+			return "", err
+		}
+		var first *rpc.Status
+		for i, s := range statuses {
+			switch {
+			case s == nil:
+			case s.Head.Slot < slot:
+				return fmt.Sprintf("the head of n%d is of slot %d, before slot %d", i, s.Head.Slot, slot), nil
+			case first == nil:
+				first = s
+			case s.Head.ID != first.Head.ID:
+				return fmt.Sprintf("n%d is at block %d and %s at block %d", i, s.Head.Number, first.Name, first.Head.Number), nil
+			}
+		}
+		return "", nil
+	})
+}

@@ -1,0 +1,12 @@
+package cluster
+
+import "syscall"
+
+// ownGroup keeps a terminal's Ctrl-C from the children, which their parent stops in order, and
+// lets them stop when the parent is killed.
+func ownGroup() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+}
+
+// maxRSS is the most memory the process held, in bytes; Linux counts KiB.
+func maxRSS(r *syscall.Rusage) int64 { return r.Maxrss << 10 }

@@ -1,0 +1,97 @@
+package host
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Bounds beyond which a run on loopback measures cores, not the network.
+const (
+	busyBound = 0.85 // of all cores, by anybody: what is left is used up in every burst
+	waitBound = 0.50 // of the time the nodes wanted a core: they waited as long as they ran
+)
+
+// CPU is one reading of the cores' counters.
+type CPU struct {
+	busy, total  float64 // ticks of all cores since boot
+	ran, awaited float64 // nanoseconds of the given processes' threads
+	known        bool    // busy and total
+	threads      int     // that ran and awaited are of
+}
+
+// ReadCPU reads the counters of the machine and of the given processes from a proc folder.
+func ReadCPU(proc string, pids []int) CPU {
+	var c CPU
+	c.busy, c.total, c.known = ticks(read(proc, "stat"))
+	for _, pid := range pids {
+		tasks, err := os.ReadDir(filepath.Join(proc, strconv.Itoa(pid), "task"))
+		if err != nil {
+			continue
+		}
+		for _, task := range tasks {
+			ran, awaited, ok := schedstat(read(proc, filepath.Join(strconv.Itoa(pid), "task", task.Name(), "schedstat")))
+			if ok {
+				c.ran, c.awaited, c.threads = c.ran+ran, c.awaited+awaited, c.threads+1
+			}
+		}
+	}
+	return c
+}
+
+// Busy is the share of all cores that was in use between an earlier reading and this one; NaN
+// where unknown.
+func (c CPU) Busy(since CPU) float64 {
+	if !c.known || !since.known || c.total <= since.total {
+		return math.NaN()
+	}
+	return (c.busy - since.busy) / (c.total - since.total)
+}
+
+// Wait is, of the time in which the processes' threads wanted a core, the share they waited for
+// one; NaN where unknown.
+func (c CPU) Wait(since CPU) float64 {
+	ran, awaited := c.ran-since.ran, c.awaited-since.awaited
+	if c.threads == 0 || since.threads == 0 || ran+awaited <= 0 {
+		return math.NaN()
+	}
+	return awaited / (ran + awaited)
+}
+
+// Bound says whether a machine so busy gives latencies of its cores rather than of a network. An
+// unknown share does not count.
+func Bound(busy, wait float64) bool { return busy >= busyBound || wait >= waitBound }
+
+// ticks reads the first line of /proc/stat: user nice system idle iowait irq softirq steal. What
+// another machine stole was not free for us, so it is busy.
+func ticks(stat string) (busy, total float64, ok bool) {
+	line, _, _ := strings.Cut(stat, "\n")
+	f := strings.Fields(line)
+	if len(f) < 9 || f[0] != "cpu" {
+		return 0, 0, false
+	}
+	for i, field := range f[1:9] {
+		v, err := strconv.ParseFloat(field, 64)
+		if err != nil {
+			return 0, 0, false
+		}
+		total += v
+		if i != 3 && i != 4 { // idle, and idle with I/O outstanding
+			busy += v
+		}
+	}
+	return busy, total, true
+}
+
+// schedstat reads a task's time on a core and its time waiting for one, in nanoseconds.
+func schedstat(text string) (ran, awaited float64, ok bool) {
+	f := strings.Fields(text)
+	if len(f) != 3 {
+		return 0, 0, false
+	}
+	ran, err1 := strconv.ParseFloat(f[0], 64)
+	awaited, err2 := strconv.ParseFloat(f[1], 64)
+	return ran, awaited, err1 == nil && err2 == nil
+}
