@@ -1,0 +1,250 @@
+package chain
+
+import (
+	"errors"
+	"math/big"
+	"testing"
+	"time"
+
+	"github.com/ethereum/go-ethereum/core/types"
+)
+
+// sameAsLinear compares c with a chain that never saw another branch than the
+// one that ends at head: every table but the commit records and side blocks.
+func sameAsLinear(t testing.TB, w *world, cfg Config, c *Chain, branch []tip) {
+	t.Helper()
+	linear := openChain(t, w, cfg, "")
+	add(t, linear, branch...)
+	defer linear.Close()
+	if c.HeadID() != linear.HeadID() || c.State().Root() != linear.State().Root() {
+		t.Fatalf("head %d %s, want %d %s", c.Weight(), c.HeadID(), linear.Weight(), linear.HeadID())
+	}
+	for _, table := range []byte{tableCanonical, tableTx, tableBucket, tableUndo} {
+		got, want := dump(t, c, table), dump(t, linear, table)
+		for k, v := range want {
+			if got[k] != v {
+				t.Fatalf("table %c, key %x: %x, want %x", table, k, got[k], v)
+			}
+		}
+		if len(got) != len(want) {
+			t.Fatalf("table %c has %d entries, want %d", table, len(got), len(want))
+		}
+	}
+	for _, table := range []byte{tableHeader, tableBody, tableNumber} {
+		got := dump(t, c, table)
+		for k, v := range dump(t, linear, table) {
+			if got[k] != v {
+				t.Fatalf("table %c, key %x: %x, want %x", table, k, got[k], v)
+			}
+		}
+	}
+}
+
+func dump(t testing.TB, c *Chain, table byte) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := c.store.iterate([]byte{table}, nil, func(k, v []byte) error {
+		out[string(k)] = string(v)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestReorg(t *testing.T) {
+	w := newWorld(2, 3)
+	for name, tc := range map[string]struct{ shared, lose, win int }{
+		"one for two":        {3, 1, 2},
+		"from genesis":       {0, 4, 5},
+		"whole window":       {2, 30, 31},
+		"much longer":        {1, 2, 20},
+		"equal, by the slot": {2, 3, 3},
+		"equal, one block":   {0, 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := Config{UndoBlocks: 32}
+			dir := t.TempDir()
+			c := openChain(t, w, cfg, dir)
+			base := w.genesis()
+			shared := w.run(base, tc.shared, 3, 3)
+			if len(shared) > 0 {
+				base = shared[len(shared)-1]
+			}
+			lose, win := w.run(base, tc.lose, 3, 3), w.run(base, tc.win, 4, 2)
+			add(t, c, shared...)
+			add(t, c, lose...)
+			updates, stop := c.Watch(100)
+			defer stop()
+			var u Update
+			for i, b := range win {
+				var err error
+				if u, err = c.Add(fresh(t, b.Block)); err != nil {
+					t.Fatal(err)
+				}
+				if want := better(b.SignedHeader, lose[len(lose)-1].SignedHeader); u.Moved != want {
+					t.Fatalf("block %d of the other branch: moved %v, want %v", i, u.Moved, want)
+				}
+				if u.Moved && len(u.Reverted) > 0 {
+					checkReorgUpdate(t, u, lose, win[:i+1])
+				}
+			}
+			if first := <-updates; len(first.Reverted) != len(lose) {
+				t.Fatalf("Watch saw %d reverted blocks first, want %d", len(first.Reverted), len(lose))
+			}
+			sameAsLinear(t, w, cfg, c, append(shared, win...))
+			for _, b := range lose {
+				if !c.Has(b.ID()) || c.BlockByID(b.ID()) == nil {
+					t.Fatalf("the losing branch is gone")
+				}
+			}
+			if err := c.Close(); err != nil {
+				t.Fatal(err)
+			}
+			sameAsLinear(t, w, cfg, openChain(t, w, cfg, dir), append(shared, win...))
+		})
+	}
+}
+
+func checkReorgUpdate(t *testing.T, u Update, reverted, applied []tip) {
+	t.Helper()
+	same := func(what string, got []*Block, want []tip) {
+		if len(got) != len(want) {
+			t.Fatalf("%s %d blocks, want %d", what, len(got), len(want))
+		}
+		for i, b := range got {
+			if b.ID() != want[i].ID() || len(b.Txs()) != len(want[i].txs) {
+				t.Fatalf("%s[%d] is block %d", what, i, b.Number())
+			}
+		}
+	}
+	same("Reverted", u.Reverted, reverted)
+	same("Applied", u.Applied, applied)
+}
+
+// TestBackAndForth moves the head between two growing branches.
+func TestBackAndForth(t *testing.T) {
+	w := newWorld(1, 3)
+	c := openChain(t, w, Config{}, "")
+	a, b := w.run(w.genesis(), 12, 2, 2), w.run(w.genesis(), 12, 3, 3)
+	var ia, ib int
+	for ia < len(a) && ib < len(b) {
+		for range 2 {
+			if ia <= ib {
+				add(t, c, a[ia])
+				ia++
+			} else {
+				add(t, c, b[ib])
+				ib++
+			}
+		}
+	}
+	add(t, c, a[ia:]...)
+	sameAsLinear(t, w, Config{}, c, a)
+}
+
+// badBlocks are blocks whose body matches the header and which break the full rules.
+func badBlocks(w *world, p tip, slot uint64) map[string]tip {
+	poor := keyOf("poor")
+	w.users = append(w.users[:len(w.users):len(w.users)], poor)
+	last := len(w.users) - 1
+	nonce := p.state.Nonce(w.user(0))
+	good := w.transfer(0, nonce, w.user(1), 1)
+	foreign := *w.g
+	foreign.ChainID++
+	other := &world{g: &foreign, users: w.users, signer: types.NewLondonSigner(new(big.Int).SetUint64(foreign.ChainID))}
+	return map[string]tip{
+		"overdrawn":       w.next(p, slot, good, w.transfer(last, 0, w.user(1), 1)),
+		"nonce too high":  w.next(p, slot, w.transfer(0, nonce+1, w.user(1), 1)),
+		"nonce too low":   w.next(p, slot, good, good),
+		"gas used":        w.bent(p, slot, []*Tx{good}, func(h *types.Header) { h.GasUsed++ }),
+		"receipts":        w.bent(p, slot, []*Tx{good}, func(h *types.Header) { h.ReceiptHash[0]++ }),
+		"state root":      w.bent(p, slot, []*Tx{good}, func(h *types.Header) { h.Root[0]++ }),
+		"foreign chain":   w.next(p, slot, other.transfer(0, nonce, w.user(1), 1)),
+		"no state change": w.bent(p, slot, []*Tx{good}, func(h *types.Header) { h.Root = p.header.Root }),
+	}
+}
+
+// TestBadBlock: executed once, on the invalid list for ever, and nobody but the
+// proposer is blamed.
+func TestBadBlock(t *testing.T) {
+	w := newWorld(2, 3)
+	parent := w.next(w.genesis(), 1, w.transfer(0, 0, w.user(1), 5))
+	for name, bad := range badBlocks(w, parent, 3) {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			c := openChain(t, w, Config{}, dir)
+			add(t, c, parent)
+			if err := c.Check(bad.Block, time.Now()); err != nil {
+				t.Fatalf("Check sees more than it can: %v", err)
+			}
+			child := w.next(bad, 4)
+			if err := c.Check(child.Block, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Add(fresh(t, bad.Block)); !errors.Is(err, ErrBadBlock) || errors.Is(err, ErrInvalid) {
+				t.Fatalf("Add = %v, want ErrBadBlock", err)
+			}
+			for range 2 {
+				grandchild := w.next(child, 5)
+				for _, b := range []tip{bad, child, grandchild} {
+					if err := c.Check(b.Block, time.Now()); !errors.Is(err, ErrInvalidAncestor) || errors.Is(err, ErrInvalid) {
+						t.Fatalf("Check again = %v, want ErrInvalidAncestor", err)
+					}
+					if _, err := c.Add(b.Block); !errors.Is(err, ErrInvalidAncestor) {
+						t.Fatalf("Add again = %v, want ErrInvalidAncestor", err)
+					}
+				}
+				if list := c.Invalid(); len(list) < 2 || list[0].Header.ID() != bad.ID() || list[0].Reason == "" {
+					t.Fatalf("Invalid() = %+v", list)
+				}
+				if c.HeadID() != parent.ID() || c.State().Root() != parent.state.Root() {
+					t.Fatalf("head moved to %s", c.HeadID())
+				}
+				if err := c.Close(); err != nil {
+					t.Fatal(err)
+				}
+				c = openChain(t, w, Config{}, dir)
+			}
+			add(t, c, w.next(parent, 6))
+		})
+	}
+}
+
+// TestBadBranch: a side branch is executed when it becomes the better one. If a
+// block inside it is bad, the head stays and the branch is never tried again.
+func TestBadBranch(t *testing.T) {
+	w := newWorld(1, 3)
+	dir := t.TempDir()
+	c := openChain(t, w, Config{}, dir)
+	main := w.run(w.genesis(), 3, 2, 1)
+	add(t, c, main...)
+	good := w.next(w.genesis(), 10, w.transfer(0, 0, w.user(1), 1))
+	bad := w.bent(good, 11, nil, func(h *types.Header) { h.Root[0]++ })
+	above := w.next(bad, 12)
+	final := w.next(above, 13)
+	add(t, c, good, bad, above)
+	if _, err := c.Add(final.Block); !errors.Is(err, ErrInvalidAncestor) {
+		t.Fatalf("Add = %v, want ErrInvalidAncestor", err)
+	}
+	for range 2 {
+		if c.HeadID() != main[2].ID() || c.Has(bad.ID()) || c.Has(above.ID()) || c.Has(final.ID()) || !c.Has(good.ID()) {
+			t.Fatal("the bad branch is not cut at the bad block")
+		}
+		if n := len(c.Invalid()); n != 3 {
+			t.Fatalf("%d blocks on the invalid list, want 3", n)
+		}
+		if err := c.Check(w.next(final, 14).Block, time.Now()); !errors.Is(err, ErrInvalidAncestor) {
+			t.Fatalf("Check above it = %v", err)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		c = openChain(t, w, Config{}, dir)
+	}
+	// The good part of the branch may still win another way.
+	win := w.run(good, 4, 1, 20)
+	add(t, c, win...)
+	sameAsLinear(t, w, Config{}, c, append([]tip{good}, win...))
+}
