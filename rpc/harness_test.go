@@ -48,7 +48,7 @@ func newRig(tb testing.TB, cfg Config) *rig {
 	r := &rig{tb: tb, net: &smallNet{}, trace: &smallTrace{}}
 	rich := uint256.MustFromDecimal("1000000000000000000000000")
 	g := &chain.Genesis{
-		ChainID: 1337, TimeMS: 1_700_000_000_000, SlotMS: 100, BaseFee: uint256.NewInt(1_000_000_000),
+		ChainID: 1337, TimeMS: 900_000_000_000 /* before the start of virtual time */, SlotMS: 100, BaseFee: uint256.NewInt(1_000_000_000),
 		GasLimit: 1_000_000_000, MaxBlockBytes: 4 << 20, Label: "test", Alloc: map[common.Address]*uint256.Int{},
 	}
 	for i := range rigAccounts {

@@ -1,0 +1,485 @@
+package rpc
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+const chainIDCall = `{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}`
+
+// request sends a request as described and returns status, body and headers.
+func (r *rig) request(method, path, body string, headers ...string) (int, string, http.Header) {
+	r.tb.Helper()
+	req, err := http.NewRequestWithContext(r.tb.Context(), method, r.url()+path, strings.NewReader(body))
+	must(r.tb, err)
+	req.Header.Set("Content-Type", "application/json")
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+		if headers[i] == "Host" {
+			req.Host = headers[i+1]
+		}
+	}
+	tr := &http.Transport{DisableKeepAlives: true}
+	resp, err := tr.RoundTrip(req)
+	must(r.tb, err)
+	defer resp.Body.Close()
+	raw, _ := io.ReadAll(resp.Body) // broken off when the server cuts what it has not read
+	return resp.StatusCode, string(raw), resp.Header
+}
+
+// TestTooLarge is C1: what is too large is refused by its size, before it is all read.
+func TestTooLarge(t *testing.T) {
+	r := startRig(t, Config{})
+	max := r.s.cfg.MaxBody
+	for _, c := range []struct {
+		name   string
+		body   string
+		header []string
+		status int
+	}{
+		{"body at the limit", chainIDCall + strings.Repeat(" ", max-len(chainIDCall)), nil, 200},
+		{"body above the limit", chainIDCall + strings.Repeat(" ", max+1-len(chainIDCall)), nil, 413},
+		{"gzip bomb", zipped(t, 100<<20), []string{"Content-Encoding", "gzip"}, 415},
+		{"long headers", chainIDCall, []string{"X-Long", strings.Repeat("x", 17<<10)}, 431},
+	} {
+		if status, text, _ := r.request("POST", "/", c.body, c.header...); status != c.status {
+			t.Errorf("%s: %d %.100q, want %d", c.name, status, text, c.status)
+		}
+	}
+	resp, err := http.Post(r.url(), "application/json", io.MultiReader(strings.NewReader(chainIDCall), endless{}))
+	if err == nil { // the server may cut the connection before the answer is read
+		resp.Body.Close()
+		if resp.StatusCode != 413 {
+			t.Errorf("endless body: %d, want 413", resp.StatusCode)
+		}
+	}
+	if status, _ := r.post(chainIDCall); status != 200 {
+		t.Errorf("afterwards: %d, want 200", status)
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
+}
+
+func zipped(t *testing.T, size int64) string {
+	var buf bytes.Buffer
+	w := gzip.NewWriter(&buf)
+	_, err := io.CopyN(w, endless{}, size)
+	must(t, err)
+	must(t, w.Close())
+	return buf.String()
+}
+
+// TestSlowClients is C2, in virtual time: clients that send a byte now and then, or
+// never read, are cut off by the timeouts, and a good client beside them is served.
+func TestSlowClients(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		l := newPipeListener()
+		r.run(l)
+		start := time.Now()
+		var slow sync.WaitGroup
+		ended := make([]time.Duration, 60)
+		for i := range ended {
+			conn := l.dial()
+			head := "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n"
+			if i%2 == 0 {
+				head += "\r\n" // the headers are whole: a slow body
+			}
+			slow.Go(func() {
+				defer conn.Close()
+				go io.Copy(io.Discard, conn)
+				_, err := io.WriteString(conn, head)
+				for err == nil {
+					time.Sleep(time.Second)
+					_, err = io.WriteString(conn, "x")
+				}
+				ended[i] = time.Since(start)
+			})
+		}
+		good := &http.Client{Transport: &http.Transport{DialContext: l.DialContext, DisableKeepAlives: true}}
+		for range 10 {
+			time.Sleep(time.Second)
+			before := time.Now()
+			resp, err := good.Post("http://localhost/", "application/json", strings.NewReader(chainIDCall))
+			must(t, err)
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if took := time.Since(before); resp.StatusCode != 200 || took > 0 {
+				t.Errorf("a good client got %d after %v, want 200 at once", resp.StatusCode, took)
+			}
+		}
+		slow.Wait()
+		for i, d := range ended {
+			limit := r.s.cfg.HeaderTimeout
+			if i%2 == 0 {
+				limit = r.s.cfg.ReadTimeout
+			}
+			if d > limit+2*time.Second {
+				t.Errorf("slow client %d was cut off after %v, want %v", i, d, limit)
+			}
+		}
+		good.CloseIdleConnections()
+		r.stop()
+	})
+}
+
+// TestLargeBatch is C3: a batch above the limit is refused as one, whatever is in it.
+func TestLargeBatch(t *testing.T) {
+	r := startRig(t, Config{})
+	batch := func(n int) string {
+		return "[" + strings.TrimSuffix(strings.Repeat(chainIDCall+",", n), ",") + "]"
+	}
+	if _, answer := r.post(batch(100)); strings.Count(answer, "0x539") != 100 {
+		t.Errorf("batch of 100: %.200s, want 100 answers", answer)
+	}
+	for _, body := range []string{batch(101), batch(10_000), "[" + strings.Repeat("1,", 99_999) + "1]"} {
+		status, answer := r.post(body)
+		if status != 200 || !strings.Contains(answer, `"code":-32600,"message":"batch too large"`) || len(answer) > 200 {
+			t.Errorf("batch of %d bytes: %d %.300s, want one -32600", len(body), status, answer)
+		}
+	}
+}
+
+// TestLargeAnswers: the answers of a batch have a limit together; the calls after it
+// get an error each.
+func TestLargeAnswers(t *testing.T) {
+	r := newRig(t, Config{MaxResponse: 20_000})
+	everyKind(r, 12)
+	block := `{"jsonrpc":"2.0","id":1,"method":"eth_getBlockByNumber","params":["latest",true]}`
+	answer := string(r.direct([]byte("[" + strings.TrimSuffix(strings.Repeat(block+",", 10), ",") + "]")))
+	if n := strings.Count(answer, `"code":-32003,"message":"response too large"`); n < 5 || strings.Count(answer, `"id":1`) != 10 {
+		t.Errorf("%d of 10 answers refused, want most: %.300s", n, answer)
+	}
+}
+
+// TestForeignPages is C4: neither a page of another site nor a name that was pointed
+// here gets through a browser.
+func TestForeignPages(t *testing.T) {
+	r := startRig(t, Config{Hosts: []string{"Node.example.org"}, Origins: []string{"https://app.example.org", "http://localhost:3000/"}})
+	for _, c := range []struct {
+		method string
+		header []string
+		status int
+		allow  string // Access-Control-Allow-Origin
+	}{
+		{"POST", []string{"Host", "127.0.0.1"}, 200, ""},
+		{"POST", []string{"Host", "[::1]"}, 200, ""},
+		{"POST", []string{"Host", "[::1]:8545"}, 200, ""},
+		{"POST", []string{"Host", "localhost"}, 200, ""},
+		{"POST", []string{"Host", "LOCALHOST:80"}, 200, ""},
+		{"POST", []string{"Host", "node.example.org:8545"}, 200, ""},
+		{"POST", []string{"Host", "evil.com"}, 403, ""},
+		{"POST", []string{"Host", "localhost.evil.com"}, 403, ""},
+		{"POST", []string{"Host", "127.0.0.1.evil.com:80"}, 403, ""},
+		{"POST", []string{"Origin", "http://evil"}, 403, ""},
+		{"POST", []string{"Origin", "null"}, 403, ""},
+		{"POST", []string{"Origin", "https://app.example.org.evil.com"}, 403, ""},
+		{"POST", []string{"Origin", "http://app.example.org"}, 403, ""},
+		{"POST", []string{"Origin", "https://app.example.org"}, 200, "https://app.example.org"},
+		{"POST", []string{"Origin", "http://localhost:3000"}, 200, "http://localhost:3000"},
+		{"POST", []string{"Origin", "http://localhost:3001"}, 403, ""},
+		{"POST", []string{"Origin", "http://localhost:8545", "Host", "localhost:8545"}, 200, "http://localhost:8545"},
+		{"POST", []string{"Origin", "chrome-extension://nkbihfbeogaeaoehlefnkodbefgpgknn"}, 200, "chrome-extension://nkbihfbeogaeaoehlefnkodbefgpgknn"},
+		{"OPTIONS", []string{"Origin", "https://app.example.org"}, 204, "https://app.example.org"},
+		{"OPTIONS", []string{"Origin", "http://evil"}, 403, ""},
+		{"OPTIONS", nil, 405, ""},
+		{"GET", nil, 405, ""},
+		{"PUT", nil, 405, ""},
+		{"DELETE", nil, 405, ""},
+		{"POST", []string{"Content-Type", "text/plain"}, 415, ""},
+		{"POST", []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, ""},
+		{"POST", []string{"Content-Type", ""}, 415, ""},
+		{"POST", []string{"Content-Type", "application/json; charset=utf-8"}, 200, ""},
+	} {
+		status, text, header := r.request(c.method, "/", chainIDCall, c.header...)
+		if status != c.status || header.Get("Access-Control-Allow-Origin") != c.allow {
+			t.Errorf("%s %v: %d, allowed origin %q, want %d and %q", c.method, c.header, status, header.Get("Access-Control-Allow-Origin"), c.status, c.allow)
+		}
+		if status >= 400 && len(text) < 30 {
+			t.Errorf("%s %v: %q says too little", c.method, c.header, text)
+		}
+	}
+	if status, text, header := r.request("GET", "/", ""); status != 405 || header.Get("Allow") != "POST" || !strings.Contains(text, "curl") {
+		t.Errorf("GET: %d, Allow %q, %q, want 405, POST and an example", status, header.Get("Allow"), text)
+	}
+	if status, _, _ := r.request("POST", "/admin", chainIDCall); status != 404 {
+		t.Errorf("another path: %d, want 404", status)
+	}
+	if _, err := newGuard(nil, []string{"app.example.org"}); err == nil {
+		t.Error("an origin without a scheme is accepted")
+	}
+}
+
+// TestWebSocketAbuse is C5.
+func TestWebSocketAbuse(t *testing.T) {
+	r := startRig(t, Config{MaxQueue: 64})
+	_, resp, err := websocket.DefaultDialer.Dial(r.ws(), http.Header{"Origin": {"http://evil"}})
+	if err == nil || resp.StatusCode != 403 {
+		t.Errorf("foreign origin: %v, want 403", err)
+	}
+
+	conn := r.dialWS()
+	must(t, conn.WriteMessage(websocket.TextMessage, bytes.Repeat([]byte(" "), r.s.cfg.MaxBody+1)))
+	if _, _, err := conn.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseMessageTooBig) {
+		t.Errorf("a frame too large: %v, want close 1009", err)
+	}
+
+	conn = r.dialWS()
+	for i := range 100 {
+		must(t, conn.WriteMessage(websocket.TextMessage, []byte(`{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}`)))
+		_, answer, err := conn.ReadMessage()
+		must(t, err)
+		if refused := bytes.Contains(answer, []byte("subscriptions already")); refused != (i >= 16) {
+			t.Fatalf("subscription %d: %s, want it refused from the 17th", i, answer)
+		}
+	}
+	if n := r.s.broker.count(); n != 16 {
+		t.Errorf("%d subscriptions, want 16", n)
+	}
+}
+
+// TestLaggingSubscriber is the rest of C5: a client that stops reading is closed with a
+// reason once MaxQueue events wait for it, and others get every event.
+func TestLaggingSubscriber(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		l := newPipeListener()
+		r.run(l)
+		idle, good := l.dialWS(t), l.dialWS(t)
+		for _, conn := range []*websocket.Conn{idle, good} {
+			subscribeTo(t, conn, "eth", "newHeads")
+		}
+		for i := range 300 {
+			b := r.seal()
+			_, event, err := good.ReadMessage()
+			if err != nil || !bytes.Contains(event, []byte(b.ID().Hex())) {
+				t.Fatalf("event %d = %s, %v, want block %s", i, event, err, b.ID())
+			}
+		}
+		time.Sleep(2 * closeWait)
+		if n := r.s.broker.count(); n != 1 {
+			t.Errorf("%d subscriptions are left, want the good client's", n)
+		}
+		var got int
+		var err error
+		for ; err == nil; got++ {
+			_, _, err = idle.ReadMessage()
+		}
+		if got > 257 {
+			t.Errorf("%d events had been kept for the idle client, want at most 256", got)
+		}
+		must(t, good.Close())
+		r.stop()
+	})
+}
+
+// TestPanic is C8: a crash answers its own call and no other.
+func TestPanic(t *testing.T) {
+	r := newRig(t, Config{})
+	r.net.set(func(n *smallNet) { n.crash = true })
+	answer := r.direct([]byte(`[` + chainIDCall + `,{"jsonrpc":"2.0","id":2,"method":"net_peerCount"},` + chainIDCall + `]`))
+	want := `[{"id":1,"jsonrpc":"2.0","result":"0x539"},{"id":2,"code":-32603},{"id":1,"jsonrpc":"2.0","result":"0x539"}]`
+	if got := outline(t, string(answer)); got != want {
+		t.Errorf("answer = %s, want %s", got, want)
+	}
+	r.net.set(func(n *smallNet) { n.crash = false })
+	var s Status
+	must(t, json.Unmarshal(r.ask("pheme_status"), &s))
+	if s.Panics != 1 {
+		t.Errorf("%d crashes counted, want 1", s.Panics)
+	}
+}
+
+// TestStopAnswersCallsInFlight is C9: a hundred calls that are running when the server
+// stops, over HTTP, WebSocket and the socket, are answered; new ones are refused.
+func TestStopAnswersCallsInFlight(t *testing.T) {
+	r := startRig(t, Config{MaxInFlight: 50})
+	const calls = 102
+	r.pool.hold, r.pool.entered = make(chan struct{}), make(chan struct{})
+	clients := []*Client{r.dial(r.url()), r.dial(r.ws()), r.dial(r.ipc)}
+	var wg sync.WaitGroup
+	errs := make([]error, calls)
+	for i := range calls {
+		raw := rawOf(t, r.transfer(i%rigAccounts, uint64(i/rigAccounts), nil))
+		wg.Go(func() { _, errs[i] = clients[i%3].SendRaw(context.Background(), raw) })
+	}
+	for range calls {
+		<-r.pool.entered
+	}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		r.stop()
+	}()
+	<-r.s.stop.Done()
+	close(r.pool.hold)
+	wg.Wait()
+	<-stopped
+	for i, err := range errs {
+		if err != nil {
+			t.Errorf("call %d: %v, want it answered", i, err)
+		}
+	}
+	if _, err := net.Dial("tcp", r.addr); err == nil {
+		t.Error("the port still accepts")
+	}
+	if _, err := net.Dial("unix", r.ipc); err == nil {
+		t.Error("the socket still accepts")
+	}
+}
+
+// TestStopCutsOffCalls: a call that does not end is cut off after StopTimeout, and one
+// that waits for a block is told that the node stops.
+func TestStopCutsOffCalls(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		l := newPipeListener()
+		r.run(l)
+		conn := l.dialWS(t)
+		must(t, conn.WriteMessage(websocket.TextMessage, mustMarshal(t, map[string]any{
+			"jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransactionSync", "params": []any{rawOf(t, r.transfer(1, 0, nil))}})))
+		stuck := l.dial() // half a request
+		_, err := io.WriteString(stuck, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{")
+		must(t, err)
+		synctest.Wait()
+		start := time.Now()
+		go r.stop()
+		_, answer, err := conn.ReadMessage()
+		if err != nil || !bytes.Contains(answer, []byte("the node is stopping")) {
+			t.Errorf("the waiting call got %s, %v, want that the node is stopping", answer, err)
+		}
+		if _, _, err := conn.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseGoingAway) {
+			t.Errorf("then %v, want close 1001", err)
+		}
+		io.Copy(io.Discard, stuck)
+		if took := time.Since(start); took > r.s.cfg.StopTimeout {
+			t.Errorf("stopping took %v, want at most %v", took, r.s.cfg.StopTimeout)
+		}
+		r.stop()
+	})
+}
+
+// TestTooManyConnections: those above the limit are told so, and places come free.
+func TestTooManyConnections(t *testing.T) {
+	r := startRig(t, Config{MaxConns: 2})
+	a, b := r.dialWS(), r.dialWS()
+	resp, err := http.Post(r.url(), "application/json", strings.NewReader(chainIDCall))
+	must(t, err)
+	text, err := io.ReadAll(resp.Body)
+	must(t, err)
+	resp.Body.Close()
+	if resp.StatusCode != 503 || !strings.Contains(string(text), "too many connections") {
+		t.Errorf("the third connection got %d %q, want 503", resp.StatusCode, text)
+	}
+	must(t, a.Close())
+	must(t, b.Close())
+	for r.s.conns.Load() == 2 { // the server has not seen the end of either yet
+		http.Post(r.url(), "application/json", strings.NewReader(chainIDCall))
+	}
+	if status, _ := r.post(chainIDCall); status != 200 {
+		t.Errorf("afterwards: %d, want 200", status)
+	}
+}
+
+func (r *rig) dialWS() *websocket.Conn {
+	r.tb.Helper()
+	conn, _, err := websocket.DefaultDialer.Dial(r.ws(), nil)
+	must(r.tb, err)
+	r.tb.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// subscribeTo subscribes and returns the id.
+func subscribeTo(t *testing.T, conn *websocket.Conn, namespace string, params ...any) string {
+	t.Helper()
+	must(t, conn.WriteMessage(websocket.TextMessage, mustMarshal(t, map[string]any{
+		"jsonrpc": "2.0", "id": 7, "method": namespace + "_subscribe", "params": params})))
+	var answer struct {
+		Result string
+		Error  *fault
+	}
+	must(t, conn.ReadJSON(&answer))
+	if answer.Result == "" {
+		t.Fatalf("subscribe %v: %+v", params, answer.Error)
+	}
+	return answer.Result
+}
+
+// bubble runs f in virtual time. The database of its chain lives on for a second after
+// it was closed.
+func bubble(t *testing.T, f func(t *testing.T)) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Cleanup(func() { time.Sleep(2 * time.Second) }) // the last cleanup to run
+		f(t)
+	})
+}
+
+// pipeListener is a listener in memory, for virtual time.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
+func (l *pipeListener) dial() net.Conn {
+	client, server := net.Pipe()
+	l.conns <- server
+	return client
+}
+
+func (l *pipeListener) DialContext(context.Context, string, string) (net.Conn, error) {
+	select {
+	case <-l.closed:
+		return nil, errors.New("closed")
+	default:
+		return l.dial(), nil
+	}
+}
+
+func (l *pipeListener) dialWS(t *testing.T) *websocket.Conn {
+	t.Helper()
+	d := websocket.Dialer{NetDialContext: l.DialContext}
+	conn, _, err := d.Dial("ws://localhost/", nil)
+	must(t, err)
+	return conn
+}
