@@ -3,15 +3,24 @@ package p2p
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
+	logging "github.com/ipfs/go-log/v2"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/p2p/relay"
 	"github.com/pheme-net/pheme/p2p/trace"
 )
+
+var log = logging.Logger("p2p")
 
 // Errors of the package, decided with errors.Is.
 var (
@@ -34,75 +43,170 @@ type Backend interface {
 	ImportBlock(ctx context.Context, from peer.ID, b *chain.Block) error
 }
 
-// PeerInfo describes one connected peer.
-type PeerInfo struct {
-	ID       peer.ID
-	Addr     string    // its multiaddr as we see it
-	Inbound  bool      // it dialled us
-	Static   bool      // kept and redialled
-	Agent    string    // from identify
-	Since    time.Time // when it came up
-	Number   uint64    // of the head it last told us
-	Head     common.Hash
-	Score    float64 // GossipSub's
-	BlockHop bool    // in our mesh for blocks
-	TxHop    bool    // in our mesh for transactions
+// Net is the node's place in the network. New makes it, Run takes part, and the
+// other methods may be called from any goroutine at any time.
+type Net struct {
+	cfg     Config
+	host    host.Host
+	chain   *chain.Chain
+	backend Backend
+	hook    trace.Hook
+	clock   trace.Clock
+
+	genesis    *chain.Genesis
+	genesisID  common.Hash
+	network    string
+	maxMessage int
+	grace      time.Duration // that gossip has to bring a block a peer told us of
+	started    time.Time
+
+	meter  meter
+	tasks  *tasks
+	tap    *tap
+	tracer *tracer
+	relay  relay.Relay
+	gossip atomic.Pointer[gossip] // nil outside Run
+	ready  chan struct{}
+
+	peers  *peers
+	dialer *dialer
+	sync   *syncer
+	outbox *outbox
+	fresh  freshBlocks
+
+	arrivals *inbox[peer.ID]     // dialled, to be greeted
+	hangup   *inbox[peer.ID]     // to be closed
+	arrived  *inbox[common.Hash] // blocks that children may have waited for
+	wanted   *inbox[want]        // parents to fetch
+
+	batches atomic.Uint64 // named so far
+
+	holdMu sync.Mutex
+	holder *holder
 }
 
-// Stats is a snapshot of the counters of a Net. Bytes are payload bytes of the
-// layer named; see doc.go.
-type Stats struct {
-	Peers     int
-	MeshBlock int
-	MeshTx    int
-
-	WireIn, WireOut uint64                       // everything, from the host; 0 if it does not count
-	In, Out         [trace.NumClasses]uint64     // bytes by class
-	Duplicate       [trace.NumClasses]uint64     // of In, bytes that had come before
-	Dropped         map[string]uint64            // messages lost, by reason
-	Verdicts        map[string]map[string]uint64 // by topic, by verdict
-	Held            int                          // blocks waiting for their parent or their slot
-	Syncing         bool
-}
-
-// Net is the node's place in the network.
-type Net struct{ ready chan struct{} }
-
-// New prepares a Net on a host that the caller owns. Nothing happens before Run.
+// New prepares a Net on a host that the caller owns and closes after Run has
+// returned. Nothing happens before Run.
 func New(cfg Config, h host.Host, c *chain.Chain, b Backend, hook trace.Hook, clock trace.Clock) (*Net, error) {
 	cfg = cfg.fill()
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Net{ready: make(chan struct{})}, nil
+	g := c.Genesis()
+	id := g.Hash()
+	n := &Net{
+		cfg: cfg, host: h, chain: c, backend: b, hook: hook, clock: clock,
+		genesis: g, genesisID: id, network: short(id[:]), maxMessage: maxMessage(g),
+		grace:   min(max(g.SlotDuration(), 500*time.Millisecond), 2*time.Second),
+		started: time.Now(),
+		tasks:   newTasks(), ready: make(chan struct{}),
+		peers: newPeers(), dialer: newDialer(h.ID(), cfg.RedialMin, cfg.RedialMax), sync: newSyncer(), outbox: newOutbox(cfg.TxQueue),
+		arrivals: newInbox[peer.ID](), hangup: newInbox[peer.ID](), arrived: newInbox[common.Hash](), wanted: newInbox[want](),
+		holder: newHolder(cfg.HoldTotal, cfg.HoldPerPeer, cfg.HoldTotal/4*maxMessage(g)),
+	}
+	n.tap = newTap(h, clock, n.tasks)
+	n.tracer = newTracer(hook, &n.meter, n.tap, n.network)
+	var err error
+	if n.relay, err = relay.New(cfg.Relay, relayNode{n}); err != nil {
+		return nil, err
+	}
+	if err := n.addConfigured(); err != nil {
+		return nil, err
+	}
+	return n, nil
 }
 
-// Run takes part in the network until ctx ends.
+// Run takes part in the network until ctx ends or a part fails. It returns after
+// every goroutine of its own, and every stream handler, has ended; pubsub's end
+// with it but cannot be waited for.
 func (n *Net) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	gossip, err := n.startGossip(ctx)
+	if err != nil {
+		return err
+	}
+	n.gossip.Store(gossip)
+	n.host.SetStreamHandler(statusProtocol, n.greeted)
+	n.host.SetStreamHandler(blocksProtocol, n.serve)
+	n.host.Network().Notify(n)
+	for _, c := range n.host.Network().Conns() {
+		n.Connected(n.host.Network(), c)
+	}
+	g.Go(func() error { return n.relay.Run(ctx) })
+	g.Go(func() error { return n.runBatches(ctx) })
+	g.Go(func() error { return n.runHeld(ctx) })
+	g.Go(func() error { return n.runFetches(ctx) })
+	g.Go(func() error { return n.runSync(ctx) })
+	g.Go(func() error { return n.runDials(ctx, g) })
+	g.Go(func() error { return n.runPeers(ctx, g) })
+	if n.cfg.MDNS {
+		g.Go(func() error { return n.runMDNS(ctx) })
+	}
+	close(n.ready)
 	<-ctx.Done()
+	n.gossip.Store(nil)
+	n.host.Network().StopNotify(n)
+	n.host.RemoveStreamHandler(statusProtocol)
+	n.host.RemoveStreamHandler(blocksProtocol)
+	n.host.RemoveStreamHandler(gossipProtocol(n.network))
+	n.tasks.stop()
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("p2p: %w", err)
+	}
 	return nil
 }
 
 // Ready is closed when the node takes part in the network.
 func (n *Net) Ready() <-chan struct{} { return n.ready }
 
-// PublishTx sends transactions of our own clients.
-func (n *Net) PublishTx(txs []*chain.Tx) error { return ErrNotRunning }
+// runPeers greets the peers we dialled and closes the connections that are of no use.
+func (n *Net) runPeers(ctx context.Context, g *errgroup.Group) error {
+	sweep := time.NewTicker(n.cfg.StatusTimeout / 2)
+	defer sweep.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.arrivals.wake:
+			for _, p := range n.arrivals.take() {
+				g.Go(func() error {
+					n.greet(ctx, p)
+					return nil
+				})
+			}
+		case <-n.hangup.wake:
+			for _, p := range n.hangup.take() {
+				_ = n.host.Network().ClosePeer(p) // gone already, or goes now
+			}
+		case <-sweep.C:
+			n.sweep(time.Now())
+		}
+	}
+}
 
-// Announce sends transactions again that a reorganisation brought back.
-func (n *Net) Announce(txs []*chain.Tx) {}
+// sweep closes connections of outcasts and those that never said their status.
+func (n *Net) sweep(now time.Time) {
+	for _, p := range n.peers.outcasts() {
+		if n.connected(p) {
+			log.Infow("peer put out: its score is below the graylist", "peer", p)
+			_ = n.host.Network().ClosePeer(p)
+		}
+	}
+	for _, c := range n.host.Network().Conns() {
+		if !n.peers.isUp(c.RemotePeer()) && now.Sub(c.Stat().Opened) > 2*n.cfg.StatusTimeout {
+			log.Debugw("peer dropped: it never sent a status", "peer", c.RemotePeer())
+			_ = c.Close()
+		}
+	}
+}
 
-// PublishBlock sends a block of our own.
-func (n *Net) PublishBlock(b *chain.Block) error { return ErrNotRunning }
-
-// Imported tells what an import changed.
-func (n *Net) Imported(u chain.Update) {}
-
-// Peers lists the connected peers.
-func (n *Net) Peers() []PeerInfo { return nil }
-
-// AddPeer keeps a connection to the peer at a multiaddr with /p2p/<id>.
-func (n *Net) AddPeer(addr string) error { return ErrNotRunning }
-
-// Stats returns the counters.
-func (n *Net) Stats() Stats { return Stats{} }
+// headID is the id of a header the chain gave us as its head. The chain knows it
+// without hashing, unless the head moved in between.
+func (n *Net) headID(h *types.Header) common.Hash {
+	if id := n.chain.HeadID(); n.chain.Head() == h {
+		return id
+	}
+	return h.Hash()
+}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/ethereum/go-ethereum/common"
-	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/ethereum/go-ethereum/rlp"
 
 	"github.com/pheme-net/pheme/chain"
@@ -24,7 +23,7 @@ func (g *gossip) Receive(m Message) error {
 	if err != nil {
 		return err
 	}
-	return g.node.Take(m.From, b)
+	return g.node.Take(m, b)
 }
 
 func (g *gossip) Run(ctx context.Context) error {
@@ -48,19 +47,19 @@ func DecodeGossip(payload []byte, known func(common.Hash) *chain.Tx) (*chain.Blo
 	return chain.DecodeBlock(payload[1:], known)
 }
 
-// envelopeID is the hash of the first element of an envelope, which is the
-// header: the block id, if this is a block at all.
-func envelopeID(raw []byte) (common.Hash, bool) {
+// envelopeHeader is the first element of an envelope: the encoded header, if
+// this is a block at all.
+func envelopeHeader(raw []byte) ([]byte, bool) {
 	content, _, err := rlp.SplitList(raw)
 	if err != nil {
-		return common.Hash{}, false
+		return nil, false
 	}
 	kind, _, rest, err := rlp.Split(content)
 	header := content[:len(content)-len(rest)]
 	if err != nil || kind != rlp.List || len(header) > maxHeaderBytes {
-		return common.Hash{}, false
+		return nil, false
 	}
-	return crypto.Keccak256Hash(header), true
+	return header, true
 }
 
 // maxHeaderBytes keeps BlockID cheap on garbage; chain accepts no longer header.

@@ -6,6 +6,9 @@ import (
 	"fmt"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
+	"github.com/ethereum/go-ethereum/crypto"
+	"github.com/ethereum/go-ethereum/rlp"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -26,6 +29,7 @@ var ErrUnknown = errors.New("relay: unknown relay")
 type Message struct {
 	From    peer.ID // who sent us this copy
 	Payload []byte  // as received; the relay must not change it and may keep it
+	Held    bool    // it was refused for its parent or its slot before, and is given again
 }
 
 // Relay moves blocks between nodes. Its methods are called from any goroutine
@@ -49,8 +53,8 @@ type Node interface {
 	// Gossip publishes a message on the block topic.
 	Gossip(payload []byte) error
 	// Take judges a complete block by chain.Check and queues it for import. Its
-	// error is the verdict on whoever sent the block.
-	Take(from peer.ID, b *chain.Block) error
+	// error is the verdict on whoever sent the message m that completed it.
+	Take(m Message, b *chain.Block) error
 	// Tx is a pooled transaction or nil.
 	Tx(hash common.Hash) *chain.Tx
 	// Host is for stream protocols of the relay's own.
@@ -73,5 +77,27 @@ func BlockID(payload []byte) (id common.Hash, ok bool) {
 	if len(payload) == 0 || payload[0] != kindGossip {
 		return common.Hash{}, false
 	}
-	return envelopeID(payload[1:])
+	raw, ok := envelopeHeader(payload[1:])
+	if !ok {
+		return common.Hash{}, false
+	}
+	return crypto.Keccak256Hash(raw), true
+}
+
+// Header reads the header a message of the block topic is about, for whichever
+// relay made it; nothing is judged, its signature least of all. ok is false for
+// bytes of no relay.
+func Header(payload []byte) (h *types.Header, ok bool) {
+	if len(payload) == 0 || payload[0] != kindGossip {
+		return nil, false
+	}
+	raw, ok := envelopeHeader(payload[1:])
+	if !ok {
+		return nil, false
+	}
+	h = new(types.Header)
+	if rlp.DecodeBytes(raw, h) != nil || !h.Number.IsUint64() {
+		return nil, false
+	}
+	return h, true
 }

@@ -1,0 +1,286 @@
+package p2p
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/p2p/trace"
+)
+
+var (
+	// errMissing is a peer that has not got what was asked.
+	errMissing = errors.New("p2p: peer has not got the block")
+	// errStalled is a request that no source moves forward.
+	errStalled = errors.New("p2p: no source answers")
+	// errNoSource is a request nobody is left to be asked.
+	errNoSource = errors.New("p2p: no peer to ask")
+)
+
+const (
+	parallel    = 3        // sources asked for the same thing at once
+	minProgress = 16 << 10 // bytes in FetchTimeout below which another source is asked
+	stallAfter  = 5        // FetchTimeouts without any progress, with every source asked
+)
+
+// hedge asks the first source, and the next whenever the ones before fail or
+// bring fewer than minProgress bytes in the time of patience; the first good
+// answer wins. It returns after every ask has.
+func hedge[T any](ctx context.Context, sources []peer.ID, patience time.Duration, ask func(context.Context, peer.ID, *atomic.Int64) (T, error)) (T, peer.ID, error) {
+	type outcome struct {
+		value T
+		from  peer.ID
+		err   error
+	}
+	var none T
+	var asks sync.WaitGroup
+	defer asks.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // runs before Wait
+	outcomes := make(chan outcome, len(sources))
+	var progress atomic.Int64
+	next, running := 0, 0
+	more := func() {
+		if next == len(sources) || running == parallel {
+			return
+		}
+		p := sources[next]
+		next++
+		running++
+		asks.Go(func() {
+			v, err := ask(ctx, p, &progress)
+			outcomes <- outcome{v, p, err}
+		})
+	}
+	tick := time.NewTicker(patience)
+	defer tick.Stop()
+	var errs []error
+	var seen int64
+	idle := 0
+	more()
+	for running > 0 {
+		select {
+		case o := <-outcomes:
+			running--
+			if o.err == nil {
+				return o.value, o.from, nil
+			}
+			errs = append(errs, fmt.Errorf("%s: %w", o.from, o.err))
+			more()
+		case <-tick.C:
+			now := progress.Load()
+			if now-seen < minProgress {
+				more()
+			}
+			if idle++; now > seen {
+				idle = 0
+			}
+			if idle >= stallAfter && (next == len(sources) || running == parallel) {
+				return none, "", errStalled
+			}
+			seen = now
+		case <-ctx.Done():
+			return none, "", ctx.Err()
+		}
+	}
+	return none, "", errors.Join(append(errs, errNoSource)...)
+}
+
+// exchange opens a blocks stream, writes a request and hands the answer to read.
+func (n *Net) exchange(ctx context.Context, p peer.ID, r request, progress *atomic.Int64, read func(*countedStream, io.Reader) error) error {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.RequestTimeout)
+	defer cancel()
+	raw, err := n.host.NewStream(network.WithNoDial(ctx, "blocks"), p, blocksProtocol)
+	if err != nil {
+		return fmt.Errorf("open blocks stream: %w", err)
+	}
+	s := n.counted(raw)
+	stop := context.AfterFunc(ctx, func() { _ = s.Reset() })
+	defer stop()
+	defer s.Reset() // nothing, once it is closed
+	if err := writeFrame(s, r.encode()); err != nil {
+		return err
+	}
+	if err := s.CloseWrite(); err != nil {
+		return err
+	}
+	if err := read(s, watched{s, progress}); err != nil {
+		return err
+	}
+	return s.Close()
+}
+
+// watched counts what is read as progress.
+type watched struct {
+	io.Reader
+	progress *atomic.Int64
+}
+
+func (w watched) Read(b []byte) (int, error) {
+	n, err := w.Reader.Read(b)
+	w.progress.Add(int64(n))
+	return n, err
+}
+
+// askBlocks asks one peer for blocks by id. It returns the first ones of ids, at
+// least one. A block that is not what was asked for is a lie and punished.
+func (n *Net) askBlocks(ctx context.Context, p peer.ID, ids []common.Hash, progress *atomic.Int64) ([]*chain.Block, error) {
+	var blocks []*chain.Block
+	err := n.exchange(ctx, p, request{Kind: askBlocks, IDs: ids}, progress, func(s *countedStream, r io.Reader) error {
+		for _, id := range ids {
+			begin := n.clock.Now()
+			raw, err := readFrame(r, n.maxMessage)
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			end := n.clock.Now()
+			n.hook.Emit(trace.Event{At: end, Kind: trace.MsgRead, Class: trace.ClassSync, Hash: id, Peer: s.tag, Size: uint32(len(raw)), Aux: end - begin})
+			b, err := chain.DecodeBlock(raw, n.backend.Tx)
+			if err != nil {
+				return err
+			}
+			if b.ID() != id {
+				return fmt.Errorf("%w: asked for block %s, got %s", ErrProtocol, id, b.ID())
+			}
+			blocks = append(blocks, b)
+		}
+		return nil
+	})
+	if err != nil && verdict(err) == Reject {
+		n.punish(p, offenceLie, err)
+	}
+	switch {
+	case len(blocks) > 0:
+		return blocks, nil // what came whole is good, whatever came after
+	case err == nil:
+		err = errMissing
+	}
+	return nil, err
+}
+
+// askIDs asks one peer what follows our chain on its own.
+func (n *Net) askIDs(ctx context.Context, p peer.ID, progress *atomic.Int64) (a answer, err error) {
+	err = n.exchange(ctx, p, request{Kind: askAfter, IDs: n.locator()}, progress, func(_ *countedStream, r io.Reader) error {
+		b, err := readFrame(r, maxIDsBytes)
+		if err != nil {
+			return err
+		}
+		a, err = decodeAnswer(b)
+		return err
+	})
+	if err != nil && verdict(err) == Reject {
+		n.punish(p, offenceProtocol, err)
+	}
+	return a, err
+}
+
+// fetchBlocks gets the first ones of ids, at least one, from any of the sources.
+func (n *Net) fetchBlocks(ctx context.Context, ids []common.Hash, sources []peer.ID) ([]*chain.Block, peer.ID, error) {
+	return hedge(ctx, sources, n.cfg.FetchTimeout, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.Block, error) {
+		return n.askBlocks(ctx, p, ids, progress)
+	})
+}
+
+// want is a block that a held message waits for.
+type want struct {
+	id     common.Hash
+	from   peer.ID // who sent the child
+	number uint64
+}
+
+const maxFetches = 8 // parents fetched at once
+
+// runFetches fetches the parents of held blocks, each as soon as it is wanted.
+func (n *Net) runFetches(ctx context.Context) error {
+	var g errgroup.Group
+	defer g.Wait()
+	g.SetLimit(maxFetches)
+	var mu sync.Mutex
+	busy := make(map[common.Hash]bool)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.wanted.wake:
+		}
+		for _, w := range n.wanted.take() {
+			mu.Lock()
+			skip := busy[w.id]
+			busy[w.id] = true
+			mu.Unlock()
+			if skip {
+				continue
+			}
+			started := g.TryGo(func() error {
+				defer func() {
+					mu.Lock()
+					delete(busy, w.id)
+					mu.Unlock()
+				}()
+				n.fetchParent(ctx, w)
+				return nil
+			})
+			if !started { // catch-up brings it
+				mu.Lock()
+				delete(busy, w.id)
+				mu.Unlock()
+				n.sync.kick()
+			}
+		}
+	}
+}
+
+// fetchParent fetches one block, first from the peer that sent its child. A
+// source whose block does not pass is punished and the next one asked.
+func (n *Net) fetchParent(ctx context.Context, w want) {
+	if n.sync.busy.Load() {
+		return // catch-up is on its way there
+	}
+	sources := append([]peer.ID{w.from}, slices.DeleteFunc(n.holders(w.number), func(p peer.ID) bool { return p == w.from })...)
+	for len(sources) > 0 {
+		blocks, from, err := n.fetchBlocks(ctx, []common.Hash{w.id}, sources)
+		if err != nil {
+			if ctx.Err() == nil {
+				log.Debugw("parent not fetched", "id", w.id, "err", err)
+				n.sync.kick()
+			}
+			return
+		}
+		err = n.take(from, blocks[0], trace.PathFetch)
+		switch {
+		case verdict(err) == Reject:
+			n.punish(from, offenceLie, err)
+			sources = slices.DeleteFunc(sources, func(p peer.ID) bool { return p == from })
+			continue
+		case errors.Is(err, chain.ErrUnknownParent):
+			n.sync.kick() // more than one is missing
+		case errors.Is(err, chain.ErrKnown):
+			n.arrived.put(w.id)
+		}
+		return
+	}
+}
+
+// holders are the peers that say they have a block of that number.
+func (n *Net) holders(number uint64) (out []peer.ID) {
+	for _, c := range n.peers.claims(n.host.ID()) {
+		if c.status.Number >= number {
+			out = append(out, c.peer)
+		}
+	}
+	return out
+}

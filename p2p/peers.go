@@ -1,0 +1,274 @@
+package p2p
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/pheme-net/pheme/p2p/trace"
+)
+
+// remote is what we know of a peer whose status agreed with ours. All fields are
+// guarded by peers.mu.
+type remote struct {
+	id      peer.ID
+	inbound bool
+	since   time.Time
+	claim   status                           // the head it last told us: a claim, not a fact
+	told    time.Time                        // when
+	barren  status                           // a claim that led nowhere; not followed again
+	streams map[network.Stream]chan struct{} // status streams and how to wake their writers
+	served  bucket                           // what we gave it
+}
+
+// peers are the peers whose status agreed, and the penalties of all.
+type peers struct {
+	mu       sync.RWMutex
+	up       map[peer.ID]*remote
+	score    map[peer.ID]float64 // GossipSub's, as it last told
+	offences map[peer.ID]offence
+}
+
+// offence is a penalty that fades by half every offenceHalf.
+type offence struct {
+	points float64
+	at     time.Time
+}
+
+const (
+	offenceHalf = time.Minute
+	maxOffences = 4096 // peers remembered; the faintest are forgotten
+)
+
+func newPeers() *peers {
+	return &peers{up: make(map[peer.ID]*remote), score: make(map[peer.ID]float64), offences: make(map[peer.ID]offence)}
+}
+
+// join notes a status stream of a peer and what it said; first: the peer came up
+// with it.
+func (p *peers) join(c network.Conn, s network.Stream, claim status, served bucket, now time.Time) (wake chan struct{}, first bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	id := c.RemotePeer()
+	r := p.up[id]
+	if r == nil {
+		first = true
+		r = &remote{
+			id: id, inbound: c.Stat().Direction == network.DirInbound, since: now, served: served,
+			streams: make(map[network.Stream]chan struct{}),
+		}
+		p.up[id] = r
+	}
+	r.claim, r.told = claim, now
+	wake = make(chan struct{}, 1) // one token: the head changed; the writer reads the newest
+	r.streams[s] = wake
+	return wake, first
+}
+
+// leave forgets a status stream; last: the peer is down with it.
+func (p *peers) leave(id peer.ID, s network.Stream) (last bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := p.up[id]
+	if r == nil {
+		return false
+	}
+	if delete(r.streams, s); len(r.streams) > 0 {
+		return false
+	}
+	delete(p.up, id)
+	return true
+}
+
+// heard notes what a peer says its head is.
+func (p *peers) heard(id peer.ID, claim status, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r := p.up[id]; r != nil && r.claim != claim {
+		r.claim, r.told = claim, now
+	}
+}
+
+// wake makes every status stream send our head.
+func (p *peers) wake() {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	for _, r := range p.up {
+		for _, w := range r.streams {
+			select {
+			case w <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// isUp tells whether a peer's status agreed.
+func (p *peers) isUp(id peer.ID) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.up[id] != nil
+}
+
+// list describes the peers that are up, the oldest first, as far as it knows them.
+func (p *peers) list() []PeerInfo {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	out := make([]PeerInfo, 0, len(p.up))
+	for id, r := range p.up {
+		out = append(out, PeerInfo{ID: id, Inbound: r.inbound, Since: r.since, Number: r.claim.Number, Head: r.claim.Head, Score: p.score[id]})
+	}
+	slices.SortFunc(out, func(a, b PeerInfo) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID)) })
+	return out
+}
+
+func (p *peers) count() int {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return len(p.up)
+}
+
+// take asks the peer's bucket for one request, or for bytes already sent.
+func (p *peers) take(id peer.ID, requests, bytes int, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := p.up[id]
+	return r != nil && r.served.take(float64(requests), float64(bytes), now)
+}
+
+// claim is what a peer says its head is, and when it said so first.
+type claim struct {
+	peer   peer.ID
+	status status
+	told   time.Time
+}
+
+// claims lists what the peers say their heads are, the best first; peers of one
+// claim stand in an order of their own for each node.
+func (p *peers) claims(self peer.ID) []claim {
+	p.mu.RLock()
+	out := make([]claim, 0, len(p.up))
+	for _, r := range p.up {
+		if r.claim != r.barren {
+			out = append(out, claim{r.id, r.claim, r.told})
+		}
+	}
+	p.mu.RUnlock()
+	slices.SortFunc(out, func(a, b claim) int {
+		if a.status.better(b.status) {
+			return -1
+		}
+		if b.status.better(a.status) {
+			return 1
+		}
+		return cmp.Compare(mix(self, a.peer), mix(self, b.peer))
+	})
+	return out
+}
+
+// mix spreads the choice among equal peers over the network.
+func mix(self, other peer.ID) uint64 { return trace.PeerTag(string(self) + string(other)) }
+
+// spend marks a claim that led nowhere, so that it is not followed again until
+// the peer makes another.
+func (p *peers) spend(id peer.ID, claim status) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r := p.up[id]; r != nil {
+		r.barren = claim
+	}
+}
+
+// scores takes GossipSub's scores; it is its inspector.
+func (p *peers) scores(m map[peer.ID]float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.score = m
+}
+
+// outcasts are the peers whose score fell below the graylist.
+func (p *peers) outcasts() (out []peer.ID) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	for id, s := range p.score {
+		if s < graylist {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// punish adds to a peer's offences and returns their sum.
+func (p *peers) punish(id peer.ID, points float64, now time.Time) float64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.offences) >= maxOffences {
+		p.forgetFaintest(now)
+	}
+	o := offence{points: faded(p.offences[id], now) + points, at: now}
+	p.offences[id] = o
+	return o.points
+}
+
+func (p *peers) forgetFaintest(now time.Time) {
+	var victim peer.ID
+	least := math.Inf(1)
+	for id, o := range p.offences {
+		if f := faded(o, now); f < least {
+			victim, least = id, f
+		}
+	}
+	delete(p.offences, victim)
+}
+
+// penalty is what a peer's offences take from its score. GossipSub asks it.
+func (p *peers) penalty(id peer.ID) float64 {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	o, ok := p.offences[id]
+	if !ok {
+		return 0
+	}
+	return -faded(o, time.Now())
+}
+
+func faded(o offence, now time.Time) float64 {
+	if o.points == 0 {
+		return 0
+	}
+	return o.points * math.Exp2(-float64(now.Sub(o.at))/float64(offenceHalf))
+}
+
+// bucket is a token bucket for requests and one for bytes, both refilled over
+// ten seconds.
+type bucket struct {
+	maxRequests, maxBytes float64
+	requests, bytes       float64
+	at                    time.Time
+}
+
+const bucketSpan = 10 * time.Second
+
+func newBucket(requests, bytes int, now time.Time) bucket {
+	return bucket{float64(requests), float64(bytes), float64(requests), float64(bytes), now}
+}
+
+// take spends requests and bytes; false: too many were spent before. Bytes may
+// go below zero, since their number is known only afterwards.
+func (b *bucket) take(requests, bytes float64, now time.Time) bool {
+	share := float64(now.Sub(b.at)) / float64(bucketSpan)
+	b.at = now
+	b.requests = min(b.maxRequests, b.requests+share*b.maxRequests)
+	b.bytes = min(b.maxBytes, b.bytes+share*b.maxBytes)
+	if b.requests < requests || b.bytes < 0 {
+		return false
+	}
+	b.requests -= requests
+	b.bytes -= bytes
+	return true
+}

@@ -1,0 +1,115 @@
+package p2p
+
+import (
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/libp2p/go-libp2p/core/network"
+
+	"github.com/pheme-net/pheme/p2p/trace"
+)
+
+// The blocks protocol. A client opens a stream, writes one request frame and
+// closes its side; the server writes the answer and closes. A server that will
+// not answer, for the peer asked too much or is of another network, resets.
+
+// serve is the handler of the blocks protocol.
+func (n *Net) serve(raw network.Stream) {
+	s := n.counted(raw)
+	if !n.tasks.begin(s) {
+		_ = s.Reset()
+		return
+	}
+	defer n.tasks.end(s)
+	p := s.Conn().RemotePeer()
+	_ = s.SetDeadline(time.Now().Add(n.cfg.RequestTimeout))
+	if !n.peers.take(p, 1, 0, time.Now()) {
+		_ = s.Reset()
+		return
+	}
+	b, err := readFrame(s, maxRequestBytes)
+	if err == nil {
+		var r request
+		if r, err = decodeRequest(b); err == nil {
+			err = n.answer(s, r)
+		}
+	}
+	if err != nil {
+		_ = s.Reset()
+		if verdict(err) == Reject {
+			n.punish(p, offenceProtocol, err)
+		}
+		return
+	}
+	_ = s.Close()
+}
+
+func (n *Net) answer(s *countedStream, r request) error {
+	if r.Kind == askAfter {
+		return writeFrame(s, n.after(r.IDs).encode())
+	}
+	p := s.Conn().RemotePeer()
+	sent := 0
+	defer func() { n.peers.take(p, 0, sent, time.Now()) }()
+	for _, id := range r.IDs {
+		raw := n.fresh.raw(id)
+		if raw == nil {
+			raw = n.chain.RawBlock(id)
+		}
+		if raw == nil || sent > 0 && sent+len(raw) > maxAnswerBytes {
+			return nil
+		}
+		begin := n.clock.Now()
+		if err := writeFrame(s, raw); err != nil {
+			return err
+		}
+		end := n.clock.Now()
+		n.hook.Emit(trace.Event{At: end, Kind: trace.MsgWritten, Class: trace.ClassSync, Hash: id, Peer: s.tag, Size: uint32(len(raw)), Aux: end - begin})
+		sent += len(raw)
+	}
+	return nil
+}
+
+// after answers askAfter: what follows the first block of the locator that is on
+// our canonical chain. Without any, and so with another genesis, it is empty.
+func (n *Net) after(locator []common.Hash) answer {
+	for _, id := range locator {
+		h := n.chain.SignedHeaderByID(id)
+		if h == nil {
+			continue
+		}
+		if c := n.chain.SignedHeaderByNumber(h.Number()); c == nil || c.ID() != id {
+			continue
+		}
+		a := answer{First: h.Number() + 1}
+		for i := a.First; len(a.IDs) < maxIDs; i++ {
+			next := n.chain.SignedHeaderByNumber(i)
+			if next == nil {
+				break
+			}
+			a.IDs = append(a.IDs, next.ID())
+		}
+		return a
+	}
+	return answer{}
+}
+
+// locator lists ids of our canonical chain, newest first, each step back twice
+// as long as the one before, down to genesis.
+func (n *Net) locator() []common.Hash {
+	var ids []common.Hash
+	number, step := n.chain.Head().Number.Uint64(), uint64(1)
+	for len(ids) < maxLocator-1 {
+		if h := n.chain.SignedHeaderByNumber(number); h != nil {
+			ids = append(ids, h.ID())
+		}
+		if number == 0 {
+			return ids
+		}
+		number -= min(step, number)
+		if len(ids) > 8 {
+			step *= 2
+		}
+	}
+	return append(ids, n.genesisID)
+}

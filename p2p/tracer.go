@@ -1,0 +1,287 @@
+package p2p
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	pb "github.com/libp2p/go-libp2p-pubsub/pb"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/pheme-net/pheme/p2p/relay"
+	"github.com/pheme-net/pheme/p2p/trace"
+)
+
+// tracer turns what pubsub lets us see into events and counters. It is pubsub's
+// RawTracer (queued, dropped, duplicate, mesh) and the handler of its RPC logger
+// (written, read). pubsub calls it from its loop and from the peers' goroutines.
+type tracer struct {
+	hook   trace.Hook
+	clock  trace.Clock
+	meter  *meter
+	tap    *tap
+	topics [numTopics]string
+
+	mu    sync.Mutex
+	mesh  [numTopics]map[peer.ID]struct{}
+	fresh recent[[32]byte] // blocks whose first byte was reported
+	sent  recent[[32]byte] // blocks whose passing on was reported
+}
+
+func newTracer(hook trace.Hook, m *meter, t *tap, network string) *tracer {
+	tr := &tracer{hook: hook, clock: t.clock, meter: m, tap: t, topics: [numTopics]string{blockTopic(network), txTopic(network)}}
+	for i := range tr.mesh {
+		tr.mesh[i] = make(map[peer.ID]struct{})
+	}
+	return tr
+}
+
+// topic is the number of a topic's name, -1 for others.
+func (t *tracer) topic(name string) int {
+	for i, n := range t.topics {
+		if n == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// about says what a gossip payload is and which block or batch it carries.
+func (t *tracer) about(m *pb.Message) (trace.Class, [32]byte) {
+	switch t.topic(m.GetTopic()) {
+	case topicBlock:
+		id, _ := relay.BlockID(m.GetData())
+		return trace.ClassBlock, id
+	case topicTx:
+		return trace.ClassTx, batchTag(m.GetData())
+	}
+	return trace.ClassOther, [32]byte{}
+}
+
+// parts calls f for every payload of an RPC, and once for what it carries beside
+// them. The sizes add up to the RPC on the wire.
+func (t *tracer) parts(rpc *pubsub.RPC, f func(c trace.Class, hash [32]byte, size int)) {
+	rest := proto.Size(&rpc.RPC)
+	rest += headVarint(rest)
+	sizes := make([]int, 0, 4)
+	for _, m := range rpc.GetPublish() {
+		n := proto.Size(m)
+		n += 1 + headVarint(n) // the field's tag and length
+		rest -= n
+		sizes = append(sizes, n)
+	}
+	if rpc.Control != nil || len(rpc.Subscriptions) > 0 || len(sizes) == 0 {
+		f(trace.ClassControl, [32]byte{}, rest)
+	} else {
+		sizes[0] += rest // the length prefix
+	}
+	for i, m := range rpc.GetPublish() {
+		c, hash := t.about(m)
+		f(c, hash, sizes[i])
+	}
+}
+
+// headVarint is the length of n as an unsigned varint.
+func headVarint(n int) int {
+	size := 1
+	for ; n >= 0x80; n >>= 7 {
+		size++
+	}
+	return size
+}
+
+// Enabled, Handle, WithAttrs and WithGroup make the tracer pubsub's RPC logger.
+// "sent" is logged after the stream took the last byte, "received" after the
+// last byte was read and the RPC decoded.
+
+// Enabled implements slog.Handler.
+func (t *tracer) Enabled(context.Context, slog.Level) bool { return true }
+
+// Handle implements slog.Handler.
+func (t *tracer) Handle(_ context.Context, r slog.Record) error {
+	var p peer.ID
+	var rpc *pubsub.RPC
+	var seconds float64
+	r.Attrs(func(a slog.Attr) bool {
+		switch a.Key {
+		case "peer", "from":
+			p, _ = a.Value.Any().(peer.ID)
+		case "rpc":
+			rpc, _ = a.Value.Any().(*pubsub.RPC)
+		case "duration_s":
+			seconds = a.Value.Float64()
+		}
+		return true
+	})
+	if rpc == nil {
+		if r.Level >= slog.LevelWarn {
+			log.Infow("gossip stream closed", "peer", p, "reason", r.Message) // control too large or not an RPC
+		}
+		return nil
+	}
+	switch r.Message {
+	case "sent":
+		t.written(p, rpc)
+	case "received":
+		t.read(p, rpc, int64(seconds*1e9))
+	case "failed to send message":
+		t.lost(p, rpc, trace.DropWriteFailed)
+	}
+	return nil
+}
+
+// WithAttrs implements slog.Handler.
+func (t *tracer) WithAttrs([]slog.Attr) slog.Handler { return t }
+
+// WithGroup implements slog.Handler.
+func (t *tracer) WithGroup(string) slog.Handler { return t }
+
+func (t *tracer) written(p peer.ID, rpc *pubsub.RPC) {
+	d := t.tap.of(p)
+	begin, end := d.writing.Load(), d.written.Load()
+	t.parts(rpc, func(c trace.Class, hash [32]byte, size int) {
+		t.meter.out[c].Add(uint64(size))
+		t.hook.Emit(trace.Event{At: end, Kind: trace.MsgWritten, Class: c, Hash: hash, Peer: d.tag, Size: uint32(size), Aux: end - begin})
+		if c == trace.ClassBlock && t.first(&t.sent, hash) {
+			t.hook.Emit(trace.Event{At: begin, Kind: trace.BlockRelayed, Hash: hash, Peer: d.tag, Size: uint32(size)})
+		}
+	})
+}
+
+func (t *tracer) read(p peer.ID, rpc *pubsub.RPC, took int64) {
+	now := t.clock.Now()
+	d := t.tap.of(p)
+	end := d.read.Load()
+	begin := min(end, now-took) // took runs from the first byte to now
+	t.parts(rpc, func(c trace.Class, hash [32]byte, size int) {
+		t.meter.in[c].Add(uint64(size))
+		t.hook.Emit(trace.Event{At: end, Kind: trace.MsgRead, Class: c, Hash: hash, Peer: d.tag, Size: uint32(size), Aux: end - begin})
+		if c == trace.ClassBlock && t.first(&t.fresh, hash) {
+			t.hook.Emit(trace.Event{At: begin, Kind: trace.BlockFirstByte, Hash: hash, Peer: d.tag, Size: uint32(size)})
+		}
+	})
+}
+
+// first says whether a block is met for the first time in a list of recent ones.
+func (t *tracer) first(list *recent[[32]byte], hash [32]byte) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return list.add(hash)
+}
+
+// lost reports an RPC to p that will not arrive.
+func (t *tracer) lost(p peer.ID, rpc *pubsub.RPC, reason int64) {
+	now, tag := t.clock.Now(), t.tap.of(p).tag
+	t.parts(rpc, func(c trace.Class, hash [32]byte, size int) {
+		t.meter.dropped[reason].Add(1)
+		t.hook.Emit(trace.Event{At: now, Kind: trace.MsgDropped, Class: c, Hash: hash, Peer: tag, Size: uint32(size), Aux: reason})
+	})
+}
+
+// dropped reports a message that came in and was not judged.
+func (t *tracer) dropped(m *pubsub.Message, reason int64) {
+	c, hash := t.about(m.Message)
+	t.meter.dropped[reason].Add(1)
+	t.hook.Emit(trace.Event{At: t.clock.Now(), Kind: trace.MsgDropped, Class: c, Hash: hash, Peer: t.tap.of(m.ReceivedFrom).tag, Size: uint32(len(m.Data)), Aux: reason})
+}
+
+// SendRPC implements pubsub.RawTracer: the RPC is on p's queue.
+func (t *tracer) SendRPC(rpc *pubsub.RPC, p peer.ID) {
+	now, tag := t.clock.Now(), t.tap.of(p).tag
+	t.parts(rpc, func(c trace.Class, hash [32]byte, size int) {
+		t.hook.Emit(trace.Event{At: now, Kind: trace.MsgQueued, Class: c, Hash: hash, Peer: tag, Size: uint32(size)})
+	})
+}
+
+// DropRPC implements pubsub.RawTracer: p's queue is full, or it has none.
+func (t *tracer) DropRPC(rpc *pubsub.RPC, p peer.ID) { t.lost(p, rpc, trace.DropQueueFull) }
+
+// DuplicateMessage implements pubsub.RawTracer.
+func (t *tracer) DuplicateMessage(m *pubsub.Message) {
+	c, hash := t.about(m.Message)
+	t.meter.dup[c].Add(uint64(len(m.Data)))
+	t.hook.Emit(trace.Event{At: t.clock.Now(), Kind: trace.CopyDuplicate, Class: c, Hash: hash, Peer: t.tap.of(m.ReceivedFrom).tag, Size: uint32(len(m.Data))})
+}
+
+// RejectMessage implements pubsub.RawTracer. Verdicts of ours are counted where
+// they are made; here only what pubsub refused before asking us.
+func (t *tracer) RejectMessage(m *pubsub.Message, reason string) {
+	switch reason {
+	case pubsub.RejectValidationQueueFull:
+		t.dropped(m, trace.DropValidateFull)
+	case pubsub.RejectValidationThrottled:
+		t.dropped(m, trace.DropThrottled)
+	case pubsub.RejectUnexpectedSignature, pubsub.RejectUnexpectedAuthInfo, pubsub.RejectSelfOrigin, pubsub.RejectMissingSignature, pubsub.RejectInvalidSignature:
+		if i := t.topic(m.GetTopic()); i >= 0 {
+			t.meter.verdicts[i][Reject].Add(1) // a message with an author or a signature
+		}
+	}
+}
+
+// UndeliverableMessage implements pubsub.RawTracer.
+func (t *tracer) UndeliverableMessage(m *pubsub.Message) { t.dropped(m, trace.DropUndelivered) }
+
+// Graft implements pubsub.RawTracer.
+func (t *tracer) Graft(p peer.ID, topic string) {
+	if i := t.topic(topic); i >= 0 {
+		t.mu.Lock()
+		t.mesh[i][p] = struct{}{}
+		t.mu.Unlock()
+	}
+}
+
+// Prune implements pubsub.RawTracer.
+func (t *tracer) Prune(p peer.ID, topic string) {
+	if i := t.topic(topic); i >= 0 {
+		t.mu.Lock()
+		delete(t.mesh[i], p)
+		t.mu.Unlock()
+	}
+}
+
+// OnClosedOutboundStream implements pubsub.RawTracer: p leaves every mesh
+// without a Prune.
+func (t *tracer) OnClosedOutboundStream(p peer.ID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.mesh {
+		delete(t.mesh[i], p)
+	}
+}
+
+// inMesh tells for each topic whether p is in our mesh, and the meshes' sizes.
+func (t *tracer) inMesh(p peer.ID) (in [numTopics]bool, size [numTopics]int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.mesh {
+		_, in[i] = t.mesh[i][p]
+		size[i] = len(t.mesh[i])
+	}
+	return in, size
+}
+
+// The rest of pubsub.RawTracer is not needed.
+
+// OnNewOutboundStream implements pubsub.RawTracer.
+func (t *tracer) OnNewOutboundStream(peer.ID, protocol.ID) {}
+
+// Join implements pubsub.RawTracer.
+func (t *tracer) Join(string) {}
+
+// Leave implements pubsub.RawTracer.
+func (t *tracer) Leave(string) {}
+
+// ValidateMessage implements pubsub.RawTracer.
+func (t *tracer) ValidateMessage(*pubsub.Message) {}
+
+// DeliverMessage implements pubsub.RawTracer.
+func (t *tracer) DeliverMessage(*pubsub.Message) {}
+
+// ThrottlePeer implements pubsub.RawTracer.
+func (t *tracer) ThrottlePeer(peer.ID) {}
+
+// RecvRPC implements pubsub.RawTracer.
+func (t *tracer) RecvRPC(*pubsub.RPC) {}

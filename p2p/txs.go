@@ -1,0 +1,212 @@
+package p2p
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/p2p/trace"
+)
+
+// errUnwanted is a batch of which the pool took less than half.
+var errUnwanted = errors.New("p2p: less than half of the batch is new here")
+
+// validateBatch is the validator of the transaction topic.
+func (n *Net) validateBatch(_ context.Context, from peer.ID, m *pubsub.Message) pubsub.ValidationResult {
+	if n.ours(from) {
+		return pubsub.ValidationAccept
+	}
+	v := verdict(n.takeBatch(from, m.GetData()))
+	n.meter.verdicts[topicTx][v].Add(1)
+	return v.result()
+}
+
+// takeBatch offers a batch to the pool. nil: at least half of its bytes were
+// newly admitted, it goes on. An error that wraps chain.ErrInvalid: a member
+// breaks a stateless rule, and none was admitted.
+func (n *Net) takeBatch(from peer.ID, payload []byte) error {
+	_, raws, err := decodeBatch(payload)
+	if err != nil {
+		return err
+	}
+	txs := make([]*chain.Tx, len(raws))
+	for i, raw := range raws {
+		t, err := chain.DecodeTx(raw)
+		if err != nil {
+			return fmt.Errorf("%w: member %d: %w", ErrBatch, i, err)
+		}
+		if known := n.backend.Tx(t.Hash()); known != nil {
+			t = known // its sender is recovered already
+		}
+		txs[i] = t
+	}
+	chain.RecoverSenders(txs, n.genesis)
+	total := 0
+	for i, t := range txs {
+		if err := chain.CheckTx(t, n.genesis); err != nil {
+			return fmt.Errorf("%w: member %d: %w", ErrBatch, i, err)
+		}
+		total += t.Size()
+	}
+	admitted := 0
+	for i, err := range n.backend.AddTxs(from, txs) {
+		if err == nil {
+			admitted += txs[i].Size()
+		}
+	}
+	if 2*admitted < total {
+		return errUnwanted
+	}
+	return nil
+}
+
+// outbox collects transactions of our own clients for the batcher, in the order
+// they came, which keeps every sender's order.
+type outbox struct {
+	limit int
+	wake  chan struct{} // one token: there is something
+
+	mu    sync.Mutex
+	queue []*chain.Tx
+}
+
+func newOutbox(limit int) *outbox { return &outbox{limit: limit, wake: make(chan struct{}, 1)} }
+
+// put queues txs; false: there is no room for all of them, and none is taken.
+func (o *outbox) put(txs []*chain.Tx) bool {
+	o.mu.Lock()
+	if len(o.queue)+len(txs) > o.limit {
+		o.mu.Unlock()
+		return false
+	}
+	o.queue = append(o.queue, txs...)
+	o.mu.Unlock()
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// take empties the queue.
+func (o *outbox) take() []*chain.Tx {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	txs := o.queue
+	o.queue = nil
+	return txs
+}
+
+// PublishTx sends transactions that our own clients gave us and the pool took.
+// They leave in batches, in the order given. ErrBusy: more are waiting than
+// Config.TxQueue allows; they are in the pool and were not sent.
+func (n *Net) PublishTx(txs []*chain.Tx) error {
+	if !n.outbox.put(txs) {
+		return fmt.Errorf("%w: %d transactions wait to be sent", ErrBusy, n.cfg.TxQueue)
+	}
+	return nil
+}
+
+// Announce sends transactions again that a reorganisation brought back into the
+// pool. Every batch has a nonce of its own, so that this is a new message to
+// peers who saw the transactions less than two minutes ago. There is no promise:
+// without room they stay in the pool.
+func (n *Net) Announce(txs []*chain.Tx) {
+	if !n.outbox.put(txs) {
+		log.Infow("transactions not announced again: too many wait to be sent", "count", len(txs))
+	}
+}
+
+// runBatches forms and publishes batches: when one is full, or BatchDelay after
+// its first transaction.
+func (n *Net) runBatches(ctx context.Context) error {
+	timer := time.NewTimer(n.cfg.BatchDelay)
+	timer.Stop()
+	b := batcher{limit: min(n.cfg.BatchBytes, maxBatchBytes)}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+			n.sendBatch(ctx, b.take())
+		case <-n.outbox.wake:
+			for _, t := range n.outbox.take() {
+				if full := b.add(t); full != nil {
+					n.sendBatch(ctx, full)
+				}
+			}
+			if b.started {
+				timer.Reset(n.cfg.BatchDelay)
+				b.started = false
+			}
+		}
+	}
+}
+
+// batcher is the batch being filled.
+type batcher struct {
+	limit   int // bytes of the encoded batch
+	txs     []*chain.Tx
+	body    int  // encoded transactions
+	started bool // the batch got its first transaction since the last look
+}
+
+// add puts t into the batch and returns the batch before it, if t did not fit.
+func (b *batcher) add(t *chain.Tx) (full []*chain.Tx) {
+	size := stringSize(t.Raw())
+	if len(b.txs) > 0 && batchSize(b.body+size) > b.limit {
+		full = b.take()
+	}
+	if len(b.txs) == 0 {
+		b.started = true
+	}
+	b.txs = append(b.txs, t)
+	b.body += size
+	return full
+}
+
+func (b *batcher) take() []*chain.Tx {
+	txs := b.txs
+	b.txs, b.body = nil, 0
+	return txs
+}
+
+// sendBatch publishes one batch.
+func (n *Net) sendBatch(ctx context.Context, txs []*chain.Tx) {
+	if len(txs) == 0 {
+		return
+	}
+	raws := make([][]byte, len(txs))
+	for i, t := range txs {
+		raws[i] = t.Raw()
+	}
+	name := n.nextNonce()
+	payload := encodeBatch(name, raws)
+	now, aux := n.clock.Now(), trace.BatchAux(name.tag())
+	for _, t := range txs {
+		n.hook.Emit(trace.Event{At: now, Kind: trace.TxPublished, Hash: t.Hash(), Size: uint32(t.Size()), Aux: aux})
+	}
+	if err := n.publish(ctx, topicTx, payload); err != nil && ctx.Err() == nil {
+		log.Warnw("batch not published", "count", len(txs), "err", err)
+	}
+}
+
+// nextNonce names the next batch: a hash of the identity, the start and a
+// counter, so that no two nodes and no two lives of a node share one.
+func (n *Net) nextNonce() nonce {
+	h := sha256.New()
+	h.Write([]byte(n.host.ID()))
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(n.started.UnixNano()))
+	binary.BigEndian.PutUint64(b[8:], n.batches.Add(1))
+	h.Write(b[:])
+	return nonce(h.Sum(nil)[:8])
+}
