@@ -4,10 +4,19 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
+	"runtime"
+	"time"
 
 	"github.com/pheme-net/pheme/devnet/experiment"
+	"github.com/pheme-net/pheme/devnet/host"
+	"github.com/pheme-net/pheme/devnet/recorder"
 	"github.com/pheme-net/pheme/devnet/report"
+	"github.com/pheme-net/pheme/node"
 )
+
+// proc is where Linux tells about itself.
+const proc = "/proc"
 
 // MeasureConfig is one call of [Measure].
 type MeasureConfig struct {
@@ -23,27 +32,127 @@ type MeasureConfig struct {
 	Version, Revision string
 	// Table receives the final table; nil prints none.
 	Table io.Writer
+
+	engine engine // tests: instead of the one the experiment names
 }
 
-// UnfitError says that a run took place and its figures are not fit to report, why, and what to
-// change. Its exit code is 5.
-type UnfitError struct{ Reason, Change string }
+// engine runs one seed of a resolved experiment and returns what its nodes recorded. It owns time:
+// how fast the run's clock goes and when the run is over.
+type engine func(ctx context.Context, spec experiment.Spec, seed int64, p *progress) (*observation, error)
 
-func (e *UnfitError) Error() string {
-	return fmt.Sprintf("not fit to report: %s: %s", e.Reason, e.Change)
+// observation is one seed as an engine saw it.
+type observation struct {
+	input     recorder.Input
+	warmup    recorder.Span // the stretch before the window in which blocks were full but did not count
+	wall      time.Duration
+	host      report.Host
+	processes []report.Process
+	open      []string // nodes whose recording has no end: they were killed
+	refused   int      // transactions a node did not take
+	why       error    // the first refusal
+	late      time.Duration
 }
-
-// ExitCode is what the command returns to the shell.
-func (e *UnfitError) ExitCode() int { return 5 }
 
 // Measure runs the experiment, writes the run's folder and returns its results. progress receives
 // the plan at once and then where the run stands. Errors: [experiment.ErrInvalid] for one that
 // cannot be run, [UnfitError] for one whose figures would mislead.
-func Measure(ctx context.Context, cfg MeasureConfig, progress io.Writer) (*report.Results, error) {
+func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Results, error) {
 	spec := cfg.Experiment
 	spec.Resolve()
 	if err := spec.Validate(); err != nil {
 		return nil, err
 	}
-	return nil, fmt.Errorf("measure: the %s engine is not written yet", spec.Engine)
+	p := newProgress(out)
+	defer p.clear()
+	announce(p, spec)
+	env := environment(cfg)
+	run := cfg.engine
+	if run == nil {
+		run = processEngine(cfg.Binary)
+	}
+	var runs []report.Run
+	var notes []string
+	for _, seed := range spec.Seeds {
+		seen, err := run(ctx, spec, seed, p)
+		if err != nil {
+			return nil, err
+		}
+		record, err := recorder.Join(seen.input)
+		if err != nil {
+			return nil, err
+		}
+		if err := fit(spec, seen, record); err != nil {
+			return nil, err
+		}
+		runs = append(runs, report.Run{
+			Seed: seed, Record: record, Warmup: sealedIn(seen), Slots: spec.Load.Blocks, Wall: seen.wall, Host: seen.host, Processes: seen.processes,
+		})
+		notes = append(notes, remarks(spec, seen, record)...)
+	}
+	results := report.New(spec, env, runs, unique(notes))
+	p.clear()
+	return results, publish(cfg, results, runs)
+}
+
+// announce says what is going to happen and how long it takes.
+func announce(p *progress, s experiment.Spec) {
+	p.say("%d nodes over %s, %s of degree %d, %s relay, links %s", s.Net.Nodes, s.Net.Transport, s.Net.Topology, s.Net.Degree, s.Net.Relay, report.Unshaped)
+	p.say("%d warm-up and %d counted blocks of %s (%d transactions) in slots of %v, %s",
+		s.Load.Warmup, s.Load.Blocks, s.Chain.BlockSize, s.TxsPerBlock(), s.Chain.Slot, seedsText(s.Seeds))
+	p.say("takes about %v", s.Expected().Round(time.Second))
+}
+
+func seedsText(seeds []int64) string {
+	if len(seeds) == 1 {
+		return fmt.Sprintf("seed %d", seeds[0])
+	}
+	return fmt.Sprintf("%d seeds, one run each", len(seeds))
+}
+
+// publish writes the run's folder, the table, and what to do next.
+func publish(cfg MeasureConfig, r *report.Results, runs []report.Run) error {
+	out := cfg.Out
+	if out == "" {
+		out = "runs"
+	}
+	dir, err := report.NewFolder(out, r.Experiment)
+	if err != nil {
+		return err
+	}
+	if err := report.Write(dir, r, runs); err != nil {
+		return err
+	}
+	if cfg.Table == nil {
+		return nil
+	}
+	if err := report.Table(cfg.Table, r); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(cfg.Table, "\nreport  %s\nnext    %s\n", filepath.Join(dir, report.PageFile), next(r))
+	return err
+}
+
+// next is one command worth running after this one.
+func next(r *report.Results) string {
+	switch s := r.Experiment; {
+	case len(s.Seeds) == 1 && s.Chain.BlockSize < 1<<20:
+		return "pheme devnet measure --block-size 1MiB   (what a larger block costs)"
+	case len(s.Seeds) == 1:
+		return "pheme devnet measure --seeds 5   (does it hold on other networks?)"
+	default:
+		return "pheme devnet measure --nodes 16   (how it grows)"
+	}
+}
+
+// environment is what stands beside the figures, taken before the run loads the machine.
+func environment(cfg MeasureConfig) report.Environment {
+	h := host.Describe(proc)
+	env := report.Environment{
+		Command: cfg.Command, Version: cfg.Version, Revision: cfg.Revision, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		Kernel: h.Kernel, CPU: h.CPU, Cores: h.Cores, Memory: h.Memory, Load: h.Load, Started: time.Now().UTC().Truncate(time.Second),
+	}
+	for _, m := range node.Modules() {
+		env.Modules = append(env.Modules, report.Module{Path: m.Path, Version: m.Version})
+	}
+	return env
 }

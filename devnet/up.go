@@ -2,24 +2,140 @@ package devnet
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"time"
+
+	"github.com/ethereum/go-ethereum/crypto"
+
+	"github.com/pheme-net/pheme/devnet/accounts"
+	"github.com/pheme-net/pheme/devnet/cluster"
+	"github.com/pheme-net/pheme/devnet/topology"
 )
+
+// upAccounts is how many accounts a devnet funds: as many as other local chains.
+const upAccounts = 10
+
+// upDegree bounds the connections of a node.
+const upDegree = 10
+
+// upNodes bounds a devnet: each node is a process.
+const upNodes = 64
+
+// ErrUsage is wrapped by complaints about an UpConfig.
+var ErrUsage = errors.New("devnet up")
 
 // UpConfig is one call of [Up]; zero fields take their defaults.
 type UpConfig struct {
 	Nodes  int           // 4
 	Slot   time.Duration // 1 s
 	Binary string        // the program whose "node" command a child runs; "" is this one
-	// Ports, when not 0, is the HTTP port of the first node; the others follow. 0 lets the kernel choose.
+	// Port, when not 0, is the JSON-RPC port of the first node; the others follow. 0 lets the
+	// system choose.
 	Port int
 	// Dir keeps the nodes' data when set; "" uses a temporary folder that is removed at the end.
 	Dir string
 }
 
+func (c *UpConfig) fill() {
+	if c.Nodes == 0 {
+		c.Nodes = 4
+	}
+	if c.Slot == 0 {
+		c.Slot = time.Second
+	}
+}
+
+func (c *UpConfig) validate() error {
+	switch {
+	case c.Nodes < 1 || c.Nodes > upNodes:
+		return fmt.Errorf("%w: %d nodes: use 1 to %d", ErrUsage, c.Nodes, upNodes)
+	case c.Slot < 100*time.Millisecond || c.Slot > time.Minute || c.Slot%time.Millisecond != 0:
+		return fmt.Errorf("%w: a slot of %v: use 100ms to 1m, in whole milliseconds", ErrUsage, c.Slot)
+	case c.Port < 0 || c.Port > 65_535-c.Nodes:
+		return fmt.Errorf("%w: port %d: use 0, or one that leaves %d above it", ErrUsage, c.Port, c.Nodes)
+	}
+	return nil
+}
+
 // Up runs a network until ctx ends, printing URLs and funded accounts to out, then stops every
-// node and removes what it made.
-func Up(ctx context.Context, cfg UpConfig, out io.Writer) error {
-	return errors.New("devnet up: not written yet")
+// node and removes what it made. A node that dies is said; the others go on, and when none is left
+// Up returns the last one's error.
+func Up(ctx context.Context, cfg UpConfig, out io.Writer) (err error) {
+	cfg.fill()
+	if err := cfg.validate(); err != nil {
+		return err
+	}
+	funded, err := accounts.Derive(accounts.Mnemonic, upAccounts)
+	if err != nil {
+		return err
+	}
+	deaths := make(chan error, cfg.Nodes) // each node dies at most once: it is not started again
+	c, err := cluster.New(cluster.Config{
+		Nodes: cfg.Nodes, Binary: cfg.Binary, Dir: cfg.Dir, Slot: cfg.Slot, Port: cfg.Port, Alloc: fund(funded),
+		Delay: time.Second, Exited: func(_ string, err error) { deaths <- err },
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if err := join(ctx, c); err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to stop while it was starting
+		}
+		return err
+	}
+	banner(out, cfg, c, funded)
+	for left := cfg.Nodes; left > 0; left-- {
+		select {
+		case <-ctx.Done():
+			fmt.Fprintf(out, "\nstopping %d nodes\n", left)
+			return nil
+		case err = <-deaths:
+			fmt.Fprintf(out, "%v\n%d of %d nodes are left\n", err, left-1, cfg.Nodes)
+		}
+	}
+	return fmt.Errorf("no node is left: %w", err)
+}
+
+// join starts the nodes and connects them.
+func join(ctx context.Context, c *cluster.Cluster) error {
+	if err := c.Start(ctx); err != nil {
+		return err
+	}
+	n := len(c.Nodes())
+	if n == 1 {
+		return nil
+	}
+	graph, err := topology.Build("random", n, min(n-1, upDegree), rand.New(rand.NewPCG(1, 1)))
+	if err != nil {
+		return err
+	}
+	if err := c.Connect(ctx, graph); err != nil {
+		return err
+	}
+	return c.AwaitMesh(ctx, graph)
+}
+
+// banner prints what a person needs to use the network.
+func banner(out io.Writer, cfg UpConfig, c *cluster.Cluster, funded []accounts.Account) {
+	fmt.Fprintf(out, "pheme devnet: %d nodes, chain id %d, a block every %v\n\n", cfg.Nodes, cluster.ChainID, cfg.Slot)
+	fmt.Fprintf(out, "JSON-RPC over HTTP and WebSocket\n")
+	for _, n := range c.Nodes() {
+		fmt.Fprintf(out, "  %-4s%s\n", n.Name(), n.Ready().RPC)
+	}
+	fmt.Fprintf(out, "\nAccounts, 10000 coins each\n")
+	for i, a := range funded {
+		fmt.Fprintf(out, "  (%d) %s\n", i, a.Address.Hex())
+	}
+	fmt.Fprintf(out, "\nPrivate keys\n")
+	for i, a := range funded {
+		fmt.Fprintf(out, "  (%d) 0x%s\n", i, hex.EncodeToString(crypto.FromECDSA(a.Key)))
+	}
+	fmt.Fprintf(out, "\nMnemonic  %s\nPath      m/44'/60'/0'/0/i\n", accounts.Mnemonic)
+	fmt.Fprintf(out, "\nThese keys are public: everybody knows them. Never send anything of value to them.\n")
+	fmt.Fprintf(out, "\nData in %s. Stop with Ctrl-C.\n", c.Dir())
 }

@@ -50,7 +50,7 @@ type Net struct {
 // Chain is the rhythm and size of blocks.
 type Chain struct {
 	Slot      Duration `toml:"slot" json:"slot"`
-	BlockSize Bytes    `toml:"block_size" json:"block_size" comment:"the whole signed block"`
+	BlockSize Bytes    `toml:"block_size" json:"block_size" comment:"the encoded transactions of a block"`
 }
 
 // Load is the open-loop workload: what is sent when is fixed before the first transaction leaves.

@@ -1,0 +1,263 @@
+package devnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/big"
+	"math/rand/v2"
+	"path/filepath"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/holiman/uint256"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pheme-net/pheme/devnet/accounts"
+	"github.com/pheme-net/pheme/devnet/cluster"
+	"github.com/pheme-net/pheme/devnet/experiment"
+	"github.com/pheme-net/pheme/devnet/host"
+	"github.com/pheme-net/pheme/devnet/recorder"
+	"github.com/pheme-net/pheme/devnet/report"
+	"github.com/pheme-net/pheme/devnet/stats"
+	"github.com/pheme-net/pheme/devnet/topology"
+	"github.com/pheme-net/pheme/devnet/workload"
+	"github.com/pheme-net/pheme/node"
+	"github.com/pheme-net/pheme/p2p/trace"
+)
+
+const (
+	meshWithin = 30 * time.Second       // meshes form within a few heartbeats; a busy machine may take many
+	lead       = 200 * time.Millisecond // between the formed mesh and the workload's first slot, at least
+	lookEvery  = 250 * time.Millisecond // how often the drain looks whether all was delivered
+)
+
+// processEngine runs every node as a process of its own on this machine, in real time.
+func processEngine(binary string) engine {
+	return func(ctx context.Context, spec experiment.Spec, seed int64, p *progress) (*observation, error) {
+		e := &processRun{spec: spec, seed: seed, p: p, clock: trace.NewClock(), began: time.Now()}
+		return e.run(ctx, binary)
+	}
+}
+
+// processRun is one seed on real processes.
+type processRun struct {
+	spec  experiment.Spec
+	seed  int64
+	p     *progress
+	clock trace.Clock // the one all nodes' events are in
+	began time.Time
+
+	plan    *workload.Plan
+	graph   topology.Graph
+	cluster *cluster.Cluster
+	first   uint64 // slot of the first warm-up block
+	outcome workload.Outcome
+	host    report.Host
+}
+
+func (e *processRun) run(ctx context.Context, binary string) (seen *observation, err error) {
+	e.p.now("signing transactions")
+	if e.plan, err = workload.New(e.spec, e.seed, cluster.ChainID); err != nil {
+		return nil, err
+	}
+	if e.graph, err = topology.Build(e.spec.Net.Topology, e.spec.Net.Nodes, e.spec.Net.Degree, rand.New(rand.NewPCG(uint64(e.seed), 1))); err != nil {
+		return nil, err
+	}
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	e.cluster, err = cluster.New(cluster.Config{
+		Nodes: e.spec.Net.Nodes, Binary: binary, Slot: e.spec.Chain.Slot.D(), Seed: e.seed, Transport: e.spec.Net.Transport,
+		Relay: e.spec.Net.Relay, BlockSize: int64(e.spec.Chain.BlockSize), Trace: true, Alloc: fund(e.plan.Senders),
+		Delay:  time.Second + time.Duration(e.spec.Net.Nodes)*50*time.Millisecond, // about what starting takes
+		Exited: func(_ string, err error) { fail(err) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, e.cluster.Close()) }()
+	for _, step := range []func(context.Context) error{e.form, e.load, e.drain} {
+		if err := step(ctx); err != nil {
+			if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+				return nil, cause // a node's death explains what it broke
+			}
+			return nil, err
+		}
+	}
+	return e.collect()
+}
+
+// fund gives each account of a devnet 10,000 coins.
+func fund(all []accounts.Account) map[common.Address]*uint256.Int {
+	coins, _ := uint256.FromBig(new(big.Int).Mul(big.NewInt(10_000), big.NewInt(1e18)))
+	alloc := make(map[common.Address]*uint256.Int, len(all))
+	for _, a := range all {
+		alloc[a.Address] = coins
+	}
+	return alloc
+}
+
+// form starts the nodes, connects them and waits until every mesh is formed and all heads are one.
+func (e *processRun) form(ctx context.Context) error {
+	e.p.now("starting %d nodes", e.spec.Net.Nodes)
+	if err := e.cluster.Start(ctx); err != nil {
+		return err
+	}
+	if err := e.cluster.Connect(ctx, e.graph); err != nil {
+		return err
+	}
+	e.p.now("waiting for the meshes")
+	within, cancel := context.WithTimeout(ctx, meshWithin)
+	defer cancel()
+	err := e.cluster.AwaitMesh(within, e.graph)
+	if err == nil {
+		err = e.cluster.AwaitHead(within, 0)
+	}
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return &UnfitError{fmt.Sprintf("the mesh was not formed within %v: %v", meshWithin, err), "the machine is too busy: use fewer --nodes or stop other programs"}
+	}
+	return err
+}
+
+// slot is when a slot begins.
+func (e *processRun) slot(n uint64) time.Time { return e.cluster.Genesis().SlotStart(n) }
+
+// counted is the first counted slot, and the one after the last.
+func (e *processRun) counted() (from, to uint64) {
+	from = e.first + uint64(e.spec.Load.Warmup)
+	return from, from + uint64(e.spec.Load.Blocks)
+}
+
+// load runs the workload through warm-up and window, and reads the cores at both ends of the
+// window.
+func (e *processRun) load(ctx context.Context) error {
+	e.first = e.cluster.Genesis().SlotAt(time.Now().Add(lead)) + 2
+	var nodes []workload.Submitter
+	var pids []int
+	for _, n := range e.cluster.Nodes() {
+		nodes = append(nodes, n.Client())
+		pids = append(pids, n.PID())
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		e.outcome, err = e.plan.Run(ctx, e.slot(e.first-1), nodes)
+		return err
+	})
+	g.Go(func() error {
+		from, to := e.counted()
+		if err := e.passSlots(ctx, e.first, from, "warm-up block"); err != nil {
+			return err
+		}
+		before := host.ReadCPU(proc, pids)
+		if err := e.passSlots(ctx, from, to, "counted block"); err != nil {
+			return err
+		}
+		after := host.ReadCPU(proc, pids)
+		busy, wait := after.Busy(before), after.Wait(before)
+		e.host = report.Host{Busy: stats.Number(busy), Wait: stats.Number(wait), CPUBound: host.Bound(busy, wait)}
+		return nil
+	})
+	return g.Wait()
+}
+
+// passSlots waits until slot to begins and says at each slot where the run stands.
+func (e *processRun) passSlots(ctx context.Context, from, to uint64, what string) error {
+	for s := from; s < to; s++ {
+		if err := until(ctx, e.slot(s)); err != nil {
+			return err
+		}
+		e.p.now("%s %d of %d", what, s-from+1, to-from)
+	}
+	return until(ctx, e.slot(to))
+}
+
+func until(ctx context.Context, at time.Time) error {
+	t := time.NewTimer(time.Until(at))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// drain lets the network deliver what counts: until nothing is missing, at most to the horizon of
+// the last block.
+func (e *processRun) drain(ctx context.Context) error {
+	e.p.now("letting the last blocks arrive")
+	_, to := e.counted()
+	horizon := e.slot(to).Add(e.spec.Horizon())
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for time.Now().Before(horizon) {
+		seen, err := e.record()
+		if err != nil {
+			return err
+		}
+		run, err := recorder.Join(seen.input)
+		if err != nil {
+			return err
+		}
+		if coverage(run.Blocks) == 1 && coverage(run.Txs) == 1 && imported(run.Blocks) {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return e.cluster.Stop()
+}
+
+// imported says whether every block was also stored everywhere.
+func imported(blocks []*recorder.Message) bool {
+	for _, m := range blocks {
+		for i := range m.Deliveries {
+			if m.Deliveries[i].Import > float64(time.Hour/time.Millisecond) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// record reads what the nodes have recorded so far.
+func (e *processRun) record() (*observation, error) {
+	slot := int64(e.spec.Chain.Slot)
+	from, to := e.counted()
+	// A block is sealed at the beginning of its slot: bounds a tenth before it keep every seal on its side.
+	bound := func(s uint64) int64 { return e.clock.At(time.Now()) + int64(time.Until(e.slot(s))) - slot/10 }
+	seen := &observation{warmup: recorder.Span{From: bound(e.first), To: bound(from)}}
+	seen.input = recorder.Input{
+		Window:  recorder.Span{From: bound(from), To: bound(from) + int64(to-from)*slot},
+		Horizon: e.spec.Horizon(), Slot: e.spec.Chain.Slot.D(),
+	}
+	for _, n := range e.cluster.Nodes() {
+		h, events, lost, err := trace.ReadFile(filepath.Join(n.Dir(), node.TraceFile))
+		if err != nil {
+			return nil, err
+		}
+		if !h.Ended {
+			seen.open = append(seen.open, n.Name())
+		}
+		seen.input.Nodes = append(seen.input.Nodes, recorder.Node{Name: n.Name(), Tag: h.PeerTag, Events: events, Lost: lost})
+	}
+	return seen, nil
+}
+
+// collect reads the closed recordings and what the processes used.
+func (e *processRun) collect() (*observation, error) {
+	seen, err := e.record()
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range e.cluster.Nodes() {
+		u := n.Usage()
+		seen.processes = append(seen.processes, report.Process{Name: n.Name(), CPU: u.CPU.Seconds(), MaxRSS: u.MaxRSS})
+	}
+	seen.wall, seen.host = time.Since(e.began), e.host
+	seen.refused, seen.why, seen.late = e.outcome.Refused, e.outcome.Why, e.outcome.Late
+	return seen, nil
+}
