@@ -155,8 +155,10 @@ func (l rawList) EncodeIndex(i int, w *bytes.Buffer) { w.Write(l[i].raw) }
 
 // txRoot is Ethereum's transactions root.
 func txRoot(txs []*Tx) common.Hash {
-	return types.DeriveSha(rawList(txs), trie.NewStackTrie(nil))
+	return types.DeriveSha(rawList(txs), newStackTrie())
 }
+
+func newStackTrie() *trie.StackTrie { return trie.NewStackTrie(nil) }
 
 // appendListHead appends the RLP head of a list with a payload of n bytes.
 func appendListHead(out []byte, n int) []byte { return appendHead(out, 0xc0, n) }

@@ -7,11 +7,7 @@ import (
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/ethereum/go-ethereum/trie"
 )
-
-func newTrie() *trie.StackTrie { return trie.NewStackTrie(nil) }
 
 func TestBuild(t *testing.T) {
 	w := newWorld(2, 3)

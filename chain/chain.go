@@ -14,6 +14,7 @@ import (
 	"github.com/ethereum/go-ethereum/core/types"
 	logging "github.com/ipfs/go-log/v2"
 	"github.com/syndtr/goleveldb/leveldb"
+	"github.com/syndtr/goleveldb/leveldb/opt"
 	"github.com/syndtr/goleveldb/leveldb/storage"
 )
 
@@ -26,7 +27,8 @@ type Config struct {
 	Extra       string // extraData of built blocks, at most 32 bytes
 
 	marker    marker       // tests: a marker on a simulated disk
-	failpoint func(string) // tests: called at the named steps of a commit
+	failpoint func(string) // tests: called at the named steps of a commit and of opening
+	tune      func(*opt.Options)
 }
 
 func (c Config) withDefaults(g *Genesis) (Config, error) {
@@ -87,7 +89,7 @@ func Open(cfg Config, g *Genesis, dir string, st storage.Storage) (*Chain, error
 	if err != nil {
 		return nil, err
 	}
-	c := &Chain{cfg: cfg, g: g, turn: make(chan struct{}, 1), index: newIndex(cfg.UndoBlocks)}
+	c := newChain(cfg, g)
 	if err := c.open(dir, st); err != nil {
 		err = errors.Join(err, c.release())
 		if errors.Is(err, ErrCorrupt) {
@@ -98,13 +100,12 @@ func Open(cfg Config, g *Genesis, dir string, st storage.Storage) (*Chain, error
 	return c, nil
 }
 
+// newChain allocates; cfg has its defaults.
+func newChain(cfg Config, g *Genesis) *Chain {
+	return &Chain{cfg: cfg, g: g, turn: make(chan struct{}, 1), index: newIndex(cfg.UndoBlocks)}
+}
+
 func (c *Chain) open(dir string, st storage.Storage) error {
-	c.store = &store{dir: dir, stor: st, mark: c.cfg.marker, failpoint: c.cfg.failpoint}
-	s := c.store
-	s.opts = databaseOptions(dir == "")
-	if s.mark == nil {
-		s.mark = noMarker{}
-	}
 	if dir != "" {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("make data dir: %w", err)
@@ -113,35 +114,39 @@ func (c *Chain) open(dir string, st storage.Storage) error {
 		if c.lock, err = lockDir(dir); err != nil {
 			return err
 		}
-		if c.cfg.marker == nil {
-			s.mark = newFileMarker(dir, s.failpoint)
-		}
 	}
-	s.failpoint(failOpenBegin)
-	if s.stor == nil {
-		s.ownStor = true
-		if err := s.openStorage(); err != nil {
-			return fmt.Errorf("open store: %w", err)
-		}
+	mark := c.cfg.marker
+	switch {
+	case mark != nil:
+	case dir == "":
+		mark = noMarker{}
+	default:
+		mark = newFileMarker(dir, c.cfg.failpoint)
 	}
-	if err := s.openDB(); err != nil {
+	database := ""
+	if dir != "" {
+		database = filepath.Join(dir, databaseDir)
+	}
+	if err := c.openStore(database, st, mark); err != nil {
 		return err
 	}
-	s.failpoint(failOpenDB)
+	c.cfg.failpoint(failOpenDB)
 	return c.load()
 }
 
-func (s *store) openStorage() error {
-	if s.dir == "" {
-		s.stor = storage.NewMemStorage()
-		return nil
+// openStore opens the database in a folder, or in memory.
+func (c *Chain) openStore(folder string, st storage.Storage, mark marker) error {
+	c.store = &store{folder: folder, stor: st, mark: mark, failpoint: c.cfg.failpoint, opts: databaseOptions(folder == "")}
+	if c.cfg.tune != nil {
+		c.cfg.tune(&c.store.opts)
 	}
-	st, err := openStorage(filepath.Join(s.dir, databaseDir))
-	if err != nil {
-		return err
+	c.cfg.failpoint(failOpenBegin)
+	if st == nil {
+		if err := c.store.openStorage(); err != nil {
+			return fmt.Errorf("open store: %w", err)
+		}
 	}
-	s.stor = st
-	return nil
+	return c.store.openDB()
 }
 
 // Close ends the chain; further calls give ErrClosed or nothing.
@@ -155,7 +160,6 @@ func (c *Chain) release() error {
 	var err error
 	if c.store != nil {
 		err = c.store.close()
-		c.store.ownStor = false
 	}
 	if c.lock != nil {
 		err = errors.Join(err, c.lock.unlock())
@@ -174,7 +178,7 @@ func (c *Chain) load() error {
 	}
 	rawMark, markErr := s.mark.read()
 	if newest == (record{}) {
-		if markErr == nil || !errors.Is(markErr, fs.ErrNotExist) {
+		if !errors.Is(markErr, fs.ErrNotExist) {
 			return fmt.Errorf("%w: the database is empty, but a head marker lies beside it", ErrCorrupt)
 		}
 		return c.create()

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/syndtr/goleveldb/leveldb"
 )
 
 // checkMeta refuses a store of another network or of a newer pheme.
@@ -63,9 +64,13 @@ func (c *Chain) verifyOpen(newest record, rawMark []byte, markErr error) error {
 
 // loadHead reads the state and the undo window below the head.
 func (c *Chain) loadHead(newest record) error {
-	st, err := c.store.loadState()
+	h, err := c.store.handle()
 	if err != nil {
 		return err
+	}
+	st, _, err := readState(h)
+	if err != nil {
+		return c.store.damage(err)
 	}
 	if err := c.loadIndex(newest); err != nil {
 		return err
@@ -89,10 +94,10 @@ func (c *Chain) loadHead(newest record) error {
 	return nil
 }
 
-// loadState reads every account and builds the tree.
-func (s *store) loadState() (State, error) {
+// readState reads every account and builds the tree.
+func readState(r leveldb.Reader) (st State, bytes uint64, err error) {
 	var buckets []indexed
-	err := s.iterate([]byte{tableBucket}, nil, func(key, value []byte) error {
+	err = walk(r, []byte{tableBucket}, nil, func(key, value []byte) error {
 		if len(key) != 3 {
 			return fmt.Errorf("%w: bucket key %x", ErrCorrupt, key)
 		}
@@ -101,12 +106,13 @@ func (s *store) loadState() (State, error) {
 			return fmt.Errorf("%w: bucket %04x is empty", ErrCorrupt, index)
 		}
 		if err := checkBucket(index, value); err != nil {
-			return fmt.Errorf("%w: %w", ErrCorrupt, err)
+			return fmt.Errorf("%w: %s", ErrCorrupt, err)
 		}
+		bytes += uint64(len(key) + len(value))
 		buckets = append(buckets, indexed{index, append([]byte(nil), value...)})
 		return nil
 	})
-	return stateOf(buckets), err
+	return stateOf(buckets), bytes, err
 }
 
 // loadIndex enters the headers of the undo window, and the invalid list.
@@ -150,7 +156,7 @@ func readSignedHeader(key, value []byte) (*SignedHeader, error) {
 	}
 	sh, err := DecodeSignedHeader(append([]byte(nil), value...))
 	if err != nil {
-		return nil, fmt.Errorf("%w: header %d %s: %w", ErrCorrupt, number, id, err)
+		return nil, fmt.Errorf("%w: header %d %s: %s", ErrCorrupt, number, id, err)
 	}
 	if sh.id != id || sh.Number() != number {
 		return nil, fmt.Errorf("%w: header %d %s is stored under %d %s", ErrCorrupt, sh.Number(), sh.id, number, id)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sync/atomic"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -34,9 +33,10 @@ const databaseDir = "db"
 // store is LevelDB with commit records, the head marker and reopening. Reads may
 // come from any goroutine; commit and reopen from the one writer.
 type store struct {
-	dir       string // "" without files
+	folder    string // of the database; "" without files
 	stor      storage.Storage
 	ownStor   bool
+	lazy      bool // commits are not synced
 	opts      opt.Options
 	mark      marker
 	failpoint func(string)
@@ -72,6 +72,21 @@ func databaseOptions(memory bool) opt.Options {
 	return o
 }
 
+// openStorage opens the storage of the store's own: files, or memory.
+func (s *store) openStorage() error {
+	if s.folder == "" {
+		s.stor = storage.NewMemStorage()
+	} else {
+		st, err := openStorage(s.folder)
+		if err != nil {
+			return err
+		}
+		s.stor = st
+	}
+	s.ownStor = true
+	return nil
+}
+
 // openDB opens the database, and creates it only where nothing can be lost.
 func (s *store) openDB() error {
 	o := s.opts
@@ -93,16 +108,19 @@ func (s *store) openDB() error {
 }
 
 func (s *store) where() string {
-	if s.dir == "" {
+	if s.folder == "" {
 		return "memory"
 	}
-	return filepath.Join(s.dir, databaseDir)
+	return s.folder
 }
 
 // damage names LevelDB's own findings ErrCorrupt, with the file they are in.
 func (s *store) damage(err error) error {
 	if err == nil {
 		return nil
+	}
+	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrInvalid) {
+		return err
 	}
 	if lerrors.IsCorrupted(err) {
 		return fmt.Errorf("%w: %s: %w", ErrCorrupt, s.where(), err)
@@ -151,18 +169,23 @@ func (s *store) iterate(prefix, from []byte, f func(key, value []byte) error) er
 	if err != nil {
 		return err
 	}
+	return s.damage(walk(h, prefix, from, f))
+}
+
+// walk is iterate over a database or a snapshot of one.
+func walk(r leveldb.Reader, prefix, from []byte, f func(key, value []byte) error) error {
 	span := util.BytesPrefix(prefix)
 	if bytes.Compare(from, span.Start) > 0 {
 		span.Start = from
 	}
-	it := h.NewIterator(span, &opt.ReadOptions{DontFillCache: true})
+	it := r.NewIterator(span, &opt.ReadOptions{DontFillCache: true})
 	defer it.Release()
 	for it.Next() {
 		if err := f(it.Key(), it.Value()); err != nil {
 			return err
 		}
 	}
-	return s.damage(it.Error())
+	return it.Error()
 }
 
 // newest is the newest commit record; the zero record of an empty database.
@@ -189,7 +212,7 @@ func (s *store) commit(batch *leveldb.Batch, head common.Hash, number uint64) er
 	}
 	batch.Put(numberKey(tableCommit, next.Seq), encodeRLP(next))
 	s.failpoint(failCommitBegin)
-	if err := s.db.Load().Write(batch, &opt.WriteOptions{Sync: true}); err != nil {
+	if err := s.db.Load().Write(batch, &opt.WriteOptions{Sync: !s.lazy}); err != nil {
 		s.broken, s.try = true, next
 		done, healErr := s.heal()
 		if healErr != nil {
@@ -269,10 +292,10 @@ func (s *store) openReadOnly() error {
 // probe writes a file of the size that reopening may need, so that a disk that
 // is still full does not cost the open handle, which serves reads.
 func (s *store) probe() error {
-	if s.dir == "" {
+	if s.folder == "" {
 		return nil
 	}
-	path := filepath.Join(s.dir, "probe")
+	path := s.folder + ".probe"
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
@@ -332,6 +355,7 @@ func (s *store) close() error {
 	}
 	if s.ownStor {
 		err = errors.Join(err, s.stor.Close())
+		s.ownStor = false
 	}
 	return err
 }

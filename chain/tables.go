@@ -196,7 +196,7 @@ func (s *store) block(sh *SignedHeader) (*Block, error) {
 	}
 	txs, err := decodeTxList(list, nil)
 	if err != nil {
-		return nil, fmt.Errorf("%w: body of block %d %s: %w", ErrCorrupt, sh.Number(), sh.id, err)
+		return nil, fmt.Errorf("%w: body of block %d %s: %s", ErrCorrupt, sh.Number(), sh.id, err)
 	}
 	return &Block{SignedHeader: sh, raw: raw, body: body, txs: txs}, nil
 }

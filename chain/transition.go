@@ -8,7 +8,6 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/ethereum/go-ethereum/rlp"
-	"github.com/ethereum/go-ethereum/trie"
 	"github.com/holiman/uint256"
 )
 
@@ -175,7 +174,7 @@ func (l receiptList) EncodeIndex(i int, w *bytes.Buffer) {
 	w.Write(out)
 }
 
-func (l receiptList) root() common.Hash { return types.DeriveSha(l, trie.NewStackTrie(nil)) }
+func (l receiptList) root() common.Hash { return types.DeriveSha(l, newStackTrie()) }
 
 // deriveReceipts makes the receipts of a valid block.
 func deriveReceipts(b *Block) types.Receipts {

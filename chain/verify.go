@@ -1,0 +1,362 @@
+package chain
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"sync"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
+	"github.com/ethereum/go-ethereum/crypto"
+	"github.com/ethereum/go-ethereum/rlp"
+	"github.com/syndtr/goleveldb/leveldb"
+	"github.com/syndtr/goleveldb/leveldb/iterator"
+	"github.com/syndtr/goleveldb/leveldb/util"
+	"golang.org/x/sync/errgroup"
+)
+
+// Verified counts what Verify has read.
+type Verified struct {
+	Commits, Blocks, Txs, Accounts uint64
+	Bytes                          uint64 // keys and values
+}
+
+// Verify reads everything in the store and checks it against each other: the
+// commit records from the first on, the marker, every header against its id and
+// parent, every body against its transactions root, both lookup tables, the
+// accounts against the head's state root and, back through the undo window,
+// against every state root in it. LevelDB's checksums are checked on the way.
+// What it cannot see is a block that is wrong as a whole: Add executed it once.
+// It reads a snapshot, so the chain may go on meanwhile. Errors wrap ErrCorrupt.
+func (c *Chain) Verify(ctx context.Context) (Verified, error) {
+	v, release, err := c.newVerifier()
+	if err != nil {
+		return Verified{}, err
+	}
+	defer release()
+	for _, step := range []func(context.Context) error{v.commits, v.blocks, v.lookups, v.state} {
+		if err := step(ctx); err != nil {
+			return v.done, c.store.damage(err)
+		}
+	}
+	return v.done, nil
+}
+
+// verifier is one run of Verify over one snapshot.
+type verifier struct {
+	c      *Chain
+	snap   leveldb.Reader
+	view   *view
+	newest record
+	mark   []byte
+	done   Verified
+
+	ids    fingerprint // of headers: id and number
+	places fingerprint // of canonical transactions: hash, number, position
+	roots  map[uint64]undoStep
+}
+
+// undoStep is a block of the undo window: its parent's root and its id.
+type undoStep struct {
+	id   common.Hash
+	root common.Hash // the block's own state root
+}
+
+func (c *Chain) newVerifier() (*verifier, func(), error) {
+	c.turn <- struct{}{} // no commit between the snapshot and the view
+	defer func() { <-c.turn }()
+	h, err := c.store.handle()
+	if err != nil {
+		return nil, nil, err
+	}
+	snap, err := h.GetSnapshot()
+	if err != nil {
+		return nil, nil, c.store.damage(err)
+	}
+	v := &verifier{c: c, snap: snap, view: c.view.Load(), newest: c.store.last, roots: map[uint64]undoStep{}}
+	v.mark, err = c.store.mark.read()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		snap.Release()
+		return nil, nil, err
+	}
+	return v, snap.Release, nil
+}
+
+func (v *verifier) count(key, value []byte) { v.done.Bytes += uint64(len(key) + len(value)) }
+
+// commits walks all commit records and compares the marker.
+func (v *verifier) commits(context.Context) error {
+	var prev record
+	records := map[uint64]record{}
+	mark, markErr := decodeHeadMark(v.mark)
+	err := walk(v.snap, []byte{tableCommit}, nil, func(key, raw []byte) error {
+		v.count(key, raw)
+		r, err := decodeRecord(raw)
+		if err != nil {
+			return err
+		}
+		if r.Seq != v.done.Commits || r.Seq > 0 && r.Prev != prev.hash() {
+			return fmt.Errorf("%w: commit %d does not follow commit %d", ErrCorrupt, r.Seq, prev.Seq)
+		}
+		if markErr == nil && r.Seq == mark.Seq {
+			records[r.Seq] = r
+		}
+		prev = r
+		v.done.Commits++
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if prev != v.newest {
+		return fmt.Errorf("%w: commit %d is missing", ErrCorrupt, v.newest.Seq)
+	}
+	if v.mark == nil && v.c.store.mark == marker(noMarker{}) {
+		return nil
+	}
+	if markErr != nil {
+		return markErr
+	}
+	return checkMark(mark, v.newest, func(seq uint64) (record, error) { return records[seq], nil })
+}
+
+// blocks reads headers, bodies and the canonical index side by side.
+func (v *verifier) blocks(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0) + 1)
+	err := v.walkBlocks(ctx, g)
+	return errors.Join(err, g.Wait())
+}
+
+func (v *verifier) walkBlocks(ctx context.Context, g *errgroup.Group) error {
+	bodies := newCursor(v, tableBody)
+	defer bodies.release()
+	canonical := newCursor(v, tableCanonical)
+	defer canonical.release()
+	var mu sync.Mutex // guards places
+	var parent *SignedHeader
+	low := v.low()
+	err := walk(v.snap, []byte{tableHeader}, nil, func(key, value []byte) error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		v.count(key, value)
+		sh, err := readSignedHeader(key, value)
+		if err != nil {
+			return err
+		}
+		v.done.Blocks++
+		v.ids.add(sh.id, sh.Number())
+		isCanonical := canonical.is(numberKey(tableCanonical, sh.Number()), sh.id)
+		if isCanonical {
+			if parent == nil && sh.Number() != 0 || parent != nil && (sh.Parent() != parent.id || sh.Number() != parent.Number()+1) {
+				return fmt.Errorf("%w: canonical block %d %s does not follow", ErrCorrupt, sh.Number(), sh.id)
+			}
+			parent = sh
+			if sh.Number() >= low {
+				v.roots[sh.Number()] = undoStep{sh.id, sh.header.Root}
+			}
+			canonical.next()
+		}
+		if !bytes.Equal(bodies.key(), blockKey(tableBody, sh.Number(), sh.id)) {
+			if isCanonical && sh.Number() > 0 && sh.Number() < v.c.store.pruned.Load() {
+				return nil
+			}
+			return fmt.Errorf("%w: body of block %d %s is missing", ErrCorrupt, sh.Number(), sh.id)
+		}
+		body := bodies.take()
+		g.Go(func() error {
+			places, n, err := checkStoredBody(sh, body)
+			mu.Lock()
+			defer mu.Unlock()
+			if isCanonical {
+				v.places.merge(places)
+				v.done.Txs += n
+			}
+			return err
+		})
+		return nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case bodies.key() != nil || canonical.key() != nil:
+		return fmt.Errorf("%w: a body or a canonical entry without its header: %x %x", ErrCorrupt, bodies.key(), canonical.key())
+	case parent == nil || parent.id != v.view.head.id:
+		return fmt.Errorf("%w: the canonical index does not end at the head", ErrCorrupt)
+	}
+	return errors.Join(bodies.it.Error(), canonical.it.Error())
+}
+
+// low is the lowest number of the undo window.
+func (v *verifier) low() uint64 {
+	head, window := v.view.head.Number(), v.c.cfg.UndoBlocks
+	return head - min(head, window)
+}
+
+// checkStoredBody compares a body with its header.
+func checkStoredBody(sh *SignedHeader, body []byte) (places fingerprint, n uint64, err error) {
+	list, rest, err := rlp.SplitList(body)
+	if err != nil || len(rest) > 0 {
+		return places, 0, fmt.Errorf("%w: body of block %d %s is not a list", ErrCorrupt, sh.Number(), sh.id)
+	}
+	var raws rawStrings
+	for len(list) > 0 {
+		raw, rest, err := rlp.SplitString(list)
+		if err != nil {
+			return places, 0, fmt.Errorf("%w: body of block %d %s: %w", ErrCorrupt, sh.Number(), sh.id, err)
+		}
+		places.add(crypto.Keccak256Hash(raw), sh.Number()<<32|n)
+		raws = append(raws, raw)
+		list = rest
+		n++
+	}
+	if root := types.DeriveSha(raws, newStackTrie()); root != sh.header.TxHash {
+		return places, n, fmt.Errorf("%w: body of block %d %s hashes to %s, header has %s", ErrCorrupt, sh.Number(), sh.id, root, sh.header.TxHash)
+	}
+	return places, n, nil
+}
+
+// rawStrings are encoded transactions for types.DeriveSha.
+type rawStrings [][]byte
+
+// Len implements types.DerivableList.
+func (l rawStrings) Len() int { return len(l) }
+
+// EncodeIndex implements types.DerivableList.
+func (l rawStrings) EncodeIndex(i int, w *bytes.Buffer) { w.Write(l[i]) }
+
+// lookups compares both lookup tables with what the blocks say.
+func (v *verifier) lookups(context.Context) error {
+	var ids, places fingerprint
+	err := walk(v.snap, []byte{tableNumber}, nil, func(key, value []byte) error {
+		v.count(key, value)
+		if len(key) != 33 || len(value) != 8 {
+			return fmt.Errorf("%w: number entry %x", ErrCorrupt, key)
+		}
+		ids.add(common.Hash(key[1:]), binary.BigEndian.Uint64(value))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if ids != v.ids {
+		return fmt.Errorf("%w: the number table does not match the headers", ErrCorrupt)
+	}
+	err = walk(v.snap, []byte{tableTx}, nil, func(key, value []byte) error {
+		v.count(key, value)
+		n, i, err := decodePlace(value)
+		if err != nil || len(key) != 33 {
+			return fmt.Errorf("%w: transaction entry %x", ErrCorrupt, key)
+		}
+		places.add(common.Hash(key[1:]), n<<32|uint64(i))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if places != v.places {
+		return fmt.Errorf("%w: the transaction table does not match the canonical blocks", ErrCorrupt)
+	}
+	return nil
+}
+
+// state compares the accounts with the head's root and goes back through the
+// undo window.
+func (v *verifier) state(ctx context.Context) error {
+	st, bytes, err := readState(v.snap)
+	if err != nil {
+		return err
+	}
+	v.done.Bytes += bytes
+	for range st.All() {
+		v.done.Accounts++
+	}
+	low := v.low()
+	for n := v.view.head.Number(); ; n-- {
+		step := v.roots[n]
+		if root := st.Root(); root != step.root {
+			return fmt.Errorf("%w: the accounts at block %d hash to %s, its header has %s", ErrCorrupt, n, root, step.root)
+		}
+		if n == low {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		key := blockKey(tableUndo, n, step.id)
+		raw, err := v.snap.Get(key, nil)
+		if err != nil {
+			return fmt.Errorf("%w: undo record of block %d: %w", ErrCorrupt, n, err)
+		}
+		v.count(key, raw)
+		undo, err := decodeUndo(raw)
+		if err != nil {
+			return err
+		}
+		st = st.With(undo)
+	}
+}
+
+// cursor walks a table beside another one.
+type cursor struct {
+	v  *verifier
+	it iterator.Iterator
+	ok bool
+}
+
+func newCursor(v *verifier, table byte) *cursor {
+	it := v.snap.NewIterator(util.BytesPrefix([]byte{table}), nil)
+	return &cursor{v, it, it.Next()}
+}
+
+func (c *cursor) release() { c.it.Release() }
+
+// key is the current key, nil at the end.
+func (c *cursor) key() []byte {
+	if !c.ok {
+		return nil
+	}
+	return c.it.Key()
+}
+
+func (c *cursor) next() {
+	c.v.count(c.it.Key(), c.it.Value())
+	c.ok = c.it.Next()
+}
+
+// take copies the value and moves on.
+func (c *cursor) take() []byte {
+	value := bytes.Clone(c.it.Value())
+	c.next()
+	return value
+}
+
+// is tells whether the current entry is key with the value id.
+func (c *cursor) is(key []byte, id common.Hash) bool {
+	return c.ok && bytes.Equal(c.it.Key(), key) && bytes.Equal(c.it.Value(), id[:])
+}
+
+// fingerprint sums up a set of hashes with a number each, in any order, so that
+// two large tables compare without looking one up in the other. It is no defence
+// against an adversary, who would have to write to the disk.
+type fingerprint struct{ n, a, b uint64 }
+
+func (f *fingerprint) add(h common.Hash, number uint64) {
+	x := binary.LittleEndian.Uint64(h[:8]) ^ number*0x9e3779b97f4a7c15
+	x = (x ^ x>>31) * 0xbf58476d1ce4e5b9
+	f.n++
+	f.a += x ^ x>>29
+	f.b += binary.LittleEndian.Uint64(h[8:16]) ^ x*0x94d049bb133111eb
+}
+
+func (f *fingerprint) merge(o fingerprint) {
+	f.n += o.n
+	f.a += o.a
+	f.b += o.b
+}
