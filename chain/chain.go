@@ -93,7 +93,7 @@ func Open(cfg Config, g *Genesis, dir string, st storage.Storage) (*Chain, error
 	if err := c.open(dir, st); err != nil {
 		err = errors.Join(err, c.release())
 		if errors.Is(err, ErrCorrupt) {
-			err = fmt.Errorf("%w: run `pheme node --repair` on this data dir", err)
+			err = fmt.Errorf("%s: %w: run `pheme node --repair` on this data dir", dir, err)
 		}
 		return nil, err
 	}
@@ -126,6 +126,9 @@ func (c *Chain) open(dir string, st storage.Storage) error {
 	database := ""
 	if dir != "" {
 		database = filepath.Join(dir, databaseDir)
+	}
+	if _, err := mark.read(); err == nil && st == nil && !exists(database) {
+		return fmt.Errorf("%w: the database is missing, but a head marker lies beside it", ErrCorrupt)
 	}
 	if err := c.openStore(database, st, mark); err != nil {
 		return err

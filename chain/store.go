@@ -13,6 +13,7 @@ import (
 	lerrors "github.com/syndtr/goleveldb/leveldb/errors"
 	"github.com/syndtr/goleveldb/leveldb/opt"
 	"github.com/syndtr/goleveldb/leveldb/storage"
+	"github.com/syndtr/goleveldb/leveldb/table"
 	"github.com/syndtr/goleveldb/leveldb/util"
 )
 
@@ -122,10 +123,20 @@ func (s *store) damage(err error) error {
 	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrInvalid) {
 		return err
 	}
-	if lerrors.IsCorrupted(err) {
+	if isDamage(err) {
 		return fmt.Errorf("%w: %s: %w", ErrCorrupt, s.where(), err)
 	}
 	return fmt.Errorf("%s: %w", s.where(), err)
+}
+
+// isDamage finds LevelDB's kinds of corruption anywhere in err.
+func isDamage(err error) bool {
+	var (
+		a *lerrors.ErrCorrupted
+		b *storage.ErrCorrupted
+		c *table.ErrCorrupted
+	)
+	return errors.As(err, &a) || errors.As(err, &b) || errors.As(err, &c)
 }
 
 // handle is the open database, or the reason why there is none.
