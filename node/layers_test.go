@@ -32,13 +32,15 @@ var layers = map[string]string{
 	"rpc":       "chain",
 	"node":      "chain mempool p2p p2p/swim p2p/recon p2p/trace p2p/link p2p/relay rpc",
 	"devnet": "chain mempool p2p p2p/swim p2p/recon p2p/trace p2p/link p2p/relay rpc node " +
-		"devnet/accounts devnet/experiment devnet/stats devnet/topology devnet/recorder devnet/cluster devnet/report",
+		"devnet/accounts devnet/experiment devnet/stats devnet/topology devnet/recorder devnet/cluster devnet/report devnet/host devnet/workload",
 	"cmd/pheme": "chain rpc node devnet devnet/accounts devnet/experiment", // chain for its types: a genesis, a transaction
 
 	"devnet/accounts":   "",
 	"devnet/experiment": "",
 	"devnet/stats":      "",
 	"devnet/topology":   "",
+	"devnet/host":       "",
+	"devnet/workload":   "chain rpc devnet/accounts devnet/experiment",
 	"devnet/recorder":   "p2p/trace devnet/stats",
 	"devnet/cluster":    "chain rpc node devnet/accounts devnet/topology",
 	"devnet/report":     "p2p/trace devnet/experiment devnet/recorder devnet/stats",

@@ -102,18 +102,23 @@ func checkNotes(files []source) (bad []string) {
 func checkSleep(files []source) (bad []string) {
 	var uses []use
 	outside, named := map[string]bool{"": true}, map[string]bool{}
+	opens := bubbles(files)
 	for _, s := range files {
 		if s.test {
 			for _, d := range s.ast.Decls {
-				uses = append(uses, usesOf(s, d)...)
+				uses = append(uses, usesOf(s, d, opens)...)
 			}
 		}
 	}
 	for _, u := range uses {
 		named[u.name] = true
 	}
-	for _, u := range uses { // what the test runner calls, or an interface, or nobody we can see
-		outside[u.in] = outside[u.in] || !named[u.in] || testFunc.MatchString(u.in)
+	for i, u := range uses {
+		if !named[u.in] && named[u.of] { // called through an interface: it lives where its type is named
+			uses[i].in = u.of
+		} else if !named[u.in] || testFunc.MatchString(u.in) { // called by the test runner, or by nobody we can see
+			outside[u.in] = true
+		}
 	}
 	for changed := true; changed; {
 		changed = false
@@ -133,31 +138,48 @@ func checkSleep(files []source) (bad []string) {
 
 var testFunc = regexp.MustCompile(`^(Test|Benchmark|Fuzz|Example)`)
 
-// use is a name, or a sleep, met in the function in.
+// use is a name, or a sleep, met in the function in, a method of the type of.
 type use struct {
-	in, name string
-	bubble   bool   // met in an argument of synctest.Test
-	sleep    string // the complaint, if this is a sleep
+	in, of, name string
+	bubble       bool   // met in an argument of synctest.Test
+	sleep        string // the complaint, if this is a sleep
 }
 
-func usesOf(s source, d ast.Decl) (uses []use) {
+// bubbles returns the functions that run an argument of theirs in a bubble: synctest.Test, and ours that call it.
+func bubbles(files []source) map[string]bool {
+	opens := map[string]bool{"synctest.Test": true}
+	for _, s := range files {
+		for _, d := range s.ast.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && slices.ContainsFunc(f.Type.Params.List, func(p *ast.Field) bool { _, ok := p.Type.(*ast.FuncType); return ok }) {
+				ast.Inspect(f, func(n ast.Node) bool {
+					opens[f.Name.Name] = opens[f.Name.Name] || isCall(n, "synctest", "Test")
+					return true
+				})
+			}
+		}
+	}
+	return opens
+}
+
+func usesOf(s source, d ast.Decl, opens map[string]bool) (uses []use) {
 	limits := map[ast.Node]bool{} // <-time.After(d) as a case of a select bounds a wait
 	var walk func(n ast.Node, bubble bool)
 	walk = func(n ast.Node, bubble bool) {
 		ast.Inspect(n, func(n ast.Node) bool {
-			u := use{in: funcName(d), bubble: bubble}
-			if isCall(n, "synctest", "Test") {
-				for _, arg := range n.(*ast.CallExpr).Args {
-					walk(arg, true)
+			u := use{in: funcName(d), of: receiver(d), bubble: bubble}
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				if opens[callee(n)] {
+					for _, arg := range n.Args {
+						walk(arg, true)
+					}
+					return false
 				}
-				return false
-			}
-			if id, ok := n.(*ast.Ident); ok {
-				u.name = id.Name
+			case *ast.CommClause:
+				limits[n.Comm] = true
+			case *ast.Ident:
+				u.name = n.Name
 				uses = append(uses, u)
-			}
-			if c, ok := n.(*ast.CommClause); ok {
-				limits[c.Comm] = true
 			}
 			if n != nil && isSleep(n) && !limits[n] {
 				u.sleep = s.complain(n.Pos(), "a sleep outside a bubble: wait for a condition, or run the test in synctest.Test")
@@ -166,10 +188,15 @@ func usesOf(s source, d ast.Decl) (uses []use) {
 			return true
 		})
 	}
-	if f, ok := d.(*ast.FuncDecl); ok && f.Body != nil {
-		walk(f.Body, false)
-	} else if !ok {
-		walk(d, false)
+	switch d := d.(type) {
+	case *ast.FuncDecl:
+		if d.Body != nil {
+			walk(d.Body, false)
+		}
+	case *ast.GenDecl:
+		if d.Tok == token.VAR {
+			walk(d, false)
+		}
 	}
 	return uses
 }
@@ -421,6 +448,16 @@ func funcName(d ast.Decl) string {
 	return ""
 }
 
+// receiver returns the type whose method d is, or "".
+func receiver(d ast.Decl) string {
+	if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil {
+		if id := root(f.Recv.List[0].Type); id != nil {
+			return id.Name
+		}
+	}
+	return ""
+}
+
 // callee returns what is called, as far as it is a name: "f", "x.f" or ".f".
 func callee(c *ast.CallExpr) string {
 	switch f := c.Fun.(type) {
@@ -476,6 +513,9 @@ func TestStyleFinds(t *testing.T) {
 		{rule: "sleep", test: "func TestA(t *testing.T) { synctest.Test(t, deep) }\nfunc deep() { help() }\nfunc help() { time.Sleep(1) }"},
 		{rule: "sleep", test: "func TestA(t *testing.T) { synctest.Test(t, help) }\nfunc TestB() { deep() }\nfunc deep() { help() }\nfunc help() { time.Sleep(1) /* BAD */ }"},
 		{rule: "sleep", test: "func (c conn) Write() { time.Sleep(1) /* BAD */ }"},
+		{rule: "sleep", test: "func TestA(t *testing.T) { synctest.Test(t, func(t *testing.T) { use(&conn{}) }) }\nfunc (c *conn) Write() { time.Sleep(1) }"},
+		{rule: "sleep", test: "func TestA(t *testing.T) { use(&conn{}) }\nfunc (c *conn) Write() { time.Sleep(1) /* BAD */ }"},
+		{rule: "sleep", test: "func TestA(t *testing.T) { bubble(t, func() { time.Sleep(1) }) }\nfunc bubble(t *testing.T, f func()) { synctest.Test(t, func(*testing.T) { f() }) }"},
 		{rule: "errors", code: "func f() bool { return err.Error() == s /* BAD */ }"},
 		{rule: "errors", code: "func f() bool { return strings.Contains(err.Error(), s) /* BAD */ }"},
 		{rule: "errors", code: "func f() bool { return err == io.EOF /* BAD */ }"},
