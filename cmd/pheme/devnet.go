@@ -1,0 +1,162 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/pheme-net/pheme/devnet"
+	"github.com/pheme-net/pheme/devnet/experiment"
+	"github.com/pheme-net/pheme/node"
+)
+
+func devnetCommand() *cobra.Command {
+	return group("devnet", "networks of real nodes on this machine", upCommand(), measureCommand())
+}
+
+func upCommand() *cobra.Command {
+	var cfg devnet.UpConfig
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "a chain to play with until Ctrl-C: prints RPC URLs and funded accounts",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usageOf(devnet.Up(cmd.Context(), cfg, cmd.OutOrStdout()))
+		},
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.IntVar(&cfg.Nodes, "nodes", 4, "how many nodes, each a process")
+	f.DurationVar(&cfg.Slot, "slot", time.Second, "time between two blocks, at least 100ms")
+	f.IntVar(&cfg.Port, "port", 0, "port of the first node's JSON-RPC, the others follow; 0 lets the system choose")
+	f.StringVar(&cfg.Dir, "dir", "", "keep the nodes' data here (default: a temporary folder, removed at the end)")
+	return cmd
+}
+
+// measureFlags are the settings of an experiment that have a flag; a zero value leaves the file's
+// or the default.
+type measureFlags struct {
+	spec    experiment.Spec
+	seeds   int
+	out     string
+	asJSON  bool
+	slot    time.Duration
+	warmups int
+}
+
+func measureCommand() *cobra.Command {
+	var m measureFlags
+	cmd := &cobra.Command{
+		Use:   "measure [EXPERIMENT.toml]",
+		Short: "how fast a block reaches every node: one table, one page",
+		Long: `Start a network of real nodes, load it with signed transactions over JSON-RPC, and measure
+how fast its blocks and transactions reach every node. Settings come from the experiment file
+and from flags, which win. The run's folder holds the report, the figures and every default.
+
+Exit codes: 0 done, 1 failed, 2 bad usage or input, 5 run not fit to report.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return m.run(cmd, args) },
+	}
+	m.flags(cmd.Flags())
+	return cmd
+}
+
+func (m *measureFlags) flags(f *pflag.FlagSet) {
+	d := experiment.Default()
+	f.SortFlags = false
+	f.StringVar(&m.spec.Engine, "engine", "", fmt.Sprintf("what runs the nodes (default %s)", d.Engine))
+	f.IntVar(&m.spec.Net.Nodes, "nodes", 0, fmt.Sprintf("how many nodes (default %d)", d.Net.Nodes))
+	f.StringVar(&m.spec.Net.Relay, "relay", "", fmt.Sprintf("how blocks travel (default %s)", d.Net.Relay))
+	f.StringVar(&m.spec.Net.Transport, "transport", "", fmt.Sprintf("tcp or quic (default %s)", d.Net.Transport))
+	f.IntVar(&m.spec.Load.Blocks, "blocks", 0, fmt.Sprintf("counted blocks a seed (default %d)", d.Load.Blocks))
+	f.IntVar(&m.warmups, "warmup", 0, fmt.Sprintf("blocks before them that do not count (default %d)", d.Load.Warmup))
+	f.Var(&m.spec.Chain.BlockSize, "block-size", fmt.Sprintf("size of a block (default %s)", d.Chain.BlockSize))
+	f.Var(&m.spec.Load.TxSize, "tx-size", fmt.Sprintf("size of a transaction (default %s)", d.Load.TxSize))
+	f.Float64Var(&m.spec.Load.TxRate, "txs", 0, "transactions a second over all nodes (default: what fills every block)")
+	f.DurationVar(&m.slot, "slot", 0, fmt.Sprintf("time between two blocks (default %s)", d.Chain.Slot))
+	f.IntVar(&m.seeds, "seeds", 0, fmt.Sprintf("run the seeds 1 to K (default %d)", len(d.Seeds)))
+	f.StringVar(&m.out, "out", "runs", "folder that keeps the runs")
+	f.BoolVar(&m.spec.Report.Strict, "strict", false, "refuse to report from a saturated machine")
+	f.BoolVar(&m.asJSON, "json", false, "print the results as one JSON object")
+}
+
+func (m *measureFlags) run(cmd *cobra.Command, args []string) error {
+	spec := m.spec
+	if len(args) == 1 {
+		var err error
+		if spec, err = m.overlay(args[0]); err != nil {
+			return usageError{err}
+		}
+	}
+	m.rest(&spec)
+	cfg := devnet.MeasureConfig{
+		Experiment: spec, Out: m.out, Version: node.Version, Revision: node.Revision(),
+		Command: "pheme " + strings.Join(os.Args[1:], " "),
+	}
+	if !m.asJSON {
+		cfg.Table = cmd.OutOrStdout()
+	}
+	results, err := devnet.Measure(cmd.Context(), cfg, cmd.ErrOrStderr())
+	if err != nil {
+		return usageOf(err)
+	}
+	if m.asJSON {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(results)
+	}
+	return nil
+}
+
+// overlay reads the experiment file and lays the flags over it.
+func (m *measureFlags) overlay(path string) (experiment.Spec, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return experiment.Spec{}, fmt.Errorf("read experiment: %w", err)
+	}
+	spec, err := experiment.Decode(path, text)
+	if err != nil {
+		return spec, err
+	}
+	over(&spec.Engine, m.spec.Engine)
+	over(&spec.Net.Nodes, m.spec.Net.Nodes)
+	over(&spec.Net.Relay, m.spec.Net.Relay)
+	over(&spec.Net.Transport, m.spec.Net.Transport)
+	over(&spec.Load.Blocks, m.spec.Load.Blocks)
+	over(&spec.Load.TxSize, m.spec.Load.TxSize)
+	over(&spec.Load.TxRate, m.spec.Load.TxRate)
+	over(&spec.Chain.BlockSize, m.spec.Chain.BlockSize)
+	over(&spec.Report.Strict, m.spec.Report.Strict)
+	return spec, nil
+}
+
+// rest sets what has another type as a flag.
+func (m *measureFlags) rest(spec *experiment.Spec) {
+	over(&spec.Chain.Slot, experiment.Duration(m.slot))
+	over(&spec.Load.Warmup, m.warmups)
+	if m.seeds > 0 {
+		spec.Seeds = nil
+		for s := range m.seeds {
+			spec.Seeds = append(spec.Seeds, int64(s+1))
+		}
+	}
+}
+
+func over[T comparable](field *T, flag T) {
+	var zero T
+	if flag != zero {
+		*field = flag
+	}
+}
+
+// usageOf marks an experiment that cannot be run as the caller's mistake.
+func usageOf(err error) error {
+	if errors.Is(err, experiment.ErrInvalid) {
+		return usageError{err}
+	}
+	return err
+}

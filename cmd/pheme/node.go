@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/pheme-net/pheme/devnet/experiment"
+	"github.com/pheme-net/pheme/node"
+)
+
+func nodeCommand() *cobra.Command {
+	var file string
+	var flags node.Config
+	var blockSize experiment.Bytes
+	cmd := &cobra.Command{
+		Use:   "node --data-dir DIR --genesis FILE",
+		Short: "run one node until it is told to stop (Ctrl-C or SIGTERM)",
+		Long: `Run one node. Settings come from the --config file (TOML) and from flags, which win.
+While the node serves, node.json in the data dir says where: JSON-RPC, socket, peer address.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := nodeConfig(cmd.Flags(), file, flags, blockSize)
+			if err != nil {
+				return usageError{err}
+			}
+			err = node.Serve(cmd.Context(), cfg, func(r node.Ready) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s serves JSON-RPC at %s and peers at %v\n", r.Name, r.RPC, r.P2P)
+			})
+			if errors.Is(err, node.ErrConfig) {
+				return usageError{err}
+			}
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&file, "config", "", "TOML file with any of these settings and more")
+	f.StringVar(&flags.DataDir, "data-dir", "", "folder of the node's identity, chain and journal; made if absent")
+	f.StringVar(&flags.Genesis, "genesis", "", "genesis file of the network")
+	f.StringVar(&flags.ProposerKey, "proposer-key", "", "file of the key this node proposes blocks with; without it the node follows")
+	f.StringVar(&flags.HTTP, "http", "127.0.0.1:8545", "address of JSON-RPC over HTTP and WebSocket; port 0 lets the system choose")
+	f.StringArrayVar(&flags.P2P.Listen, "listen", nil, "multiaddr to take peers at; repeat for more (default loopback, TCP and QUIC)")
+	f.StringArrayVar(&flags.P2P.Bootstrap, "bootstrap", nil, "multiaddr of a peer to start from; repeat for more")
+	f.StringArrayVar(&flags.P2P.Static, "static", nil, "multiaddr of a peer to stay connected to; repeat for more")
+	f.BoolVar(&flags.P2P.MDNS, "mdns", false, "find peers on the local network")
+	f.StringVar(&flags.P2P.Relay, "relay", "gossip", "how blocks travel")
+	f.Var(&blockSize, "block-size", "size our own blocks are filled to, such as 128KiB (default: the genesis limit)")
+	f.BoolVar(&flags.Trace, "trace", false, "record every event in trace.bin of the data dir")
+	f.StringVar(&flags.Name, "name", "", "name in status and traces (default: from the peer id)")
+	f.StringVar(&flags.LogLevel, "log-level", "info", "debug, info, warn or error")
+	return cmd
+}
+
+// nodeConfig lays the flags that were given over the file.
+func nodeConfig(set *pflag.FlagSet, file string, flags node.Config, blockSize experiment.Bytes) (node.Config, error) {
+	var cfg node.Config
+	if file != "" {
+		var err error
+		if cfg, err = node.ReadConfig(file); err != nil {
+			return cfg, err
+		}
+	}
+	over := map[string]func(){
+		"data-dir":     func() { cfg.DataDir = flags.DataDir },
+		"genesis":      func() { cfg.Genesis = flags.Genesis },
+		"proposer-key": func() { cfg.ProposerKey = flags.ProposerKey },
+		"http":         func() { cfg.HTTP = flags.HTTP },
+		"listen":       func() { cfg.P2P.Listen = flags.P2P.Listen },
+		"bootstrap":    func() { cfg.P2P.Bootstrap = flags.P2P.Bootstrap },
+		"static":       func() { cfg.P2P.Static = flags.P2P.Static },
+		"mdns":         func() { cfg.P2P.MDNS = flags.P2P.MDNS },
+		"relay":        func() { cfg.P2P.Relay = flags.P2P.Relay },
+		"trace":        func() { cfg.Trace = flags.Trace },
+		"name":         func() { cfg.Name = flags.Name },
+		"log-level":    func() { cfg.LogLevel = flags.LogLevel },
+	}
+	set.Visit(func(f *pflag.Flag) {
+		if apply := over[f.Name]; apply != nil {
+			apply()
+		}
+	})
+	if blockSize != 0 {
+		cfg.BlockBytes = int(blockSize)
+	}
+	return cfg, nil
+}

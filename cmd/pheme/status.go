@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pheme-net/pheme/node"
+	"github.com/pheme-net/pheme/rpc"
+)
+
+// callTimeout is how long one answer of a running node may take before we give up with words.
+const callTimeout = 10 * time.Second
+
+func statusCommand() *cobra.Command {
+	var where endpoint
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "show the head, peers and pool of a running node",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), callTimeout)
+			defer cancel()
+			c, err := where.dial(ctx)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			s, err := c.Status(ctx)
+			if err != nil {
+				return fmt.Errorf("ask %s: %w", c.Target(), err)
+			}
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(s)
+			}
+			printStatus(cmd, s)
+			return nil
+		},
+	}
+	where.flags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	return cmd
+}
+
+func printStatus(cmd *cobra.Command, s rpc.Status) {
+	w := cmd.OutOrStdout()
+	fmt.Fprintf(w, "node      %s  %s  (%s)\n", s.Name, s.PeerID, s.Version)
+	fmt.Fprintf(w, "network   %s  chain id %d\n", s.Network, s.ChainID)
+	fmt.Fprintf(w, "head      %d  %s  slot %d\n", s.Head.Number, s.Head.ID, s.Head.Slot)
+	fmt.Fprintf(w, "root      %s\n", s.Head.Root)
+	fmt.Fprintf(w, "peers     %d\n", s.Peers)
+	fmt.Fprintf(w, "pool      %d executable, %d future, %d bytes\n", s.Pool.Executable, s.Pool.Future, s.Pool.Bytes)
+	for _, a := range s.Listen {
+		fmt.Fprintf(w, "listens   %s\n", a)
+	}
+}
+
+// endpoint says which node a command talks to.
+type endpoint struct{ url, dataDir string }
+
+func (e *endpoint) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&e.url, "rpc", "http://127.0.0.1:8545", "JSON-RPC URL of the node")
+	cmd.Flags().StringVar(&e.dataDir, "data-dir", "", "find the node by its data dir instead")
+}
+
+func (e *endpoint) dial(ctx context.Context) (*rpc.Client, error) {
+	url := e.url
+	if e.dataDir != "" {
+		path := filepath.Join(e.dataDir, node.ReadyFile)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, usagef("no node serves from %s (%w): start one with 'pheme node --data-dir %s'", e.dataDir, err, e.dataDir)
+		}
+		var r node.Ready
+		if err := json.Unmarshal(text, &r); err != nil {
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		}
+		url = r.RPC
+	}
+	c, err := rpc.Dial(ctx, url)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("reach %s: %w: pass --rpc URL", url, err)}
+	}
+	return c, nil
+}

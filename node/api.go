@@ -1,0 +1,90 @@
+package node
+
+import (
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/libp2p/go-libp2p/core/host"
+
+	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/mempool"
+	"github.com/pheme-net/pheme/p2p"
+	"github.com/pheme-net/pheme/rpc"
+)
+
+// apiDeps is what the API reads of and asks from the node. mempool, p2p and rpc do not know each
+// other; here their terms meet.
+func (n *Node) apiDeps() rpc.Deps {
+	return rpc.Deps{
+		Pool:   poolView{n.pool},
+		Net:    netView{n},
+		Submit: n,
+		Trace:  n.events,
+		Shutdown: func() {
+			select {
+			case n.stop <- struct{}{}:
+			default: // asked already
+			}
+		},
+	}
+}
+
+// poolView is the pool in the API's terms.
+type poolView struct{ *mempool.Pool }
+
+func (p poolView) Stats() rpc.PoolStats {
+	s := p.Pool.Stats()
+	return rpc.PoolStats{Executable: s.Executable, Future: s.Future, Bytes: s.Bytes}
+}
+
+func (p poolView) Content() rpc.PoolContent {
+	c := p.Pool.Content()
+	return rpc.PoolContent{Executable: c.Executable, Future: c.Future}
+}
+
+func (p poolView) ContentFrom(addr common.Address) (executable, future []*chain.Tx) {
+	return p.Pool.ContentFrom(addr)
+}
+
+// netView is the network in the API's terms.
+type netView struct{ n *Node }
+
+func (v netView) Info() rpc.NetInfo {
+	s := v.n.net.Stats()
+	return rpc.NetInfo{
+		Name:   v.n.name,
+		PeerID: v.n.host.ID().String(),
+		Listen: addrsOf(v.n.host),
+		Mesh:   map[string]int{"block": s.MeshBlock, "tx": s.MeshTx},
+	}
+}
+
+func (v netView) Peers() []rpc.Peer {
+	peers := v.n.net.Peers()
+	out := make([]rpc.Peer, len(peers))
+	for i, p := range peers {
+		out[i] = apiPeer(p)
+		out[i].RTTMicros = v.n.host.Peerstore().LatencyEWMA(p.ID).Microseconds()
+	}
+	return out
+}
+
+func (v netView) AddPeer(multiaddr string) error { return v.n.net.AddPeer(multiaddr) }
+
+func apiPeer(p p2p.PeerInfo) rpc.Peer {
+	direction := "outbound"
+	if p.Inbound {
+		direction = "inbound"
+	}
+	return rpc.Peer{
+		ID: p.ID.String(), Addr: p.Addr, Direction: direction, Version: p.Agent, Head: p.Number, Score: p.Score,
+		Mesh: map[string]bool{"block": p.BlockMesh, "tx": p.TxMesh},
+	}
+}
+
+// addrsOf lists where a host is reached, with its peer id.
+func addrsOf(h host.Host) []string {
+	var out []string
+	for _, a := range h.Addrs() {
+		out = append(out, a.String()+"/p2p/"+h.ID().String())
+	}
+	return out
+}

@@ -1,0 +1,54 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/mempool"
+	"github.com/pheme-net/pheme/p2p"
+	"github.com/pheme-net/pheme/rpc"
+)
+
+// ErrConfig is wrapped by every complaint about a configuration: its message names the key or flag
+// and what to write instead.
+var ErrConfig = errors.New("config")
+
+// Config is all that can be set on a node. A zero field means its default.
+type Config struct {
+	Name        string // shown in status and traces; default: the peer id's end
+	DataDir     string // identity, chain, journal; made if absent
+	Genesis     string // path of the network's genesis file
+	ProposerKey string // path of a hex private key; empty: this node proposes nothing
+	HTTP        string // address of HTTP and WebSocket, port 0 lets the kernel choose
+	BlockBytes  int    // size our own blocks are filled to; default: the genesis limit
+	Trace       bool   // write every event to TraceFile in the data dir
+	LogLevel    string // debug, info, warn or error
+
+	Chain chain.Config
+	Pool  mempool.Config
+	P2P   p2p.Config
+	RPC   rpc.Config
+}
+
+// fill writes the defaults of the fields that are the node's own.
+func (c *Config) fill() {
+	if c.HTTP == "" {
+		c.HTTP = "127.0.0.1:8545" // where Ethereum's tools look first
+	}
+	if c.LogLevel == "" {
+		c.LogLevel = "info"
+	}
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.DataDir == "":
+		return fmt.Errorf("%w: no data dir: pass --data-dir DIR", ErrConfig)
+	case c.Genesis == "":
+		return fmt.Errorf("%w: no genesis: pass --genesis FILE ('pheme genesis' makes one)", ErrConfig)
+	case c.BlockBytes < 0:
+		return fmt.Errorf("%w: block size %d: use at least 1KiB", ErrConfig, c.BlockBytes)
+	}
+	return nil
+}

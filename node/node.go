@@ -1,0 +1,150 @@
+package node
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/ethereum/go-ethereum/common"
+	logging "github.com/ipfs/go-log/v2"
+	"github.com/libp2p/go-libp2p/core/host"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/mempool"
+	"github.com/pheme-net/pheme/p2p"
+	"github.com/pheme-net/pheme/p2p/trace"
+	"github.com/pheme-net/pheme/rpc"
+)
+
+var log = logging.Logger("node")
+
+// Deps is what a node stands on: opened by the caller, who closes it after Run has returned. Real
+// processes give files and sockets, virtual time gives memory and pipes.
+type Deps struct {
+	Chain    *chain.Chain
+	Pool     *mempool.Pool
+	Host     host.Host
+	Listener net.Listener      // HTTP and WebSocket
+	Proposer *ecdsa.PrivateKey // nil: this node proposes nothing
+	Guard    *chain.SlotGuard  // last signed slot; needed with Proposer
+	Hook     trace.Hook        // may be nil
+	Clock    trace.Clock
+}
+
+// Node is one node: a chain, a pool, a place in the network and an API.
+type Node struct {
+	name       string
+	blockBytes int
+
+	chain    *chain.Chain
+	pool     *mempool.Pool
+	host     host.Host
+	net      *p2p.Net
+	rpc      *rpc.Server
+	listener net.Listener
+
+	key      *ecdsa.PrivateKey
+	guard    *chain.SlotGuard
+	proposer common.Address
+
+	hook   trace.Hook
+	clock  trace.Clock
+	events *broadcast
+
+	jobs    chan job
+	stopped chan struct{} // closed when the applier has returned
+	stop    chan struct{} // asked for over the socket
+}
+
+// New puts the parts together; nothing runs before Run.
+func New(cfg Config, d Deps) (*Node, error) {
+	n := &Node{
+		name:       cfg.Name,
+		blockBytes: cfg.BlockBytes,
+		chain:      d.Chain,
+		pool:       d.Pool,
+		host:       d.Host,
+		listener:   d.Listener,
+		key:        d.Proposer,
+		guard:      d.Guard,
+		clock:      d.Clock,
+		events:     newBroadcast(d.Clock),
+		jobs:       make(chan job, maxQueued),
+		stopped:    make(chan struct{}),
+		stop:       make(chan struct{}, 1),
+	}
+	n.hook = trace.Tee(d.Hook, n.events.emit)
+	if n.blockBytes == 0 {
+		n.blockBytes = int(d.Chain.Genesis().MaxBlockBytes)
+	}
+	if err := n.setProposer(); err != nil {
+		return nil, err
+	}
+	var err error
+	if n.net, err = p2p.New(cfg.P2P, d.Host, d.Chain, n, n.hook, d.Clock); err != nil {
+		return nil, fmt.Errorf("start p2p: %w", err)
+	}
+	if n.rpc, err = rpc.New(cfg.RPC, d.Chain, n.apiDeps()); err != nil {
+		return nil, fmt.Errorf("start rpc: %w", err)
+	}
+	return n, nil
+}
+
+// setProposer checks that the key is one of the network's proposers.
+func (n *Node) setProposer() error {
+	if n.key == nil {
+		return nil
+	}
+	if n.guard == nil {
+		return errors.New("node: a proposer needs a slot guard")
+	}
+	n.proposer = addressOf(n.key)
+	if n.chain.Genesis().IsProposer(n.proposer) {
+		return nil
+	}
+	return fmt.Errorf("%w: the key's address %s is no proposer of this genesis: use another --proposer-key, or leave it out to follow only", ErrConfig, n.proposer)
+}
+
+// Run serves until ctx ends or a part fails, and returns after all its goroutines have. On the way
+// out the API stops first, so that a call in flight still finds the pool and the network; then the
+// network, then the applier with what it has queued.
+func (n *Node) Run(ctx context.Context, ready func() error) error {
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	g, inner := errgroup.WithContext(inner)
+	g.Go(func() error { return n.applier(inner) })
+	g.Go(func() error { return n.pool.Run(inner) })
+	g.Go(func() error { return n.net.Run(inner) })
+	g.Go(func() error {
+		defer cancel() // the API has answered its last call: the rest may go
+		api, done := context.WithCancel(inner)
+		defer done()
+		unhook := context.AfterFunc(ctx, done)
+		defer unhook()
+		g.Go(func() error {
+			select {
+			case <-n.stop:
+				done()
+			case <-api.Done():
+			}
+			return nil
+		})
+		return n.rpc.Run(api, n.listener)
+	})
+	if ready != nil {
+		g.Go(ready)
+	}
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// emit stamps an event with the present and hands it on.
+func (n *Node) emit(e trace.Event) {
+	e.At = n.clock.Now()
+	n.hook.Emit(e)
+}

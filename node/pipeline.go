@@ -1,0 +1,180 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/p2p/trace"
+)
+
+// ErrBusy says that the import queue is full.
+var ErrBusy = errors.New("node: import queue is full")
+
+// maxQueued bounds the blocks waiting for the applier: at the 4 MiB limit they hold 256 MiB.
+const maxQueued = 64
+
+// job is one block on its way into the chain. done, when not nil, has room for the one answer.
+type job struct {
+	block *chain.Block
+	from  peer.ID
+	done  chan error
+}
+
+// QueueBlock hands a block that passed chain.Check to the applier and never waits; ErrBusy when
+// there is no room.
+func (n *Node) QueueBlock(from peer.ID, b *chain.Block) error {
+	select {
+	case n.jobs <- job{block: b, from: from}:
+		return nil
+	default:
+		return ErrBusy
+	}
+}
+
+// ImportBlock hands a block to the applier and waits for chain.Add's answer.
+func (n *Node) ImportBlock(ctx context.Context, from peer.ID, b *chain.Block) error {
+	j := job{block: b, from: from, done: make(chan error, 1)}
+	select {
+	case n.jobs <- j:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-n.stopped:
+		return context.Canceled
+	}
+	select {
+	case err := <-j.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-n.stopped:
+		return context.Canceled
+	}
+}
+
+// applier is the only writer of the chain: it imports what others hand in and, on its own slots,
+// builds, publishes and imports a block. It works off what is queued before it returns.
+func (n *Node) applier(ctx context.Context) error {
+	defer close(n.stopped)
+	turn := n.nextTurn(time.Now())
+	timer := time.NewTimer(time.Until(turn.start))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			n.drain()
+			return nil
+		case j := <-n.jobs:
+			n.apply(j)
+		case <-timer.C:
+			if turn.ours {
+				n.propose(turn.slot)
+			}
+			turn = n.nextTurn(time.Now())
+			timer.Reset(time.Until(turn.start))
+		}
+	}
+}
+
+func (n *Node) drain() {
+	for {
+		select {
+		case j := <-n.jobs:
+			n.apply(j)
+		default:
+			return
+		}
+	}
+}
+
+// apply imports one block and tells everyone who has to know. No block and no trouble of the disk
+// stops the node: reads go on, and the store heals when it can be written again.
+func (n *Node) apply(j job) {
+	u, err := n.chain.Add(j.block)
+	switch {
+	case err == nil:
+		n.imported(j.block, u)
+	case errors.Is(err, chain.ErrKnown):
+	case errors.Is(err, chain.ErrStorage), errors.Is(err, chain.ErrCorrupt):
+		log.Errorw("block not stored", "number", j.block.Number(), "id", j.block.ID(), "err", err)
+	default:
+		log.Infow("block refused", "number", j.block.Number(), "id", j.block.ID(), "from", j.from, "err", err)
+	}
+	if j.done != nil {
+		j.done <- err
+	}
+}
+
+// imported is what follows an import: events, the pool's new view, gossip of what was reverted.
+func (n *Node) imported(b *chain.Block, u chain.Update) {
+	n.emit(trace.Event{Kind: trace.BlockImported, Hash: b.ID(), Size: uint32(b.Size()), Aux: int64(b.Number())})
+	if u.Moved {
+		n.emit(trace.Event{Kind: trace.HeadChanged, Hash: u.Head.Hash(), Aux: u.Head.Number.Int64()})
+		for _, applied := range u.Applied {
+			for _, tx := range applied.Txs() {
+				n.emit(trace.Event{Kind: trace.TxPlaced, Hash: tx.Hash(), Aux: int64(applied.Number())})
+			}
+		}
+		if again := n.pool.Apply(u, n.chain.State()); len(again) > 0 {
+			n.net.Announce(again)
+		}
+		log.Debugw("head", "number", u.Head.Number, "id", u.Head.Hash(), "txs", len(b.Txs()), "reverted", len(u.Reverted))
+	}
+	n.net.Imported(u)
+}
+
+// turn is the next slot and whether it is ours to propose in.
+type turn struct {
+	slot  uint64
+	start time.Time
+	ours  bool
+}
+
+// nextTurn is the first slot that begins after now and belongs to our key; without a key it is a
+// far one that is not ours.
+func (n *Node) nextTurn(now time.Time) turn {
+	g := n.chain.Genesis()
+	if n.key == nil {
+		return turn{start: now.Add(time.Hour)}
+	}
+	slot := uint64(1)
+	if now.After(g.SlotStart(0)) {
+		slot = g.SlotAt(now) + 1
+	}
+	for range g.Proposers {
+		if g.Proposer(slot) == n.proposer {
+			return turn{slot: slot, start: g.SlotStart(slot), ours: true}
+		}
+		slot++
+	}
+	return turn{start: now.Add(time.Hour)}
+}
+
+// propose builds a block on the head, publishes and imports it. A slot that cannot be used is left
+// empty: the chain goes on with the next proposer.
+func (n *Node) propose(slot uint64) {
+	if chain.SlotOf(n.chain.Head()) >= slot {
+		return // a block of this slot or a later one is already the head
+	}
+	if err := n.guard.Claim(slot); err != nil { // durable before anything is signed
+		log.Warnw("slot left empty", "slot", slot, "err", err)
+		return
+	}
+	txs := n.pool.Build(n.blockBytes, n.chain.Genesis().GasLimit)
+	b, left, err := n.chain.Build(slot, n.key, txs, n.blockBytes)
+	if err != nil {
+		log.Warnw("slot left empty", "slot", slot, "err", err)
+		return
+	}
+	n.emit(trace.Event{Kind: trace.BlockSealed, Hash: b.ID(), Size: uint32(b.Size()), Aux: int64(b.Number())})
+	if err := n.net.PublishBlock(b); err != nil {
+		log.Warnw("block not published", "number", b.Number(), "err", err)
+	}
+	if len(left) > 0 {
+		log.Debugw("left out of the block", "number", b.Number(), "txs", len(left))
+	}
+	n.apply(job{block: b, from: n.host.ID()})
+}
