@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -102,34 +104,43 @@ func New(cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{cfg: cfg, dir: dir}
-	c.genesis = &chain.Genesis{
+	c := &Cluster{cfg: cfg, dir: dir, genesis: &chain.Genesis{
 		ChainID: ChainID, TimeMS: uint64(time.Now().Add(cfg.Delay).UnixMilli()), SlotMS: uint64(cfg.Slot.Milliseconds()),
 		Alloc: cfg.Alloc, Label: "pheme devnet",
-	}
+	}}
 	for i := range cfg.Nodes {
 		if err := c.add(fmt.Sprintf("n%d", i), proposerSeed(cfg.Seed, i)); err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
 	}
-	text, err := completeGenesis(c.genesis)
-	if err == nil {
-		err = os.WriteFile(c.genesisPath(), text, 0o644)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("write genesis: %w", err), c.Close())
+	if err := c.settleGenesis(); err != nil {
+		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
 }
 
-// completeGenesis fills what was left to the defaults, so that c.genesis is what the nodes read.
-func completeGenesis(g *chain.Genesis) ([]byte, error) {
-	full, err := chain.DecodeGenesis(g.Encode())
-	if err != nil {
-		return nil, err
+// settleGenesis writes the genesis, or goes on with the one that a former cluster left in the
+// folder if it is of the same network.
+func (c *Cluster) settleGenesis() error {
+	old, err := chain.ReadGenesis(c.genesisPath())
+	switch {
+	case err == nil:
+		if old.ChainID != c.genesis.ChainID || old.SlotMS != c.genesis.SlotMS || !slices.Equal(old.Proposers, c.genesis.Proposers) {
+			return fmt.Errorf("%s holds a devnet of %d nodes with slots of %v: ask for the same, or choose another folder",
+				c.dir, len(old.Proposers), old.SlotDuration())
+		}
+		c.genesis = old
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s holds a genesis that cannot be read: remove the folder or choose another: %w", c.dir, err)
 	}
-	*g = *full
-	return g.Encode(), nil
+	if c.genesis, err = chain.DecodeGenesis(c.genesis.Encode()); err != nil { // with the defaults filled in
+		return err
+	}
+	if err := os.WriteFile(c.genesisPath(), c.genesis.Encode(), 0o644); err != nil {
+		return fmt.Errorf("write genesis: %w", err)
+	}
+	return nil
 }
 
 // proposerSeed is what the key of proposer i is derived from.

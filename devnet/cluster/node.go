@@ -115,7 +115,10 @@ func (n *Node) Start(ctx context.Context) error {
 	if err := n.awaitReady(ctx, c, readyFile); err != nil {
 		return errors.Join(err, n.Stop())
 	}
-	return n.dial(ctx)
+	if err := n.dial(ctx, c); err != nil {
+		return errors.Join(err, n.Stop())
+	}
+	return nil
 }
 
 // launch starts the process and the goroutine that waits for its end.
@@ -214,14 +217,26 @@ func (n *Node) awaitReady(ctx context.Context, c *child, path string) error {
 	}
 }
 
-// dial opens clients to the process that just became ready.
-func (n *Node) dial(ctx context.Context) error {
+// dial opens clients to the process that just became ready. Its socket may open an instant after
+// it said where it is, so that is tried until ctx ends.
+func (n *Node) dial(ctx context.Context, c *child) error {
 	r := n.Ready()
 	client, err := rpc.Dial(ctx, r.RPC)
 	if err != nil {
 		return err
 	}
-	admin, err := rpc.Dial(ctx, r.IPC)
+	var admin *rpc.Client
+	err = Await(ctx, func(ctx context.Context) (string, error) {
+		select {
+		case <-c.ended:
+			return "", c.err
+		default:
+		}
+		if admin, err = rpc.Dial(ctx, r.IPC); err != nil {
+			return err.Error(), nil
+		}
+		return "", nil
+	})
 	if err != nil {
 		client.Close()
 		return err

@@ -3,6 +3,7 @@ package experiment
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -120,9 +121,13 @@ func (s *Spec) Expected() time.Duration {
 	return time.Duration(len(s.Seeds)) * (setup + slots + 2*time.Second)
 }
 
-// Digest names the resolved experiment: the first 8 hex digits of the SHA-256 of its TOML form.
+// Digest names the resolved experiment: the first 8 hex digits of the SHA-256 of its JSON form,
+// which has every key and no comments.
 func (s *Spec) Digest() string {
-	text, _ := s.Encode()
+	text, err := json.Marshal(s)
+	if err != nil {
+		panic(fmt.Sprintf("experiment: a Spec has a JSON form: %v", err)) // only plain values in it
+	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:4])
 }

@@ -157,11 +157,11 @@ type part struct {
 type legendItem struct{ Class, Name string }
 
 // barChart draws stacked horizontal bars to one scale, with its axis below.
-func barChart(title, axis string, tick func(float64) string, bars []bar) template.HTML {
-	return drawBoth(title, func(c *canvas) { drawBars(c, axis, tick, bars) })
+func barChart(title, axis string, bars []bar) template.HTML {
+	return drawBoth(title, func(c *canvas) { drawBars(c, axis, bars) })
 }
 
-func drawBars(c *canvas, axis string, tick func(float64) string, bars []bar) {
+func drawBars(c *canvas, axis string, bars []bar) {
 	labels, totals, most := 0.0, 0.0, 0.0
 	for _, b := range bars {
 		labels, totals = max(labels, textWidth(b.label)), max(totals, textWidth(b.total))
@@ -175,16 +175,16 @@ func drawBars(c *canvas, axis string, tick func(float64) string, bars []bar) {
 	left, right := labels+12, c.width-totals-14
 	bottom := top + pitch*float64(len(bars))
 	c.height = bottom + 42
-	scale := niceCeil(most)
-	x := func(v float64) float64 { return left + (right-left)*min(v, scale)/scale }
-	parts := 5
+	limit := 8
 	if c.narrow() {
-		parts = 2
+		limit = 4
 	}
-	for i := range parts + 1 {
-		v := scale * float64(i) / float64(parts)
+	ticks := linearTicks(most, limit)
+	scale := ticks[len(ticks)-1]
+	x := func(v float64) float64 { return left + (right-left)*min(v, scale)/scale }
+	for _, v := range ticks {
 		c.line("grid", x(v), top-4, x(v), bottom)
-		c.text("tick mid", x(v), bottom+16, tick(v))
+		c.text("tick mid", x(v), bottom+16, tickText(v))
 	}
 	c.text("axis end", right, bottom+34, axis)
 	for i, b := range bars {

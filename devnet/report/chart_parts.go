@@ -19,7 +19,7 @@ func stageBars(split []SplitBar) template.HTML {
 	if len(bars) == 0 {
 		return ""
 	}
-	return barChart("Where the time goes", "milliseconds since sealed, mean over blocks", significant, bars)
+	return barChart("Where the time goes", "milliseconds since sealed, mean over blocks", bars)
 }
 
 // stageParts are the parts of a bar; the import after acceptance comes last and pale.
@@ -48,7 +48,7 @@ func pathBars(hops []Hop) template.HTML {
 	if len(bars) == 0 {
 		return ""
 	}
-	return barChart("Critical path of the slowest block", "milliseconds since sealed", significant, bars)
+	return barChart("Critical path of the slowest block", "milliseconds since sealed", bars)
 }
 
 // stageLegend names the colours of both.
@@ -90,7 +90,7 @@ func loadBars(r *Results) template.HTML {
 	if len(bars) == 0 {
 		return ""
 	}
-	return barChart("Bandwidth by kind", name+" received a second", significant, bars)
+	return barChart("Bandwidth by kind", name+" received a second", bars)
 }
 
 // kindLegend names the kinds that occur.
@@ -134,12 +134,12 @@ func drawCopies(c *canvas, blocks []BlockResult) {
 	for _, b := range blocks {
 		most = max(most, b.Copies)
 	}
-	scale := max(2, math.Ceil(most))
+	ticks := linearTicks(max(2, most), 5)
+	scale := ticks[len(ticks)-1]
 	y := func(v float64) float64 { return bottom - (bottom-top)*v/scale }
-	step := max(1, math.Ceil(scale/5))
-	for v := 0.0; v <= scale; v += step {
+	for _, v := range ticks {
 		c.line("grid", left, y(v), right, y(v))
-		c.text("tick end", left-8, y(v)+4, significant(v)+"x")
+		c.text("tick end", left-8, y(v)+4, tickText(v)+"x")
 	}
 	c.text("axis", 0, 14, "bytes received for a block by a node / its size")
 	pitch := (right - left) / float64(len(blocks))

@@ -21,6 +21,9 @@ const (
 	times // a factor
 )
 
+// longTime is from where on milliseconds are written as seconds.
+const longTime = 10_000
+
 // figure writes one number in a unit, three significant digits, without losing an infinity.
 func (u unit) figure(v float64) string {
 	switch {
@@ -31,7 +34,7 @@ func (u unit) figure(v float64) string {
 	}
 	switch u {
 	case millisecond:
-		if v >= 10_000 {
+		if v >= longTime {
 			return significant(v/1000) + " s"
 		}
 		return significant(v) + " ms"
@@ -49,19 +52,27 @@ func (u unit) figure(v float64) string {
 	return significant(v)
 }
 
-// interval writes "lo - hi unit", with the unit once where both share it.
+// interval writes "lo - hi unit", both ends in the unit of the larger.
 func (u unit) interval(f stats.Figure) string {
-	if !f.HasInterval() {
+	lo, hi := float64(f.Lo), float64(f.Hi)
+	switch {
+	case !f.HasInterval():
 		return ""
-	}
-	lo, hi := u.figure(float64(f.Lo)), u.figure(float64(f.Hi))
-	if lo == "inf" {
+	case math.IsInf(lo, 1):
 		return "not delivered"
+	case math.IsInf(hi, 1):
+		return u.figure(lo) + " - inf"
+	case u == byteCount || u == byteRate:
+		size, _ := binaryUnit(hi)
+		return significant(lo/size) + " - " + u.figure(hi)
+	case u == millisecond && hi >= longTime:
+		return significant(lo/1000) + " - " + u.figure(hi)
 	}
-	if head, name, ok := strings.Cut(lo, " "); ok && strings.HasSuffix(hi, " "+name) {
-		lo = head
+	low := u.figure(lo)
+	if head, _, ok := strings.Cut(low, " "); ok {
+		low = head
 	}
-	return lo + " - " + hi
+	return low + " - " + u.figure(hi)
 }
 
 // significant writes three significant digits, more where the whole part has more.

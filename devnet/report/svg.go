@@ -94,19 +94,26 @@ func (s logScale) ticks(most int) (out []float64) {
 	return out
 }
 
-// niceCeil is the smallest of 1, 2, 2.5, 5 times a power of ten that is at least v.
-func niceCeil(v float64) float64 {
-	if v <= 0 || math.IsInf(v, 0) || math.IsNaN(v) {
-		return 1
+// linearTicks are at most limit+1 round values from 0 that reach most; the last is the scale's end.
+func linearTicks(most float64, limit int) (ticks []float64) {
+	if most <= 0 || math.IsInf(most, 0) || math.IsNaN(most) {
+		most = 1
 	}
-	p := math.Pow(10, math.Floor(math.Log10(v)))
-	for _, m := range []float64{1, 2, 2.5, 5, 10} {
-		if m*p >= v*0.999 {
-			return m * p
+	p := math.Pow(10, math.Floor(math.Log10(most/float64(limit))))
+	for _, m := range []float64{1, 2, 2.5, 5, 10, 20} {
+		step := m * p
+		if n := math.Ceil(most/step - 1e-9); n <= float64(limit) {
+			for i := range int(n) + 1 {
+				ticks = append(ticks, float64(i)*step)
+			}
+			return ticks
 		}
 	}
-	return 10 * p
+	return []float64{0, most}
 }
+
+// tickText writes a tick without needless zeros.
+func tickText(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }
 
 // textWidth is about how wide a text of the charts' 12 px font is.
 func textWidth(text string) float64 { return 6.4 * float64(len([]rune(text))) }

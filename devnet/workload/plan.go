@@ -24,7 +24,7 @@ const (
 )
 
 // Plan is every submission of a run, signed. Times count from the start of the workload, which is
-// one slot before the first warm-up block.
+// one slot before the first warm-up block; it goes on to the end of the last counted slot.
 type Plan struct {
 	Senders []accounts.Account // to be funded in the genesis
 	Batches [][]Batch          // by node, in order of time
@@ -52,7 +52,7 @@ type entry struct {
 func New(spec experiment.Spec, seed int64, chainID uint64) (*Plan, error) {
 	rng := rand.New(rand.NewPCG(uint64(seed), 0x776f726b6c6f6164))
 	p := &Plan{TxSize: txSize(spec), Batches: make([][]Batch, spec.Net.Nodes)}
-	p.Length = time.Duration(spec.Load.Warmup+spec.Load.Blocks) * spec.Chain.Slot.D()
+	p.Length = time.Duration(slots(spec)) * spec.Chain.Slot.D()
 	times := schedule(spec, rng)
 	p.Txs = len(times)
 	perNode := (2*spec.TxsPerBlock() + spec.Net.Nodes - 1) / spec.Net.Nodes // two blocks' worth may wait
@@ -84,6 +84,9 @@ func txSize(spec experiment.Spec) int {
 	return min(int(spec.Load.TxSize), fit)
 }
 
+// slots is how many slots the workload lasts.
+func slots(spec experiment.Spec) int { return 1 + spec.Load.Warmup + spec.Load.Blocks }
+
 // schedule is when each transaction is submitted: one block's worth at once, so that pools are a
 // block ahead from then on, then the rate, each transaction somewhere in its own stretch. Times
 // are whole ticks, in order.
@@ -93,10 +96,9 @@ func schedule(spec experiment.Spec, rng *rand.Rand) (times []time.Duration) {
 	for range min(spec.TxsPerBlock(), int(perSlot+0.5)) {
 		times = append(times, 0)
 	}
-	slots := float64(spec.Load.Warmup + spec.Load.Blocks)
-	total := int(perSlot*slots + 0.5)
+	total := int(perSlot*float64(slots(spec)) + 0.5)
 	for i := range total {
-		at := (float64(i) + rng.Float64()) / float64(total) * slots * float64(slot)
+		at := (float64(i) + rng.Float64()) / float64(total) * float64(slots(spec)) * float64(slot)
 		times = append(times, time.Duration(at)/tick*tick)
 	}
 	return times

@@ -39,8 +39,8 @@ func plan(t *testing.T, s experiment.Spec, seed int64) *Plan {
 func TestDefaultPlanFillsEveryBlock(t *testing.T) {
 	s := spec(nil)
 	p := plan(t, s, 1)
-	if want := 8 + 23*8; p.Txs != want || p.Length != 23*time.Second {
-		t.Errorf("%d transactions in %v, want one block ahead and 23 blocks' worth, %d in 23s", p.Txs, p.Length, want)
+	if want := 8 + 24*8; p.Txs != want || p.Length != 24*time.Second {
+		t.Errorf("%d transactions in %v, want one block ahead and 24 slots' worth, %d in 24s", p.Txs, p.Length, want)
 	}
 	if block := listHead + s.TxsPerBlock()*(p.TxSize+itemHead); block > int(s.Chain.BlockSize) || block < int(s.Chain.BlockSize)-s.TxsPerBlock() {
 		t.Errorf("a block of %d transactions has %d bytes, want all of %s", s.TxsPerBlock(), block, s.Chain.BlockSize)
