@@ -381,24 +381,21 @@ func TestStopCutsOffCalls(t *testing.T) {
 
 // TestTooManyConnections: those above the limit are told so, and places come free.
 func TestTooManyConnections(t *testing.T) {
-	r := startRig(t, Config{MaxConns: 2})
-	a, b := r.dialWS(), r.dialWS()
-	resp, err := http.Post(r.url(), "application/json", strings.NewReader(chainIDCall))
-	must(t, err)
-	text, err := io.ReadAll(resp.Body)
-	must(t, err)
-	resp.Body.Close()
-	if resp.StatusCode != 503 || !strings.Contains(string(text), "too many connections") {
-		t.Errorf("the third connection got %d %q, want 503", resp.StatusCode, text)
-	}
-	must(t, a.Close())
-	must(t, b.Close())
-	for r.s.conns.Load() == 2 { // the server has not seen the end of either yet
-		http.Post(r.url(), "application/json", strings.NewReader(chainIDCall))
-	}
-	if status, _ := r.post(chainIDCall); status != 200 {
-		t.Errorf("afterwards: %d, want 200", status)
-	}
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, Config{MaxConns: 2})
+		l := newPipeListener()
+		r.run(l)
+		a, b := l.dialWS(t), l.dialWS(t)
+		text, err := io.ReadAll(l.dial())
+		if err != nil || !bytes.HasPrefix(text, []byte("HTTP/1.1 503 ")) || !bytes.HasSuffix(text, []byte("too many connections: try again or use another node")) {
+			t.Errorf("the third connection got %q, %v, want 503", text, err)
+		}
+		must(t, a.Close())
+		must(t, b.Close())
+		synctest.Wait()
+		must(t, l.dialWS(t).Close())
+		r.stop()
+	})
 }
 
 func (r *rig) dialWS() *websocket.Conn {

@@ -56,6 +56,8 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := s.readBody(w, r)
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+		// A client that is cut off while it sends never sees the answer.
+		io.CopyN(io.Discard, r.Body, int64(8*s.cfg.MaxBody))
 		http.Error(w, fmt.Sprintf("the body has more than %d bytes: send smaller batches", s.cfg.MaxBody), http.StatusRequestEntityTooLarge)
 		return
 	} else if err != nil {

@@ -97,6 +97,9 @@ func (s *Server) newDispatcher(admin bool) (*gethrpc.Server, error) {
 	return d, nil
 }
 
+// Ready is closed once Run takes calls, on the unix socket too.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
 // Run serves HTTP and WebSocket on l, which it closes and which may be nil, and the
 // unix socket if the configuration names one. It returns nil when ctx has ended and
 // every call in flight was answered, or cut off after StopTimeout.
@@ -108,6 +111,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		}
 		return err
 	}
+	close(s.ready)
 	calls, cut := context.WithCancel(context.WithoutCancel(ctx)) // outlives ctx by the time to answer
 	defer cut()
 	hs := &http.Server{
