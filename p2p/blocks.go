@@ -64,6 +64,7 @@ func (n *Net) take(from peer.ID, b *chain.Block, path int64) error {
 		// It is valid, so it goes on to others. We must get it again: catch-up will.
 		n.chain.Forget(b.ID())
 		n.drop(trace.ClassBlock, b.ID(), from, b.Size(), trace.DropImportFull)
+		n.peers.hurry(from)
 		n.sync.kick()
 		return err
 	}

@@ -31,7 +31,7 @@ var (
 const (
 	parallel    = 3        // sources asked for the same thing at once
 	minProgress = 16 << 10 // bytes in FetchTimeout below which another source is asked
-	stallAfter  = 5        // FetchTimeouts without any progress, with every source asked
+	stallAfter  = 5        // FetchTimeouts in a row below minProgress, with every source asked
 )
 
 // hedge asks the first source, and the next whenever the ones before fail or
@@ -80,11 +80,10 @@ func hedge[T any](ctx context.Context, sources []peer.ID, patience time.Duration
 			more()
 		case <-tick.C:
 			now := progress.Load()
-			if now-seen < minProgress {
-				more()
-			}
-			if idle++; now > seen {
+			if idle++; now-seen >= minProgress {
 				idle = 0
+			} else {
+				more()
 			}
 			if idle >= stallAfter && (next == len(sources) || running == parallel) {
 				return none, "", errStalled
@@ -267,7 +266,8 @@ func (n *Net) fetchParent(ctx context.Context, w want) {
 			sources = slices.DeleteFunc(sources, func(p peer.ID) bool { return p == from })
 			continue
 		case errors.Is(err, chain.ErrUnknownParent):
-			n.sync.kick() // more than one is missing
+			n.peers.hurry(w.from) // more than one is missing
+			n.sync.kick()
 		case errors.Is(err, chain.ErrKnown):
 			n.arrived.put(w.id)
 		}
@@ -275,12 +275,18 @@ func (n *Net) fetchParent(ctx context.Context, w want) {
 	}
 }
 
-// holders are the peers that say they have a block of that number.
-func (n *Net) holders(number uint64) (out []peer.ID) {
+// holders are the peers that say they have a block of that number, those that
+// were followed in vain last.
+func (n *Net) holders(number uint64) []peer.ID {
+	var good, resting []peer.ID
 	for _, c := range n.peers.claims(n.host.ID()) {
-		if c.status.Number >= number {
-			out = append(out, c.peer)
+		switch {
+		case c.status.Number < number:
+		case c.failed:
+			resting = append(resting, c.peer)
+		default:
+			good = append(good, c.peer)
 		}
 	}
-	return out
+	return append(good, resting...)
 }

@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"cmp"
+	"context"
 	"math"
 	"slices"
 	"sync"
@@ -20,8 +21,9 @@ type remote struct {
 	inbound bool
 	since   time.Time
 	claim   status                           // the head it last told us: a claim, not a fact
-	told    time.Time                        // when
-	barren  status                           // a claim that led nowhere; not followed again
+	due     time.Time                        // when a claim better than our head is followed; gossip may bring it before
+	failed  int                              // catch-ups that followed it in vain, in a row
+	rest    time.Time                        // its claims are not followed before
 	streams map[network.Stream]chan struct{} // status streams and how to wake their writers
 	served  bucket                           // what we gave it
 }
@@ -30,6 +32,7 @@ type remote struct {
 type peers struct {
 	mu       sync.RWMutex
 	up       map[peer.ID]*remote
+	joined   chan struct{}       // closed and replaced when a peer comes up
 	score    map[peer.ID]float64 // GossipSub's, as it last told
 	offences map[peer.ID]offence
 }
@@ -46,12 +49,12 @@ const (
 )
 
 func newPeers() *peers {
-	return &peers{up: make(map[peer.ID]*remote), score: make(map[peer.ID]float64), offences: make(map[peer.ID]offence)}
+	return &peers{up: make(map[peer.ID]*remote), joined: make(chan struct{}), score: make(map[peer.ID]float64), offences: make(map[peer.ID]offence)}
 }
 
-// join notes a status stream of a peer and what it said; first: the peer came up
-// with it.
-func (p *peers) join(c network.Conn, s network.Stream, claim status, served bucket, now time.Time) (wake chan struct{}, first bool) {
+// join notes a status stream of a peer and what it said, which is followed from
+// due on; first: the peer came up with it.
+func (p *peers) join(c network.Conn, s network.Stream, claim status, due time.Time, served bucket, now time.Time) (wake chan struct{}, first bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	id := c.RemotePeer()
@@ -63,8 +66,10 @@ func (p *peers) join(c network.Conn, s network.Stream, claim status, served buck
 			streams: make(map[network.Stream]chan struct{}),
 		}
 		p.up[id] = r
+		close(p.joined)
+		p.joined = make(chan struct{})
 	}
-	r.claim, r.told = claim, now
+	r.claim, r.due = claim, due
 	wake = make(chan struct{}, 1) // one token: the head changed; the writer reads the newest
 	r.streams[s] = wake
 	return wake, first
@@ -85,12 +90,27 @@ func (p *peers) leave(id peer.ID, s network.Stream) (last bool) {
 	return true
 }
 
-// heard notes what a peer says its head is.
-func (p *peers) heard(id peer.ID, claim status, now time.Time) {
+// heard notes what a peer says its head is. If we had all it claimed before, the
+// new claim is followed from due on; else the old time stays.
+func (p *peers) heard(id peer.ID, claim, ours status, due time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r := p.up[id]; r != nil && r.claim != claim {
-		r.claim, r.told = claim, now
+	r := p.up[id]
+	if r == nil || r.claim == claim {
+		return
+	}
+	if !r.claim.better(ours) {
+		r.due = due
+	}
+	r.claim = claim
+}
+
+// hurry has a peer's claim followed at once.
+func (p *peers) hurry(id peer.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r := p.up[id]; r != nil {
+		r.due = time.Time{}
 	}
 }
 
@@ -113,6 +133,23 @@ func (p *peers) isUp(id peer.ID) bool {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return p.up[id] != nil
+}
+
+// wait waits until a peer is up, at most until ctx ends.
+func (p *peers) wait(ctx context.Context, id peer.ID) bool {
+	for {
+		p.mu.RLock()
+		up, joined := p.up[id] != nil, p.joined
+		p.mu.RUnlock()
+		if up {
+			return true
+		}
+		select {
+		case <-joined:
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 // list describes the peers that are up, the oldest first, as far as it knows them.
@@ -141,11 +178,12 @@ func (p *peers) take(id peer.ID, requests, bytes int, now time.Time) bool {
 	return r != nil && r.served.take(float64(requests), float64(bytes), now)
 }
 
-// claim is what a peer says its head is, and when it said so first.
+// claim is what a peer says its head is, and when it is followed.
 type claim struct {
 	peer   peer.ID
 	status status
-	told   time.Time
+	due    time.Time
+	failed bool // the last one was followed in vain
 }
 
 // claims lists what the peers say their heads are, the best first; peers of one
@@ -154,9 +192,11 @@ func (p *peers) claims(self peer.ID) []claim {
 	p.mu.RLock()
 	out := make([]claim, 0, len(p.up))
 	for _, r := range p.up {
-		if r.claim != r.barren {
-			out = append(out, claim{r.id, r.claim, r.told})
+		c := claim{r.id, r.claim, r.due, r.failed > 0}
+		if r.rest.After(c.due) {
+			c.due = r.rest
 		}
+		out = append(out, c)
 	}
 	p.mu.RUnlock()
 	slices.SortFunc(out, func(a, b claim) int {
@@ -174,15 +214,27 @@ func (p *peers) claims(self peer.ID) []claim {
 // mix spreads the choice among equal peers over the network.
 func mix(self, other peer.ID) uint64 { return trace.PeerTag(string(self) + string(other)) }
 
-// spend marks a claim that led nowhere, so that it is not followed again until
-// the peer makes another.
-func (p *peers) spend(id peer.ID, claim status) {
+// followed notes how a catch-up that followed a peer's claim ended. After one in
+// vain its claims rest, each time twice as long: the peer may lie, or may just be
+// slow, so it loses no score.
+func (p *peers) followed(id peer.ID, well bool, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r := p.up[id]; r != nil {
-		r.barren = claim
+	r := p.up[id]
+	switch {
+	case r == nil:
+	case well:
+		r.failed, r.rest = 0, time.Time{}
+	default:
+		r.rest = now.Add(min(restMin<<min(r.failed, 10), restMax))
+		r.failed++
 	}
 }
+
+const (
+	restMin = 500 * time.Millisecond
+	restMax = time.Minute
+)
 
 // scores takes GossipSub's scores; it is its inspector.
 func (p *peers) scores(m map[peer.ID]float64) {

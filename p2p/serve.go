@@ -1,6 +1,7 @@
 package p2p
 
 import (
+	"context"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -23,7 +24,11 @@ func (n *Net) serve(raw network.Stream) {
 	defer n.tasks.end(s)
 	p := s.Conn().RemotePeer()
 	_ = s.SetDeadline(time.Now().Add(n.cfg.RequestTimeout))
-	if !n.peers.take(p, 1, 0, time.Now()) {
+	// A peer may ask as soon as it has our status, and we may get its question
+	// before its status.
+	ctx, cancel := context.WithTimeout(n.tasks.ctx, n.cfg.StatusTimeout)
+	defer cancel()
+	if !n.peers.wait(ctx, p) || !n.peers.take(p, 1, 0, time.Now()) {
 		_ = s.Reset()
 		return
 	}

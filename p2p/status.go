@@ -115,7 +115,11 @@ func (n *Net) meet(s *countedStream, dialled bool) {
 		return
 	}
 	now := time.Now()
-	wake, first := n.peers.join(s.Conn(), s, theirs, newBucket(n.cfg.ServeRequests, n.cfg.ServeBytes, now), now)
+	due := now
+	if theirs.Number <= n.status().Number+1 {
+		due = now.Add(n.grace) // its newest block may be on its way to us, too
+	}
+	wake, first := n.peers.join(s.Conn(), s, theirs, due, newBucket(n.cfg.ServeRequests, n.cfg.ServeBytes, now), now)
 	if !dialled {
 		err = n.send(s)
 	}
@@ -176,7 +180,7 @@ func (n *Net) listen(s network.Stream) error {
 		if err != nil {
 			return err
 		}
-		n.peers.heard(p, claim, time.Now())
+		n.peers.heard(p, claim, n.status(), time.Now().Add(n.grace))
 		n.sync.kick()
 	}
 }

@@ -16,8 +16,9 @@ import (
 	"github.com/pheme-net/pheme/p2p/trace"
 )
 
-// Catch-up. A peer's claim of a better head is followed when it is two blocks
-// ahead, or one block ahead for longer than gossip needs to bring it. The ids
+// Catch-up. A peer's claim of a better head is followed at once when the peer was
+// two blocks ahead as we met it or a missing parent has a missing parent, else
+// when gossip has had the time to bring what is missing and did not. The ids
 // from the newest common block on come first, then the blocks in order, several
 // parts at once and from several peers. Nothing a peer claims is believed: only
 // what chain.Check and the import accept moves us, and a claim that leads
@@ -39,13 +40,12 @@ func (s *syncer) kick() {
 }
 
 const (
-	partBlocks = 32                     // blocks in one request of catch-up
-	partsAhead = 3                      // parts fetched while one is imported
-	restAfter  = 500 * time.Millisecond // after a catch-up that failed
+	partBlocks = 32 // blocks in one request of catch-up
+	partsAhead = 3  // parts fetched while one is imported
 )
 
-// errClaim is a claim that its peer did not make good.
-var errClaim = errors.New("p2p: claim of a better head led nowhere")
+// errNothing is a claim of a better head behind which nothing is.
+var errNothing = errors.New("p2p: nothing follows our chain")
 
 // runSync follows better claims, one at a time.
 func (n *Net) runSync(ctx context.Context) error {
@@ -65,28 +65,26 @@ func (n *Net) runSync(ctx context.Context) error {
 			}
 			continue
 		}
-		n.sync.busy.Store(true)
-		err := n.catchUp(ctx, *target)
-		n.sync.busy.Store(false)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			log.Infow("catch-up stopped", "peer", target.peer, "claimed", target.status.Number, "head", n.chain.Head().Number, "err", err)
-			if errors.Is(err, errClaim) {
-				n.peers.spend(target.peer, target.status)
-				n.punish(target.peer, offenceBarren, err)
-			}
-			timer.Reset(restAfter)
-		default:
-			n.peers.spend(target.peer, target.status) // reached, or made good and not better after all
-			n.sync.kick()
-		}
+		n.follow(ctx, *target)
 	}
 }
 
-// offenceBarren is small: an honest peer may lose a branch while we ask for it.
-const offenceBarren = 20
+// follow runs one catch-up and notes what it was good for.
+func (n *Net) follow(ctx context.Context, target claim) {
+	before := n.status()
+	n.sync.busy.Store(true)
+	err := n.catchUp(ctx, target)
+	n.sync.busy.Store(false)
+	if ctx.Err() != nil {
+		return
+	}
+	after := n.status()
+	if err != nil {
+		log.Infow("catch-up stopped", "peer", target.peer, "claimed", target.status.Number, "head", after.Number, "err", err)
+	}
+	n.peers.followed(target.peer, err == nil && after.better(before), time.Now())
+	n.sync.kick() // perhaps there is more
+}
 
 // target is the best claim that is due, or when the next one will be.
 func (n *Net) target(now time.Time) (best *claim, due time.Time) {
@@ -95,15 +93,11 @@ func (n *Net) target(now time.Time) (best *claim, due time.Time) {
 		if !c.status.better(ours) {
 			break // the rest is no better
 		}
-		at := c.told
-		if c.status.Number <= ours.Number+1 {
-			at = at.Add(n.grace) // gossip may still bring it
-		}
-		if !at.After(now) {
+		if !c.due.After(now) {
 			return &c, time.Time{}
 		}
-		if due.IsZero() || at.Before(due) {
-			due = at
+		if due.IsZero() || c.due.Before(due) {
+			due = c.due
 		}
 	}
 	return nil, due
@@ -115,14 +109,14 @@ func (n *Net) catchUp(ctx context.Context, target claim) error {
 	sources = append([]peer.ID{target.peer}, slices.DeleteFunc(sources, func(p peer.ID) bool { return p == target.peer })...)
 	a, from, err := hedge(ctx, sources, n.cfg.FetchTimeout, n.askIDs)
 	if err != nil {
-		return fmt.Errorf("%w: ask for ids: %w", errClaim, err)
+		return fmt.Errorf("ask for ids: %w", err)
 	}
 	ids := a.IDs
 	for len(ids) > 0 && n.chain.Has(ids[0]) {
 		ids = ids[1:]
 	}
 	if len(ids) == 0 {
-		return fmt.Errorf("%w: nothing follows our chain", errClaim)
+		return errNothing
 	}
 	log.Debugw("catch-up", "peer", from, "first", a.First, "blocks", len(ids), "claimed", target.status.Number)
 	f := fetcher{net: n, sources: append([]peer.ID{from}, slices.DeleteFunc(sources, func(p peer.ID) bool { return p == from })...)}
@@ -189,7 +183,7 @@ func (f *fetcher) run(ctx context.Context, ids []common.Hash) error {
 func (f *fetcher) take(ctx context.Context, p *part) error {
 	for {
 		if p.err != nil {
-			return fmt.Errorf("%w: fetch blocks: %w", errClaim, p.err)
+			return fmt.Errorf("fetch blocks: %w", p.err)
 		}
 		for _, b := range p.blocks {
 			err := f.net.importBlock(ctx, p.from, b)
@@ -210,8 +204,7 @@ func (f *fetcher) take(ctx context.Context, p *part) error {
 	}
 }
 
-// importBlock judges one block of a catch-up and imports it. Errors that are the
-// claim's fault wrap errClaim.
+// importBlock judges one block of a catch-up and imports it.
 func (n *Net) importBlock(ctx context.Context, from peer.ID, b *chain.Block) error {
 	err := n.judge(from, b, trace.PathSync)
 	var early chain.ErrEarly
@@ -226,20 +219,14 @@ func (n *Net) importBlock(ctx context.Context, from peer.ID, b *chain.Block) err
 		if n.chain.Has(b.ID()) {
 			return nil
 		}
-	case verdict(err) == Reject, ctx.Err() != nil:
-		return err
 	default:
-		return fmt.Errorf("%w: block %d: %w", errClaim, b.Number(), err)
+		return fmt.Errorf("block %d: %w", b.Number(), err)
 	}
-	err = n.backend.ImportBlock(ctx, from, b)
-	switch {
-	case err == nil, errors.Is(err, chain.ErrKnown):
-		n.arrived.put(b.ID())
-		return nil
-	case errors.Is(err, chain.ErrBadBlock), errors.Is(err, chain.ErrInvalidAncestor), errors.Is(err, chain.ErrUnknownParent):
-		return fmt.Errorf("%w: block %d: %w", errClaim, b.Number(), err)
+	if err := n.backend.ImportBlock(ctx, from, b); err != nil && !errors.Is(err, chain.ErrKnown) {
+		return fmt.Errorf("block %d: %w", b.Number(), err)
 	}
-	return err
+	n.arrived.put(b.ID())
+	return nil
 }
 
 // sleep waits for d or the end of ctx.

@@ -1,6 +1,7 @@
 package p2p
 
 import (
+	"context"
 	"sync"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -9,13 +10,20 @@ import (
 // tasks knows the streams that are open and the handlers that run, which
 // libp2p starts on goroutines of its own, so that Run can end and wait for them.
 type tasks struct {
+	ctx    context.Context // ends with stop; for handlers that wait
+	cancel context.CancelFunc
+
 	mu      sync.Mutex
 	stopped bool
 	streams map[network.Stream]struct{}
 	running sync.WaitGroup
 }
 
-func newTasks() *tasks { return &tasks{streams: make(map[network.Stream]struct{})} }
+func newTasks() *tasks {
+	t := &tasks{streams: make(map[network.Stream]struct{})}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	return t
+}
 
 // open notes a stream that stop must reset; false: stop has begun.
 func (t *tasks) open(s network.Stream) bool {
@@ -55,6 +63,7 @@ func (t *tasks) end(s network.Stream) {
 
 // stop resets every stream, refuses new ones and waits for the handlers.
 func (t *tasks) stop() {
+	t.cancel()
 	t.mu.Lock()
 	t.stopped = true
 	all := make([]network.Stream, 0, len(t.streams))
