@@ -135,7 +135,16 @@ func (n *Node) Run(ctx context.Context, ready func() error) error {
 		return n.rpc.Run(api, n.listener)
 	})
 	if ready != nil {
-		g.Go(ready)
+		g.Go(func() error {
+			for _, part := range []<-chan struct{}{n.net.Ready(), n.rpc.Ready()} {
+				select {
+				case <-part:
+				case <-inner.Done():
+					return nil
+				}
+			}
+			return ready()
+		})
 	}
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err

@@ -42,6 +42,7 @@ type Server struct {
 	wsBuffers sync.Pool       // their write buffers
 	stop      context.Context // ends when the server begins to stop
 	beginStop context.CancelFunc
+	ready     chan struct{} // closed when calls are taken
 }
 
 // New returns a server over a chain and the other parts of the node.
@@ -64,6 +65,7 @@ func New(cfg Config, c *chain.Chain, deps Deps) (*Server, error) {
 		filters: newFilters(cfg.MaxFilters, cfg.FilterTimeout),
 		cache:   newBlockCache(cfg.MaxCache),
 		guard:   g,
+		ready:   make(chan struct{}),
 	}
 	s.stop, s.beginStop = context.WithCancel(context.Background())
 	s.broker = newBroker(c, deps.Pool, s.filters)
