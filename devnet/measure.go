@@ -149,7 +149,8 @@ func environment(cfg MeasureConfig) report.Environment {
 	h := host.Describe(proc)
 	env := report.Environment{
 		Command: cfg.Command, Version: cfg.Version, Revision: cfg.Revision, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
-		Kernel: h.Kernel, CPU: h.CPU, Cores: h.Cores, Memory: h.Memory, Load: h.Load, Started: time.Now().UTC().Truncate(time.Second),
+		Kernel: h.Kernel, CPU: h.CPU, Cores: h.Cores, Memory: h.Memory, Load: h.Load,
+		Clock: "the host's monotonic clock, read by every process", Started: time.Now().UTC().Truncate(time.Second),
 	}
 	for _, m := range node.Modules() {
 		env.Modules = append(env.Modules, report.Module{Path: m.Path, Version: m.Version})

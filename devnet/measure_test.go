@@ -219,8 +219,9 @@ func TestSeveralSeedsAreSeveralRuns(t *testing.T) {
 
 func TestUpRefuses(t *testing.T) {
 	for _, cfg := range []UpConfig{{Nodes: -1}, {Nodes: 65}, {Slot: time.Millisecond}, {Port: 65_535}} {
-		if err := Up(t.Context(), cfg, &bytes.Buffer{}); !errors.Is(err, ErrUsage) {
-			t.Errorf("Up(%+v) = %v", cfg, err)
+		var usage *UsageError
+		if err := Up(t.Context(), cfg, &bytes.Buffer{}); !errors.As(err, &usage) || usage.ExitCode() != 2 {
+			t.Errorf("Up(%+v) = %v, want a complaint with exit code 2", cfg, err)
 		}
 	}
 }

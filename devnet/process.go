@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/big"
 	"math/rand/v2"
 	"path/filepath"
@@ -52,6 +53,8 @@ type processRun struct {
 	graph   topology.Graph
 	cluster *cluster.Cluster
 	first   uint64 // slot of the first warm-up block
+	warmup  recorder.Span
+	window  recorder.Span
 	outcome workload.Outcome
 	host    report.Host
 }
@@ -128,10 +131,24 @@ func (e *processRun) counted() (from, to uint64) {
 	return from, from + uint64(e.spec.Load.Blocks)
 }
 
+// setWindow fixes which slots are warm-up and which count, and when they are on the nodes' clock. A
+// block is sealed at the beginning of its slot: bounds a tenth before it keep every seal on its
+// side.
+func (e *processRun) setWindow() {
+	now := time.Now()
+	e.first = e.cluster.Genesis().SlotAt(now.Add(lead)) + 2
+	bound := func(slot uint64) int64 {
+		return e.clock.At(now) + int64(e.slot(slot).Sub(now)) - int64(e.spec.Chain.Slot)/10
+	}
+	from, to := e.counted()
+	e.warmup = recorder.Span{From: bound(e.first), To: bound(from)}
+	e.window = recorder.Span{From: bound(from), To: bound(to)}
+}
+
 // load runs the workload through warm-up and window, and reads the cores at both ends of the
 // window.
 func (e *processRun) load(ctx context.Context) error {
-	e.first = e.cluster.Genesis().SlotAt(time.Now().Add(lead)) + 2
+	e.setWindow()
 	var nodes []workload.Submitter
 	var pids []int
 	for _, n := range e.cluster.Nodes() {
@@ -187,10 +204,23 @@ func until(ctx context.Context, at time.Time) error {
 func (e *processRun) drain(ctx context.Context) error {
 	e.p.now("letting the last blocks arrive")
 	_, to := e.counted()
-	horizon := e.slot(to).Add(e.spec.Horizon())
+	within, cancel := context.WithDeadline(ctx, e.slot(to).Add(e.spec.Horizon()))
+	defer cancel()
+	err := e.cluster.AwaitHead(within, to-1)
+	if err == nil {
+		err = e.awaitDeliveries(within)
+	}
+	if err != nil && (ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)) {
+		return err
+	}
+	return e.cluster.Stop() // past the horizon what is missing is lost: the figures will say so
+}
+
+// awaitDeliveries waits until the recordings show that every counted message is everywhere.
+func (e *processRun) awaitDeliveries(ctx context.Context) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	for time.Now().Before(horizon) {
+	for {
 		seen, err := e.record()
 		if err != nil {
 			return err
@@ -200,7 +230,7 @@ func (e *processRun) drain(ctx context.Context) error {
 			return err
 		}
 		if coverage(run.Blocks) == 1 && coverage(run.Txs) == 1 && imported(run.Blocks) {
-			break
+			return nil
 		}
 		select {
 		case <-tick.C:
@@ -208,14 +238,13 @@ func (e *processRun) drain(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	return e.cluster.Stop()
 }
 
 // imported says whether every block was also stored everywhere.
 func imported(blocks []*recorder.Message) bool {
 	for _, m := range blocks {
 		for i := range m.Deliveries {
-			if m.Deliveries[i].Import > float64(time.Hour/time.Millisecond) {
+			if math.IsInf(m.Deliveries[i].Import, 1) {
 				return false
 			}
 		}
@@ -225,15 +254,8 @@ func imported(blocks []*recorder.Message) bool {
 
 // record reads what the nodes have recorded so far.
 func (e *processRun) record() (*observation, error) {
-	slot := int64(e.spec.Chain.Slot)
-	from, to := e.counted()
-	// A block is sealed at the beginning of its slot: bounds a tenth before it keep every seal on its side.
-	bound := func(s uint64) int64 { return e.clock.At(time.Now()) + int64(time.Until(e.slot(s))) - slot/10 }
-	seen := &observation{warmup: recorder.Span{From: bound(e.first), To: bound(from)}}
-	seen.input = recorder.Input{
-		Window:  recorder.Span{From: bound(from), To: bound(from) + int64(to-from)*slot},
-		Horizon: e.spec.Horizon(), Slot: e.spec.Chain.Slot.D(),
-	}
+	seen := &observation{warmup: e.warmup}
+	seen.input = recorder.Input{Window: e.window, Horizon: e.spec.Horizon(), Slot: e.spec.Chain.Slot.D()}
 	for _, n := range e.cluster.Nodes() {
 		h, events, lost, err := trace.ReadFile(filepath.Join(n.Dir(), node.TraceFile))
 		if err != nil {

@@ -25,8 +25,13 @@ const upDegree = 10
 // upNodes bounds a devnet: each node is a process.
 const upNodes = 64
 
-// ErrUsage is wrapped by complaints about an UpConfig.
-var ErrUsage = errors.New("devnet up")
+// UsageError is a complaint about what the caller asked for. Its exit code is 2.
+type UsageError struct{ Reason string }
+
+func (e *UsageError) Error() string { return e.Reason }
+
+// ExitCode is what the command returns to the shell.
+func (e *UsageError) ExitCode() int { return 2 }
 
 // UpConfig is one call of [Up]; zero fields take their defaults.
 type UpConfig struct {
@@ -50,13 +55,14 @@ func (c *UpConfig) fill() {
 }
 
 func (c *UpConfig) validate() error {
+	bad := func(format string, args ...any) error { return &UsageError{fmt.Sprintf(format, args...)} }
 	switch {
 	case c.Nodes < 1 || c.Nodes > upNodes:
-		return fmt.Errorf("%w: %d nodes: use 1 to %d", ErrUsage, c.Nodes, upNodes)
+		return bad("%d nodes: use 1 to %d", c.Nodes, upNodes)
 	case c.Slot < 100*time.Millisecond || c.Slot > time.Minute || c.Slot%time.Millisecond != 0:
-		return fmt.Errorf("%w: a slot of %v: use 100ms to 1m, in whole milliseconds", ErrUsage, c.Slot)
+		return bad("a slot of %v: use 100ms to 1m, in whole milliseconds", c.Slot)
 	case c.Port < 0 || c.Port > 65_535-c.Nodes:
-		return fmt.Errorf("%w: port %d: use 0, or one that leaves %d above it", ErrUsage, c.Port, c.Nodes)
+		return bad("port %d: use 0, or one that leaves room for %d nodes above it", c.Port, c.Nodes)
 	}
 	return nil
 }

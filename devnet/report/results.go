@@ -39,7 +39,8 @@ type Environment struct {
 	CPU      string    `json:"cpu"`
 	Cores    int       `json:"cores"`
 	Memory   int64     `json:"memory_bytes"`
-	Load     string    `json:"load"` // the three load averages before the run, "" where unknown
+	Load     string    `json:"load"`  // the three load averages before the run, "" where unknown
+	Clock    string    `json:"clock"` // what the events' times are of
 	Started  time.Time `json:"started"`
 	Modules  []Module  `json:"modules"`
 }
