@@ -106,6 +106,14 @@ func (n *Net) Abort(now time.Time, p *Pipe, code uint32) {
 	n.offerPipe(n.instant(now), p)
 }
 
+// Drop ends the pipe at its sender without a word: the receiver is known to be
+// gone.
+func (n *Net) Drop(p *Pipe) {
+	p.queue.clear()
+	p.queued = 0
+	p.reset, p.closed, p.opening, p.ending, p.aborting = true, true, false, false, false
+}
+
 // Consumed tells that the receiver has read k bytes.
 func (n *Net) Consumed(now time.Time, p *Pipe, k int) {
 	p.owed += k

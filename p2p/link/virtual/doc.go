@@ -1,0 +1,2 @@
+// Package virtual is an in-memory network for whole libp2p hosts in virtual time.
+package virtual

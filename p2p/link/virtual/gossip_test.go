@@ -1,0 +1,151 @@
+package virtual
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	pb "github.com/libp2p/go-libp2p-pubsub/pb"
+
+	"github.com/pheme-net/pheme/p2p/link"
+)
+
+// gossip is what a run of GossipSub over a Network showed.
+type gossip struct {
+	latencies []time.Duration
+	missing   int
+	copies    float64 // bytes received / bytes of all deliveries
+	setup     time.Duration
+	wall      time.Duration
+}
+
+// runGossip publishes blocks of a size, one a slot from rotating origins, over
+// GossipSub with D 8 on a random graph of degree 10.
+func runGossip(tb testing.TB, cfg link.Config, stack Stack, blocks, size int) (g gossip) {
+	tb.Helper()
+	const slot = 12 * time.Second
+	began := time.Now() // real time outside, virtual inside
+	play(tb, cfg, stack, func(w *field) {
+		n := len(w.hosts)
+		ctx, cancel := context.WithCancel(context.Background())
+		topics := make([]*pubsub.Topic, n)
+		got := make([]map[uint64]time.Time, n)
+		sent := make([]time.Time, blocks)
+		var wg sync.WaitGroup
+		for i, h := range w.hosts {
+			params := pubsub.DefaultGossipSubParams()
+			params.D, params.Dlo, params.Dhi = 8, 6, 12
+			params.HeartbeatInterval = 700 * time.Millisecond
+			params.HeartbeatInitialDelay = time.Duration(i%7) * 100 * time.Millisecond
+			ps, err := pubsub.NewGossipSub(ctx, h, pubsub.WithGossipSubParams(params), pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign),
+				pubsub.WithNoAuthor(), pubsub.WithMaxMessageSize(10<<20), pubsub.WithPeerOutboundQueueSize(1024), pubsub.WithValidateQueueSize(1024),
+				pubsub.WithMessageIdFn(func(m *pb.Message) string { s := sha256.Sum256(m.Data); return string(s[:20]) }))
+			if err != nil {
+				tb.Fatal(err)
+			}
+			if topics[i], err = ps.Join("b"); err != nil {
+				tb.Fatal(err)
+			}
+			sub, err := topics[i].Subscribe(pubsub.WithBufferSize(64))
+			if err != nil {
+				tb.Fatal(err)
+			}
+			got[i] = map[uint64]time.Time{}
+			wg.Go(func() {
+				for {
+					m, err := sub.Next(ctx)
+					if err != nil {
+						return
+					}
+					got[i][binary.BigEndian.Uint64(m.Data)] = time.Now()
+				}
+			})
+		}
+		w.connect(regular(n, 10, rand.New(rand.NewPCG(cfg.Seed, 2))))
+		time.Sleep(15 * time.Second)
+		before, _ := w.net.Total()
+		block := make([]byte, size)
+		random := rand.NewChaCha8([32]byte{byte(cfg.Seed)})
+		for b := range blocks {
+			random.Read(block)
+			binary.BigEndian.PutUint64(block, uint64(b))
+			sent[b] = time.Now()
+			if err := topics[b*7%n].Publish(ctx, append([]byte(nil), block...)); err != nil {
+				tb.Fatal(err)
+			}
+			time.Sleep(slot)
+		}
+		after, _ := w.net.Total()
+		g.copies = float64(after.Received-before.Received) / float64(blocks*size*(n-1))
+		cancel()
+		wg.Wait()
+		for b := range blocks {
+			for i := range n {
+				at, ok := got[i][uint64(b)]
+				switch {
+				case i == b*7%n:
+				case !ok:
+					g.missing++
+				default:
+					g.latencies = append(g.latencies, at.Sub(sent[b]))
+				}
+			}
+		}
+	})
+	g.wall = time.Since(began)
+	return g
+}
+
+func TestGossip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := uniformConfig(t, 50, "uniform:50ms-100ms", 50*link.Mbit, 1)
+		cfg.Window = link.NoWindow
+		g := runGossip(t, cfg, Direct, 5, 128<<10)
+		t.Logf("%s copies=%.2f missing=%d", summary(g.latencies), g.copies, g.missing)
+		if g.missing > 0 {
+			t.Fatalf("%d deliveries missing", g.missing)
+		}
+	})
+}
+
+func BenchmarkGossip(b *testing.B) {
+	for _, c := range []struct {
+		n, size int
+		stack   Stack
+		window  int
+	}{
+		{50, 128 << 10, Direct, link.NoWindow}, {50, 128 << 10, Direct, 0}, {50, 128 << 10, Secured, link.NoWindow}, {50, 1 << 20, Direct, link.NoWindow},
+		{200, 128 << 10, Direct, link.NoWindow}, {200, 1 << 20, Direct, link.NoWindow}, {1000, 128 << 10, Direct, link.NoWindow},
+	} {
+		b.Run(fmt.Sprintf("n=%d/size=%dKiB/stack=%d/window=%d", c.n, c.size>>10, c.stack, c.window), func(b *testing.B) {
+			for range b.N {
+				var g gossip
+				var t testing.T
+				_ = math.Pi
+				synctest.Test(&t, func(*testing.T) {
+					cfg := uniformConfig(b, c.n, "uniform:50ms-100ms", 50*link.Mbit, 1)
+					cfg.Window = c.window
+					g = runGossip(b, cfg, c.stack, 10, c.size)
+				})
+				b.Log(summary(g.latencies))
+				b.ReportMetric(float64(quantile(g.latencies, 0.5))/1e6, "p50-ms")
+				b.ReportMetric(float64(quantile(g.latencies, 0.95))/1e6, "p95-ms")
+				b.ReportMetric(float64(quantile(g.latencies, 0.99))/1e6, "p99-ms")
+				b.ReportMetric(g.copies, "copies")
+				b.ReportMetric(float64(g.missing), "missing")
+				var m runtime.MemStats
+				runtime.ReadMemStats(&m)
+				b.ReportMetric(float64(m.Sys>>20), "sys-MB")
+			}
+		})
+	}
+}

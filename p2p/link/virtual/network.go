@@ -1,0 +1,212 @@
+package virtual
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/pheme-net/pheme/p2p/link"
+)
+
+// Network is the wire between all hosts of one bubble: it drives a link.Net by
+// package time and hands what arrives to streams, connections and listeners.
+// Its mutex guards the link.Net and is never held while anything is called.
+type Network struct {
+	cfg   link.Config // filled
+	stack Stack
+	wake  chan struct{}
+	pool  *interner // nil: none
+
+	mu      sync.Mutex
+	net     *link.Net
+	planned time.Time // when Run will look again
+	nodes   []node
+	byAddr  map[string]int
+}
+
+// node is one place in the network, with the host that is there now, if any.
+type node struct {
+	addr     ma.Multiaddr
+	id       peer.ID
+	key      crypto.PubKey
+	listener *listener
+	tr       *Transport
+}
+
+// Stack says what lies between the wire and a host's streams.
+type Stack uint8
+
+const (
+	// Direct gives each stream a pipe of its own, as QUIC does: no encryption, no
+	// framing, a sixth of the work.
+	Direct Stack = iota
+	// Secured puts Noise and Yamux on one byte stream a connection, as over TCP.
+	Secured
+)
+
+// New returns the network of cfg, whose schedule begins now. A zero field of
+// cfg is its default. All hosts use the same stack.
+func New(cfg link.Config, stack Stack) (*Network, error) {
+	net, err := link.New(cfg, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	cfg = net.Links().Config()
+	n := &Network{
+		cfg: cfg, stack: stack, wake: make(chan struct{}, 1), net: net,
+		nodes: make([]node, len(cfg.Nodes)), byAddr: make(map[string]int, len(cfg.Nodes)),
+	}
+	if stack == Direct { // under encryption no two writes are equal
+		n.pool = newInterner()
+	}
+	for i := range n.nodes {
+		n.nodes[i].addr = ma.StringCast(fmt.Sprintf("/ip4/%s/tcp/8000", ip(i)))
+		n.byAddr[string(n.nodes[i].addr.Bytes())] = i
+	}
+	return n, nil
+}
+
+// ip gives every node a public address in a /16 of its own for the first 20,480
+// nodes, so that no limit or score that goes by subnet takes them for one.
+func ip(i int) string { return fmt.Sprintf("%d.%d.%d.1", 20+i%80, i/80%256, i/(80*256)) }
+
+// Addr returns the listening address of node i.
+func (n *Network) Addr(i int) ma.Multiaddr { return n.nodes[i].addr }
+
+// Run moves the bytes until ctx ends. Close the hosts first: nothing arrives
+// any more after that.
+func (n *Network) Run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var events []link.Event
+	for {
+		events = n.step(timer, events)
+		for i := range events {
+			n.dispatch(&events[i])
+		}
+		clear(events)
+		select {
+		case <-n.wake:
+		case <-timer.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (n *Network) step(timer *time.Timer, events []link.Event) []link.Event {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	events = n.net.Advance(now, events[:0])
+	next, ok := n.net.Next()
+	n.planned = time.Time{}
+	if timer.Stop(); ok {
+		n.planned = next
+		timer.Reset(next.Sub(now))
+	}
+	return events
+}
+
+// do runs f on the link.Net and makes sure that Run looks at what came of it.
+func (n *Network) do(f func(net *link.Net, now time.Time)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f(n.net, time.Now())
+	if next, ok := n.net.Next(); ok && (n.planned.IsZero() || next.Before(n.planned)) {
+		n.planned = next
+		select {
+		case n.wake <- struct{}{}:
+		default: // one is enough
+		}
+	}
+}
+
+// dispatch hands an event to whom it concerns.
+func (n *Network) dispatch(e *link.Event) {
+	switch e.Kind {
+	case link.Packet:
+		e.Tag.(*dial).packet(n, e.To)
+	case link.Closed:
+		ends(e.Conn)[e.Side].closedByNetwork(e.Code)
+	case link.Opened:
+		s := duct(e.Pipe).reader
+		s.conn.accept(s)
+	case link.Data:
+		duct(e.Pipe).reader.receive(e.Data)
+	case link.Finished:
+		duct(e.Pipe).reader.finished()
+	case link.Aborted:
+		duct(e.Pipe).reader.aborted(e.Code)
+	case link.Room:
+		duct(e.Pipe).writer.room()
+	}
+}
+
+// Apply makes a change take effect now; see package link for the changes.
+func (n *Network) Apply(c link.Change) (err error) {
+	n.do(func(net *link.Net, now time.Time) { err = net.Apply(now, c) })
+	return err
+}
+
+// Path returns what the way from one node to another is like now.
+func (n *Network) Path(from, to int) link.Path {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.net.Links().Path(from, to)
+}
+
+// Rates returns what node i can send and receive now.
+func (n *Network) Rates(i int) (up, down link.Rate) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	nd := n.net.Links().Node(i)
+	return nd.Up, nd.Down
+}
+
+// Count returns the bytes node i has sent and received.
+func (n *Network) Count(i int) link.Count {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.net.Count(i)
+}
+
+// Total returns the bytes of all nodes and those in flight, which together obey
+// Sent = Received + Lost + in flight.
+func (n *Network) Total() (sum link.Count, inFlight uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i := range n.nodes {
+		c := n.net.Count(i)
+		sum.Sent += c.Sent
+		sum.Received += c.Received
+		sum.Lost += c.Lost
+		sum.Resent += c.Resent
+	}
+	return sum, n.net.InFlight()
+}
+
+// Nodes returns the indices of the nodes in the named regions, in order; an
+// unknown name is an error.
+func (n *Network) Nodes(regions ...string) ([]int, error) {
+	var nodes []int
+	for _, name := range regions {
+		r := slices.Index(n.cfg.Table.Regions, name)
+		if r < 0 {
+			return nil, fmt.Errorf("virtual: no region %q in %s: the regions are %q", name, n.cfg.Table.Name, n.cfg.Table.Regions)
+		}
+		for i, nd := range n.cfg.Nodes {
+			if nd.Region == r {
+				nodes = append(nodes, i)
+			}
+		}
+	}
+	slices.Sort(nodes)
+	return slices.Compact(nodes), nil
+}

@@ -1,0 +1,299 @@
+package virtual
+
+import (
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+
+	"github.com/pheme-net/pheme/p2p/link"
+)
+
+// stream is one end of a pair of pipes. Write returns when no more than the
+// send buffer is left unsent, as on a connection with a buffer of that size.
+type stream struct {
+	conn    *conn
+	in, out *link.Pipe
+
+	mu       sync.Mutex
+	readers  *sync.Cond // both on mu
+	writers  *sync.Cond
+	chunks   [][]byte // arrived and not read
+	unread   int      // bytes read and not yet told to the network
+	readErr  error    // what Read returns once chunks are read
+	writeErr error
+	writing  bool // a Write is under way; others wait
+	ended    bool // the peer has sent all it will
+	closed   bool // set by netConn: both directions are over once ended
+	deadline [2]deadline
+}
+
+const (
+	reading = iota
+	writing
+)
+
+// deadline is when calls of one direction give up.
+type deadline struct {
+	at    time.Time
+	timer *time.Timer
+}
+
+func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
+
+// route belongs to a pipe and says whose it is.
+type route struct{ writer, reader *stream }
+
+func duct(p *link.Pipe) *route { return p.Tag.(*route) }
+
+// newStreams makes the two ends of a stream that a opens; announce tells b's end
+// of it.
+func newStreams(a, b *conn, announce bool) (ours, theirs *stream) {
+	ours, theirs = &stream{conn: a}, &stream{conn: b}
+	for _, s := range []*stream{ours, theirs} {
+		s.readers, s.writers = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
+	}
+	a.net.do(func(net *link.Net, now time.Time) {
+		ours.out = net.Open(now, a.link, a.side, announce)
+		ours.in = net.Open(now, a.link, b.side, false)
+		ours.out.Tag, ours.in.Tag = &route{ours, theirs}, &route{theirs, ours}
+	})
+	theirs.in, theirs.out = ours.out, ours.in
+	return ours, theirs
+}
+
+// Read returns what has arrived, in order.
+func (s *stream) Read(b []byte) (n int, err error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.chunks) == 0 {
+		switch {
+		case s.readErr != nil:
+			return 0, s.readErr
+		case s.deadline[reading].passed():
+			return 0, os.ErrDeadlineExceeded
+		}
+		s.readers.Wait()
+	}
+	if s.deadline[reading].passed() {
+		return 0, os.ErrDeadlineExceeded
+	}
+	for n < len(b) && len(s.chunks) > 0 {
+		k := copy(b[n:], s.chunks[0])
+		n += k
+		if s.chunks[0] = s.chunks[0][k:]; len(s.chunks[0]) == 0 {
+			s.chunks[0] = nil
+			s.chunks = s.chunks[1:]
+		}
+	}
+	s.consumed(n)
+	return n, nil
+}
+
+// consumed tells the network now and then what was read. s.mu is held.
+func (s *stream) consumed(n int) {
+	if s.unread += n; s.unread >= s.conn.net.cfg.RecvWindow/8 {
+		k := s.unread
+		s.unread = 0
+		s.conn.net.do(func(net *link.Net, now time.Time) { net.Consumed(now, s.in, k) })
+	}
+}
+
+// Write sends a copy of b.
+func (s *stream) Write(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	kept := s.conn.net.pool.keep(b)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.writing && s.writeErr == nil && !s.deadline[writing].passed() {
+		s.writers.Wait()
+	}
+	switch {
+	case s.writeErr != nil:
+		return 0, s.writeErr
+	case s.deadline[writing].passed():
+		return 0, os.ErrDeadlineExceeded
+	}
+	s.writing = true
+	defer func() {
+		s.writing = false
+		s.writers.Broadcast()
+	}()
+	s.conn.net.do(func(net *link.Net, now time.Time) { net.Write(now, s.out, kept) })
+	for s.crowded() {
+		switch {
+		case s.writeErr != nil:
+			return 0, s.writeErr
+		case s.deadline[writing].passed():
+			return len(b) - s.takeBack(len(b)), os.ErrDeadlineExceeded
+		}
+		s.writers.Wait()
+	}
+	if s.writeErr != nil {
+		return 0, s.writeErr
+	}
+	return len(b), nil
+}
+
+// crowded reports whether the send buffer is over full, and asks to be told when
+// it no longer is.
+func (s *stream) crowded() (crowded bool) {
+	s.conn.net.do(func(net *link.Net, _ time.Time) {
+		if crowded = net.Unsent(s.out) > 0; crowded {
+			net.WantRoom(s.out)
+		}
+	})
+	return crowded
+}
+
+func (s *stream) takeBack(limit int) (dropped int) {
+	s.conn.net.do(func(net *link.Net, _ time.Time) { dropped = net.TakeBack(s.out, limit) })
+	return dropped
+}
+
+// CloseWrite ends the stream behind what was written.
+func (s *stream) CloseWrite() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.writeErr == nil {
+		s.writeErr = os.ErrClosed
+		s.conn.net.do(func(net *link.Net, now time.Time) { net.Finish(now, s.out) })
+		s.writers.Broadcast()
+	}
+	return nil
+}
+
+// CloseRead drops what has arrived and what will.
+func (s *stream) CloseRead() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endRead(os.ErrClosed)
+	return nil
+}
+
+// endRead makes every Read fail, at once. s.mu is held.
+func (s *stream) endRead(err error) {
+	if s.readErr == nil || len(s.chunks) > 0 {
+		s.readErr = err
+	}
+	dropped := 0
+	for _, c := range s.chunks {
+		dropped += len(c)
+	}
+	s.chunks = nil
+	s.consumed(dropped)
+	s.readers.Broadcast()
+}
+
+// Close is CloseWrite and CloseRead.
+func (s *stream) Close() error {
+	_ = s.CloseWrite()
+	_ = s.CloseRead()
+	s.conn.forget(s)
+	return nil
+}
+
+// Reset ends both directions at once, without delivering what is under way.
+func (s *stream) Reset() error { return s.ResetWithError(network.StreamNoError) }
+
+// ResetWithError does the same and tells the peer a reason.
+func (s *stream) ResetWithError(code network.StreamErrorCode) error {
+	s.conn.net.do(func(net *link.Net, now time.Time) { net.Abort(now, s.out, uint32(code)) })
+	s.fail(&network.StreamError{ErrorCode: code})
+	s.conn.forget(s)
+	return nil
+}
+
+// fail ends both directions at this end.
+func (s *stream) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endRead(err)
+	if s.writeErr == nil {
+		s.writeErr = err
+	}
+	s.writers.Broadcast()
+	for i := range s.deadline {
+		if t := s.deadline[i].timer; t != nil {
+			t.Stop()
+		}
+	}
+}
+
+// SetDeadline sets both deadlines.
+func (s *stream) SetDeadline(t time.Time) error {
+	_ = s.SetReadDeadline(t)
+	return s.SetWriteDeadline(t)
+}
+
+// SetReadDeadline makes Read fail from t on; zero is never.
+func (s *stream) SetReadDeadline(t time.Time) error { s.setDeadline(reading, t); return nil }
+
+// SetWriteDeadline makes Write fail from t on; zero is never.
+func (s *stream) SetWriteDeadline(t time.Time) error { s.setDeadline(writing, t); return nil }
+
+func (s *stream) setDeadline(way int, t time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := &s.deadline[way]
+	d.at = t
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+	cond := []*sync.Cond{s.readers, s.writers}[way]
+	if !t.IsZero() {
+		d.timer = time.AfterFunc(time.Until(t), func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			cond.Broadcast()
+		})
+	}
+	cond.Broadcast()
+}
+
+// The rest is what the network calls.
+
+func (s *stream) receive(b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.readErr != nil {
+		s.consumed(len(b))
+		return
+	}
+	s.chunks = append(s.chunks, b)
+	s.readers.Signal()
+}
+
+func (s *stream) finished() {
+	s.mu.Lock()
+	if s.readErr == nil {
+		s.readErr = io.EOF
+	}
+	s.readers.Broadcast()
+	s.ended = true
+	over := s.closed
+	s.mu.Unlock()
+	if over {
+		_ = s.conn.Close()
+	}
+}
+
+// aborted ends both directions: a reset is of the whole stream.
+func (s *stream) aborted(code uint32) {
+	s.fail(&network.StreamError{Remote: true, ErrorCode: network.StreamErrorCode(code)})
+	s.conn.net.do(func(net *link.Net, _ time.Time) { net.Drop(s.out) })
+	s.conn.forget(s)
+}
+
+func (s *stream) room() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writers.Broadcast()
+}
