@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/pheme-net/pheme/devnet/experiment"
@@ -134,13 +136,17 @@ func publish(cfg MeasureConfig, r *report.Results, runs []report.Run) error {
 
 // next is one command worth running after this one.
 func next(r *report.Results) string {
+	command := "pheme devnet measure "
+	if self, err := os.Executable(); err == nil && strings.Contains(self, "go-build") { // started by go run
+		command = "go run ./cmd/pheme devnet measure "
+	}
 	switch s := r.Experiment; {
 	case len(s.Seeds) == 1 && s.Chain.BlockSize < 1<<20:
-		return "pheme devnet measure --block-size 1MiB   (what a larger block costs)"
+		return command + "--block-size 1MiB"
 	case len(s.Seeds) == 1:
-		return "pheme devnet measure --seeds 5   (does it hold on other networks?)"
+		return command + "--seeds 5"
 	default:
-		return "pheme devnet measure --nodes 16   (how it grows)"
+		return command + "--nodes 16"
 	}
 }
 

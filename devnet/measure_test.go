@@ -103,7 +103,7 @@ func TestMeasureWritesTheRun(t *testing.T) {
 		t.Errorf("run.warmup_blocks = %v, want 1", got)
 	}
 	page := filepath.Join(out, "default-"+r.Digest, report.PageFile)
-	if text := table.String(); !strings.Contains(text, "report  "+page) || !strings.Contains(text, "next    pheme devnet measure --block-size 1MiB") {
+	if text := table.String(); !strings.Contains(text, "report  "+page) || !strings.Contains(text, "devnet measure --block-size 1MiB\n") {
 		t.Errorf("the table does not end with the report and what to do next:\n%s", text)
 	}
 	text, err := os.ReadFile(filepath.Join(out, report.LatestLink, report.ResultsFile))

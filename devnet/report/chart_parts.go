@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"math"
+	"slices"
 
 	"github.com/pheme-net/pheme/devnet/recorder"
 )
@@ -63,32 +64,23 @@ func stageLegend() (items []legendItem) {
 func kindClass(k recorder.Kind) string { return fmt.Sprintf("k%d", int(k)+1) }
 
 // loadBars shows what each node received a second, by kind.
-func loadBars(r *Results) template.HTML {
-	var bars []bar
+func loadBars(nodes []nodeRow) template.HTML {
+	if len(nodes) == 0 {
+		return ""
+	}
 	most := 0.0
-	for _, run := range r.Runs {
-		seconds := float64(run.Slots) * r.Experiment.Chain.Slot.D().Seconds()
-		for _, n := range run.Nodes {
-			most = max(most, float64(n.In)/seconds)
-		}
+	for _, n := range nodes {
+		most = max(most, float64(n.In)/n.Seconds)
 	}
 	size, name := binaryUnit(most)
-	for _, run := range r.Runs {
-		seconds := float64(run.Slots) * r.Experiment.Chain.Slot.D().Seconds()
-		for _, n := range run.Nodes {
-			b := bar{label: n.Name, total: byteRate.figure(float64(n.In) / seconds)}
-			if len(r.Runs) > 1 {
-				b.label = fmt.Sprintf("%d/%s", run.Seed, n.Name)
-			}
-			for k := range recorder.NumKinds {
-				v := float64(n.Kinds[k.String()]) / seconds
-				b.parts = append(b.parts, part{class: kindClass(k), value: v / size, tip: fmt.Sprintf("%s: %s", k, byteRate.figure(v))})
-			}
-			bars = append(bars, b)
+	var bars []bar
+	for _, n := range nodes {
+		b := bar{label: n.Label, total: byteRate.figure(float64(n.In) / n.Seconds)}
+		for k := range recorder.NumKinds {
+			v := float64(n.Kinds[k.String()]) / n.Seconds
+			b.parts = append(b.parts, part{class: kindClass(k), value: v / size, tip: fmt.Sprintf("%s: %s", k, byteRate.figure(v))})
 		}
-	}
-	if len(bars) == 0 {
-		return ""
+		bars = append(bars, b)
 	}
 	return barChart("Bandwidth by kind", name+" received a second", bars)
 }
@@ -124,7 +116,26 @@ func copiesChart(r *Results) template.HTML {
 	if len(blocks) == 0 {
 		return ""
 	}
+	blocks = merge(blocks, maxBars)
 	return drawBoth("Copies of each block", func(c *canvas) { drawCopies(c, blocks) })
+}
+
+// merge lets neighbours share a bar, by their mean, where there are more blocks than bars.
+func merge(blocks []BlockResult, limit int) []BlockResult {
+	each := (len(blocks) + limit - 1) / limit
+	if each < 2 {
+		return blocks
+	}
+	var out []BlockResult
+	for group := range slices.Chunk(blocks, each) {
+		bar := group[0]
+		bar.Copies = 0
+		for _, b := range group {
+			bar.Copies += b.Copies / float64(len(group))
+		}
+		out = append(out, bar)
+	}
+	return out
 }
 
 func drawCopies(c *canvas, blocks []BlockResult) {

@@ -1,11 +1,13 @@
 package report
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"html/template"
 	"io"
 	"math"
+	"slices"
 
 	"github.com/pheme-net/pheme/devnet/recorder"
 	"github.com/pheme-net/pheme/devnet/stats"
@@ -16,6 +18,13 @@ var pageText string
 
 //go:embed page.css
 var pageStyle string
+
+// Bounds of the page's tables and charts, which keep it small; results.json has everything.
+const (
+	maxBlockRows = 100 // the slowest to their last node
+	maxNodeRows  = 64  // those with the highest p95
+	maxBars      = 120 // of the copies chart; more blocks share bars
+)
 
 // card is one figure of the verdict strip.
 type card struct{ Label, Value, Interval, About string }
@@ -42,6 +51,17 @@ type pageData struct {
 	Resolved  string
 	Started   string
 	CPUBound  bool
+	Blocks    []BlockResult
+	BlocksOf  int
+	Nodes     []nodeRow
+	NodesOf   int
+}
+
+// nodeRow is a node of one run.
+type nodeRow struct {
+	NodeResult
+	Label   string  // the name, with the seed before it where there are several
+	Seconds float64 // of its window
 }
 
 // figureRow is a figure in the table of all headline figures.
@@ -69,16 +89,19 @@ func Page(w io.Writer, r *Results) error {
 	if err != nil {
 		return err
 	}
+	nodes, nodesOf := slowestNodes(r)
 	d := pageData{
 		Results: r, Style: template.CSS(pageStyle), Plan: plan(r), Seeds: seedList(r.Experiment.Seeds), Fit: fitness(r),
 		Cards: cards(r), Figures: figureRows(r),
 		Coverage: coverageChart([]series{{"blocks", "c1", r.Block}, {"transactions", "c2", r.Tx}}), Curves: curveRows(r),
-		Stages: stageBars(r.Block.Split), StageKey: stageLegend(), Load: loadBars(r), LoadKey: kindLegend(r), Copies: copiesChart(r),
+		Stages: stageBars(r.Block.Split), StageKey: stageLegend(), Load: loadBars(nodes), LoadKey: kindLegend(r),
+		Nodes: nodes, NodesOf: nodesOf, Copies: copiesChart(r),
 		Resolved: string(resolved), Started: r.Environment.Started.UTC().Format("2006-01-02 15:04:05 UTC"),
 	}
 	for s := range recorder.NumStages {
 		d.StageName = append(d.StageName, s.String())
 	}
+	d.Blocks, d.BlocksOf = slowestBlocks(r)
 	for _, run := range r.Runs {
 		d.CPUBound = d.CPUBound || run.Host.CPUBound
 		if hops := run.Slowest; len(hops) > 0 && d.Path == "" {
@@ -89,6 +112,39 @@ func Page(w io.Writer, r *Results) error {
 		return fmt.Errorf("write page: %w", err)
 	}
 	return nil
+}
+
+// slowestBlocks are the blocks a page lists, in order, and how many there are.
+func slowestBlocks(r *Results) (out []BlockResult, of int) {
+	for _, run := range r.Runs {
+		out = append(out, run.Messages...)
+	}
+	of = len(out)
+	if of > maxBlockRows {
+		slices.SortStableFunc(out, func(a, b BlockResult) int { return cmp.Compare(b.C100, a.C100) })
+		out = out[:maxBlockRows]
+	}
+	return out, of
+}
+
+// slowestNodes are the nodes a page lists, in order, and how many there are.
+func slowestNodes(r *Results) (out []nodeRow, of int) {
+	for _, run := range r.Runs {
+		seconds := float64(run.Slots) * r.Experiment.Chain.Slot.D().Seconds()
+		for _, n := range run.Nodes {
+			row := nodeRow{NodeResult: n, Label: n.Name, Seconds: seconds}
+			if len(r.Runs) > 1 {
+				row.Label = fmt.Sprintf("%d/%s", run.Seed, n.Name)
+			}
+			out = append(out, row)
+		}
+	}
+	of = len(out)
+	if of > maxNodeRows {
+		slices.SortStableFunc(out, func(a, b nodeRow) int { return cmp.Compare(b.P95, a.P95) })
+		out = out[:maxNodeRows]
+	}
+	return out, of
 }
 
 func kindNames() (names []string) {
