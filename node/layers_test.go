@@ -21,17 +21,18 @@ const module = "github.com/pheme-net/pheme/"
 // side above chain and never see each other; node alone puts them together. A new edge or package is a decision: change the
 // map in the commit that needs it and say why there.
 var layers = map[string]string{
-	"chain":     "",
-	"mempool":   "chain",
-	"p2p/swim":  "",
-	"p2p/recon": "",
-	"p2p/trace": "",
-	"p2p/link":  "p2p/trace",
-	"p2p/relay": "chain p2p/recon p2p/trace",
-	"p2p":       "chain p2p/swim p2p/recon p2p/trace p2p/link p2p/relay",
-	"rpc":       "chain",
-	"node":      "chain mempool p2p p2p/swim p2p/recon p2p/trace p2p/link p2p/relay rpc",
-	"devnet": "chain mempool p2p p2p/swim p2p/recon p2p/trace p2p/link p2p/relay rpc node " +
+	"chain":            "",
+	"mempool":          "chain",
+	"p2p/swim":         "",
+	"p2p/recon":        "",
+	"p2p/trace":        "",
+	"p2p/link":         "p2p/trace",
+	"p2p/link/virtual": "p2p/link p2p/trace",
+	"p2p/relay":        "chain p2p/recon p2p/trace",
+	"p2p":              "chain p2p/swim p2p/recon p2p/trace p2p/link p2p/relay",
+	"rpc":              "chain",
+	"node":             "chain mempool p2p p2p/swim p2p/recon p2p/trace p2p/link p2p/relay rpc",
+	"devnet": "chain mempool p2p p2p/swim p2p/recon p2p/trace p2p/link p2p/link/virtual p2p/relay rpc node " +
 		"devnet/accounts devnet/experiment devnet/stats devnet/topology devnet/recorder devnet/cluster devnet/report devnet/host devnet/workload",
 	"cmd/pheme": "chain rpc node devnet devnet/accounts devnet/experiment", // chain for its types: a genesis, a transaction
 
