@@ -41,12 +41,19 @@ func newBroker(c *chain.Chain, p Pool, f *filters) *broker {
 	return &broker{chain: c, pool: p, filters: f, changed: make(chan struct{})}
 }
 
-// run feeds from the chain and the pool until ctx ends.
-func (b *broker) run(ctx context.Context) error {
+// watch begins to listen to the chain and the pool and returns what hands their news on
+// until its context ends. Whoever subscribes after watch has returned misses nothing.
+func (b *broker) watch() (run func(ctx context.Context) error) {
 	updates, leaveChain := b.chain.Watch(watchBlocks)
-	defer leaveChain()
 	txs, leavePool := b.pool.Subscribe(watchTxs)
-	defer leavePool()
+	return func(ctx context.Context) error {
+		defer leaveChain()
+		defer leavePool()
+		return b.run(ctx, updates, txs)
+	}
+}
+
+func (b *broker) run(ctx context.Context, updates <-chan chain.Update, txs <-chan *chain.Tx) error {
 	for {
 		select {
 		case u, ok := <-updates:
@@ -76,15 +83,17 @@ func (b *broker) head(u chain.Update) {
 	ids := make([]common.Hash, 0, len(u.Applied))
 	for _, block := range u.Applied {
 		ids = append(ids, block.ID())
-		b.publish(topicHeads, func() []byte { return appendHeader(nil, block.Header(), block.ID()) })
 	}
 	b.filters.blocks(ids)
+	for _, block := range u.Applied {
+		b.publish(topicHeads, func() []byte { return appendHeader(nil, block.Header(), block.ID()) })
+	}
 }
 
 func (b *broker) tx(t *chain.Tx) {
+	b.filters.tx(t.Hash())
 	b.publish(topicHashes, func() []byte { return appendHash(nil, t.Hash()) })
 	b.publish(topicTxs, func() []byte { return appendPooledTx(nil, t, b.chain.Genesis()) })
-	b.filters.tx(t.Hash())
 }
 
 // publish gives one event to every subscription of a topic.

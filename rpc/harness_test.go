@@ -34,9 +34,8 @@ type rig struct {
 	trace *smallTrace
 	s     *Server
 	keys  []*ecdsa.PrivateKey // rich accounts; the first is the proposer
-	slot  uint64
-	stop  func() // ends Run and waits for it
-	addr  string // of the TCP listener, empty when the server was not started
+	stop  func()              // ends Run and waits for it
+	addr  string              // of the TCP listener, empty when the server was not started
 	ipc   string
 }
 
@@ -130,11 +129,16 @@ func (r *rig) sign(i int, inner types.TxData) *types.Transaction {
 	return tx
 }
 
-// seal makes a block of the pool's executable transactions, adds it and returns it.
+// seal makes a block of the pool's executable transactions in the next slot, adds it
+// and returns it.
 func (r *rig) seal() *chain.Block {
 	r.tb.Helper()
-	r.slot = chain.SlotOf(r.chain.Head()) + 1
-	b, _, err := r.chain.Build(r.slot, r.keys[0], r.pool.executable(), 0)
+	return r.sealAt(chain.SlotOf(r.chain.Head()) + 1)
+}
+
+func (r *rig) sealAt(slot uint64) *chain.Block {
+	r.tb.Helper()
+	b, _, err := r.chain.Build(slot, r.keys[0], r.pool.executable(), 0)
 	must(r.tb, err)
 	_, err = r.chain.Add(b)
 	must(r.tb, err)
@@ -434,4 +438,11 @@ func compact(tb testing.TB, raw []byte) string {
 	out, err := json.Marshal(v)
 	must(tb, err)
 	return string(out)
+}
+
+func newTx(tb testing.TB, inner *types.Transaction) *chain.Tx {
+	tb.Helper()
+	t, err := chain.NewTx(inner)
+	must(tb, err)
+	return t
 }

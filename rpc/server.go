@@ -127,7 +127,8 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		ErrorLog:          stdlog.New(io.Discard, "", 0), // a line for every client that breaks off
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.broker.run(ctx) })
+	broker := s.broker.watch()
+	g.Go(func() error { return broker(ctx) })
 	if l != nil {
 		g.Go(func() error { return endOfServe(hs.Serve(&limitListener{Listener: l, s: s})) })
 	}
