@@ -23,6 +23,7 @@ const (
 	failCommitDone  = "commit/batch-durable"
 	failMarkWritten = "commit/marker-written"
 	failMarkDone    = "commit/marker-durable"
+	failHeal        = "commit/reopen"
 	failOpenBegin   = "open/begin"
 	failOpenDB      = "open/database-open"
 	failOpenDone    = "open/verified"
@@ -60,10 +61,13 @@ type handle struct {
 // databaseOptions sets what differs from LevelDB's own defaults.
 func databaseOptions(memory bool) opt.Options {
 	o := opt.Options{
-		WriteBuffer:            8 << 20, // a full 4 MiB block with its index goes through the log, not past it
+		WriteBuffer:            8 << 20, // holds a full 4 MiB block with its index
 		OpenFilesCacheCapacity: 128,     // tables: well inside the usual limit of 1,024 open files
 		BlockCacheCapacity:     4 << 20, // the state is in memory, so only old blocks and lookups are read
 		CompactionTableSize:    8 << 20, // fewer files for bodies, which are most of the bytes
+		// A batch above the buffer would go through a transaction, whose write lock
+		// stays taken for ever when it fails: Close would hang, so no reopening.
+		DisableLargeBatchTransaction: true,
 	}
 	if memory {
 		o.WriteBuffer = 256 << 10 // allocated at once: a thousand nodes share one process in virtual time
@@ -255,6 +259,7 @@ func (s *store) heal() (done bool, err error) {
 	if !s.broken {
 		return false, nil
 	}
+	s.failpoint(failHeal)
 	if err := s.probe(); err != nil {
 		return false, err
 	}
