@@ -116,7 +116,7 @@ func TestSlowClients(t *testing.T) {
 				ended[i] = time.Since(start)
 			})
 		}
-		good := &http.Client{Transport: &http.Transport{DialContext: l.DialContext, DisableKeepAlives: true}}
+		good := l.client()
 		for range 10 {
 			time.Sleep(time.Second)
 			before := time.Now()
@@ -471,6 +471,10 @@ func (l *pipeListener) DialContext(context.Context, string, string) (net.Conn, e
 	default:
 		return l.dial(), nil
 	}
+}
+
+func (l *pipeListener) client() *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: l.DialContext, DisableKeepAlives: true}}
 }
 
 func (l *pipeListener) dialWS(t *testing.T) *websocket.Conn {

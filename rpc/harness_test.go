@@ -91,6 +91,7 @@ func (r *rig) run(l net.Listener) {
 		}
 	})
 	r.tb.Cleanup(r.stop)
+	<-r.s.Ready()
 }
 
 func (r *rig) url() string { return "http://" + r.addr }
