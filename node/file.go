@@ -32,6 +32,14 @@ type file struct {
 		PruneBodies uint64 `toml:"prune_bodies"`
 		Extra       string `toml:"extra"`
 	} `toml:"chain"`
+	Pool struct {
+		MaxCount    int      `toml:"max_count"`
+		MaxBytes    int      `toml:"max_bytes"`
+		MaxFuture   int      `toml:"max_future"`
+		PerSender   int      `toml:"per_sender"`
+		TTL         duration `toml:"ttl"`
+		JournalSync bool     `toml:"journal_sync"`
+	} `toml:"pool"`
 	P2P p2pSection `toml:"p2p"`
 	RPC struct {
 		Hosts       []string `toml:"hosts"`
@@ -118,6 +126,8 @@ func (f *file) config() Config {
 		HTTP: f.HTTP, BlockBytes: f.BlockBytes, Trace: f.Trace, LogLevel: f.LogLevel, P2P: f.P2P.config(),
 	}
 	c.Chain.UndoBlocks, c.Chain.PruneBodies, c.Chain.Extra = f.Chain.UndoBlocks, f.Chain.PruneBodies, f.Chain.Extra
+	c.Pool.MaxCount, c.Pool.MaxBytes, c.Pool.MaxFuture = f.Pool.MaxCount, f.Pool.MaxBytes, f.Pool.MaxFuture
+	c.Pool.PerSender, c.Pool.TTL, c.Pool.JournalSync = f.Pool.PerSender, time.Duration(f.Pool.TTL), f.Pool.JournalSync
 	c.RPC.Hosts, c.RPC.Origins = f.RPC.Hosts, f.RPC.Origins
 	c.RPC.MaxBody, c.RPC.MaxBatch, c.RPC.MaxResponse, c.RPC.MaxConns = f.RPC.MaxBody, f.RPC.MaxBatch, f.RPC.MaxResponse, f.RPC.MaxConns
 	return c

@@ -48,6 +48,7 @@ While the node serves, node.json in the data dir says where: JSON-RPC, socket, p
 	f.BoolVar(&flags.P2P.MDNS, "mdns", false, "find peers on the local network")
 	f.StringVar(&flags.P2P.Relay, "relay", "gossip", "how blocks travel")
 	f.Var(&blockSize, "block-size", "size our own blocks are filled to, such as 128KiB (default: the genesis limit)")
+	f.BoolVar(&flags.Pool.JournalSync, "journal-sync", false, "fsync the pool's journal before answering: acknowledged transactions survive power loss")
 	f.BoolVar(&flags.Trace, "trace", false, "record every event in trace.bin of the data dir")
 	f.StringVar(&flags.Name, "name", "", "name in status and traces (default: from the peer id)")
 	f.StringVar(&flags.LogLevel, "log-level", "info", "debug, info, warn or error")
@@ -73,6 +74,7 @@ func nodeConfig(set *pflag.FlagSet, file string, flags node.Config, blockSize ex
 		"static":       func() { cfg.P2P.Static = flags.P2P.Static },
 		"mdns":         func() { cfg.P2P.MDNS = flags.P2P.MDNS },
 		"relay":        func() { cfg.P2P.Relay = flags.P2P.Relay },
+		"journal-sync": func() { cfg.Pool.JournalSync = flags.Pool.JournalSync },
 		"trace":        func() { cfg.Trace = flags.Trace },
 		"name":         func() { cfg.Name = flags.Name },
 		"log-level":    func() { cfg.LogLevel = flags.LogLevel },

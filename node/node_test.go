@@ -1,0 +1,280 @@
+package node
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/crypto"
+	"github.com/holiman/uint256"
+
+	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/rpc"
+)
+
+func testKey(t testing.TB, name string) *ecdsa.PrivateKey {
+	t.Helper()
+	seed := sha256.Sum256([]byte(name))
+	key, err := crypto.ToECDSA(seed[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// testNet is a genesis with two proposers and two funded accounts, and folders for its nodes.
+type testNet struct {
+	t       *testing.T
+	dir     string
+	genesis string
+}
+
+func newTestNet(t *testing.T) *testNet {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "pheme-node") // short: sockets have a limit of about 100 characters
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	g := chain.Genesis{ChainID: 1337, TimeMS: uint64(time.Now().UnixMilli()), SlotMS: 100, Alloc: map[common.Address]*uint256.Int{}}
+	for i := range 2 {
+		key := testKey(t, fmt.Sprintf("proposer %d", i))
+		g.Proposers = append(g.Proposers, addressOf(key))
+		if err := crypto.SaveECDSA(filepath.Join(dir, fmt.Sprintf("p%d.key", i)), key); err != nil {
+			t.Fatal(err)
+		}
+		g.Alloc[addressOf(testKey(t, fmt.Sprintf("account %d", i)))] = uint256.NewInt(1e18)
+	}
+	n := &testNet{t: t, dir: dir, genesis: filepath.Join(dir, "genesis.json")}
+	if err := os.WriteFile(n.genesis, g.Encode(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// config is that of node i, which proposes.
+func (n *testNet) config(i int) Config {
+	return Config{
+		Name: fmt.Sprintf("n%d", i), DataDir: filepath.Join(n.dir, fmt.Sprintf("d%d", i)), Genesis: n.genesis,
+		ProposerKey: filepath.Join(n.dir, fmt.Sprintf("p%d.key", i)), HTTP: "127.0.0.1:0", LogLevel: "error",
+	}
+}
+
+// running is a node inside this process.
+type running struct {
+	Ready
+	client *rpc.Client // on its socket
+	stop   func() error
+}
+
+// start serves until the test ends or stop is called; stop returns what Serve did.
+func (n *testNet) start(cfg Config) *running {
+	n.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, ended := make(chan Ready, 1), make(chan error, 1)
+	go func() { ended <- Serve(ctx, cfg, func(r Ready) { ready <- r }) }()
+	r := &running{}
+	select {
+	case r.Ready = <-ready:
+	case err := <-ended:
+		cancel()
+		n.t.Fatalf("Serve = %v before it was ready", err)
+	}
+	var err error
+	if r.client, err = rpc.Dial(ctx, r.IPC); err != nil {
+		n.t.Fatal(err)
+	}
+	var result error
+	stopped := false
+	r.stop = func() error {
+		if !stopped {
+			stopped = true
+			r.client.Close()
+			cancel()
+			result = <-ended
+		}
+		return result
+	}
+	n.t.Cleanup(func() { r.stop() })
+	return r
+}
+
+// eventually looks again and again until what is said holds.
+func eventually(t *testing.T, what string, holds func(ctx context.Context) bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !holds(ctx) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("still not after a minute: %s", what)
+		}
+	}
+}
+
+// status is the node's answer, or the zero Status while it has none.
+func (r *running) status(ctx context.Context) rpc.Status {
+	s, _ := r.client.Status(ctx)
+	return s
+}
+
+// TestHealedBranchesAgree lets two nodes build a branch each, with a transfer in each, and then
+// connects them: one branch wins, and the transfer of the other returns to the pool, is announced
+// again and gets into a block on both.
+func TestHealedBranchesAgree(t *testing.T) {
+	net := newTestNet(t)
+	nodes := []*running{net.start(net.config(0)), net.start(net.config(1))}
+	ctx := context.Background()
+	var hashes []common.Hash
+	for i, n := range nodes {
+		hash, err := n.client.SendTransfer(ctx, testKey(t, fmt.Sprintf("account %d", i)), common.Address{19: 9}, big.NewInt(1000), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := n.client.WaitReceipt(ctx, hash); err != nil {
+			t.Fatal(err)
+		}
+		hashes = append(hashes, hash)
+	}
+	for i, n := range nodes { // the fault happened: neither knows the other's transfer
+		if r, err := n.client.Receipt(ctx, hashes[1-i]); err == nil && r != nil {
+			t.Fatalf("n%d has the other's transfer before they met", i)
+		}
+	}
+	if err := nodes[0].client.AddPeer(ctx, nodes[1].P2P[0]); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "both transfers in one chain on both nodes", func(ctx context.Context) bool {
+		var blocks [2][2]common.Hash
+		for i, n := range nodes {
+			for k, hash := range hashes {
+				r, err := n.client.Receipt(ctx, hash)
+				if err != nil || r == nil {
+					return false
+				}
+				blocks[i][k] = r.BlockHash
+			}
+		}
+		return blocks[0] == blocks[1]
+	})
+	for i, n := range nodes {
+		if balance, err := n.client.Balance(ctx, common.Address{19: 9}); err != nil || balance.Int64() != 2000 {
+			t.Errorf("n%d: balance %v, %v, want 2000", i, balance, err)
+		}
+	}
+}
+
+// TestStopKeepsWhatWasAcknowledged submits, stops at once, and finds the transfer after a restart.
+func TestStopKeepsWhatWasAcknowledged(t *testing.T) {
+	net := newTestNet(t)
+	cfg := net.config(0)
+	cfg.ProposerKey = "" // nobody makes blocks: only the journal can keep it
+	n := net.start(cfg)
+	hash, err := n.client.SendTransfer(context.Background(), testKey(t, "account 0"), common.Address{19: 9}, big.NewInt(1), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.stop(); err != nil {
+		t.Fatalf("Serve = %v, want nil", err)
+	}
+	if _, err := os.Stat(filepath.Join(cfg.DataDir, ReadyFile)); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("%s is still there: %v", ReadyFile, err)
+	}
+	n = net.start(net.config(0)) // now it proposes
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if _, err := n.client.WaitReceipt(ctx, hash); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestShutdownOverTheSocket ends a node by its admin socket.
+func TestShutdownOverTheSocket(t *testing.T) {
+	net := newTestNet(t)
+	n := net.start(net.config(0))
+	if err := n.client.Shutdown(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.stop(); err != nil {
+		t.Fatalf("Serve = %v, want nil", err)
+	}
+}
+
+func TestPortTaken(t *testing.T) {
+	net := newTestNet(t)
+	n := net.start(net.config(0))
+	cfg := net.config(1)
+	cfg.HTTP = strings.TrimPrefix(n.RPC, "http://")
+	err := Serve(context.Background(), cfg, nil)
+	if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "taken by another program: pass another --http") {
+		t.Fatalf("Serve on a taken port = %v", err)
+	}
+	cfg = net.config(1)
+	cfg.P2P.Listen = []string{strings.Split(n.P2P[0], "/p2p/")[0]}
+	if err := Serve(context.Background(), cfg, nil); err == nil || !strings.Contains(err.Error(), "--listen") {
+		t.Fatalf("Serve on a taken peer port = %v", err)
+	}
+}
+
+func TestDamagedIdentityIsNamed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), identityFile)
+	first, err := loadIdentity(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := loadIdentity(path)
+	if err != nil || !first.Equals(again) {
+		t.Fatalf("the identity changed over a restart: %v", err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("identity file: %v, %v, want mode 0600", info.Mode(), err)
+	}
+	if err := os.WriteFile(path, []byte("??"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadIdentity(path); err == nil || !strings.Contains(err.Error(), "restore it, or remove it") {
+		t.Fatalf("loadIdentity = %v", err)
+	}
+}
+
+func FuzzDecodeConfig(f *testing.F) {
+	f.Add("name = \"a\"\n[p2p]\nd = 8\nheartbeat = \"700ms\"\n")
+	f.Add("[p2p]\nheartbeat = \"soon\"\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if _, err := DecodeConfig("f.toml", []byte(text)); err != nil && !errors.Is(err, ErrConfig) {
+			t.Fatalf("error without ErrConfig: %v", err)
+		}
+	})
+}
+
+func TestDecodeConfig(t *testing.T) {
+	cfg, err := DecodeConfig("f.toml", []byte("http = \"127.0.0.1:1\"\n[p2p]\nd = 9\nheartbeat = \"1s\"\n[rpc]\nhosts = [\"a\"]\n[pool]\nttl = \"1h\"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.P2P.D != 9 || cfg.P2P.Heartbeat != time.Second || cfg.RPC.Hosts[0] != "a" || cfg.HTTP != "127.0.0.1:1" || cfg.Pool.TTL != time.Hour {
+		t.Fatalf("DecodeConfig = %+v", cfg)
+	}
+	for text, want := range map[string]string{
+		"a = 1":                         `f.toml:1: unknown key "a"`,
+		"[p2p]\n\nx = 1":                `f.toml:3: unknown key "p2p.x"`,
+		"[p2p]\nheartbeat = \"soon\"\n": "f.toml:2",
+		"name = 3":                      "f.toml:1",
+	} {
+		if _, err := DecodeConfig("f.toml", []byte(text)); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), want) {
+			t.Errorf("DecodeConfig(%q) = %v, want %s", text, err, want)
+		}
+	}
+}
