@@ -134,7 +134,11 @@ func (c *Chain) open(dir string, st storage.Storage) error {
 		return err
 	}
 	c.cfg.failpoint(failOpenDB)
-	return c.load()
+	if err := c.load(); err != nil {
+		return err
+	}
+	c.cfg.failpoint(failOpenDone)
+	return nil
 }
 
 // openStore opens the database in a folder, or in memory.
@@ -196,7 +200,6 @@ func (c *Chain) load() error {
 	if err := c.loadHead(newest); err != nil {
 		return err
 	}
-	s.failpoint(failOpenDone)
 	s.putMark()
 	return nil
 }
