@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"runtime"
 	"sync"
@@ -130,7 +129,6 @@ func BenchmarkGossip(b *testing.B) {
 			for range b.N {
 				var g gossip
 				var t testing.T
-				_ = math.Pi
 				synctest.Test(&t, func(*testing.T) {
 					cfg := uniformConfig(b, c.n, "uniform:50ms-100ms", 50*link.Mbit, 1)
 					cfg.Window = c.window
