@@ -10,10 +10,7 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
-	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/network"
-	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"github.com/pheme-net/pheme/chain"
 	"github.com/pheme-net/pheme/p2p/relay"
@@ -284,7 +281,7 @@ func TestParentFromSecondSource(t *testing.T) {
 	e := w.evil("withholds", w.claim(0, common.Hash{}), func(s network.Stream) { asked <- struct{}{} })
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	if err := e.host.Connect(ctx, peer.AddrInfo{ID: n.host.ID(), Addrs: n.host.Addrs()}); err != nil {
+	if err := e.host.Connect(ctx, addrInfo(n)); err != nil {
 		t.Fatal(err)
 	}
 	s, err := e.host.NewStream(ctx, n.host.ID(), statusProtocol)
@@ -295,7 +292,7 @@ func TestParentFromSecondSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.until("the withholding peer is up", func() bool { return n.net.peers.isUp(e.host.ID()) })
-	topic := e.gossip(ctx, t, n)
+	topic := e.topic(ctx, t, n, n.net.tracer.topics[topicBlock])
 	link(n, good)
 	start := time.Now()
 	if err := topic.Publish(ctx, relay.EncodeGossip(two)); err != nil {
@@ -306,39 +303,6 @@ func TestParentFromSecondSource(t *testing.T) {
 	if d := time.Since(start); d < testConfig().FetchTimeout || d > time.Second {
 		t.Errorf("took %v", d)
 	}
-}
-
-// gossip makes a bare host take part in the block topic without any checks, and
-// waits until n has it in its mesh.
-func (e *testNode) gossip(ctx context.Context, t *testing.T, n *testNode) *pubsub.Topic {
-	t.Helper()
-	return e.topic(ctx, t, n, n.net.tracer.topics[topicBlock])
-}
-
-func (e *testNode) topic(ctx context.Context, t *testing.T, n *testNode, name string) *pubsub.Topic {
-	t.Helper()
-	id := gossipProtocol(n.net.network)
-	ps, err := pubsub.NewGossipSub(ctx, e.host, pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign), pubsub.WithNoAuthor(),
-		pubsub.WithMessageIdFn(messageID), pubsub.WithMaxMessageSize(16<<20), pubsub.WithFloodPublish(true),
-		pubsub.WithPeerScore(n.net.scoreParams()),
-		pubsub.WithGossipSubProtocols([]protocol.ID{id}, func(f pubsub.GossipSubFeature, p protocol.ID) bool {
-			return f == pubsub.GossipSubFeatureMesh
-		}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	topic, err := ps.Join(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := topic.Relay(); err != nil {
-		t.Fatal(err)
-	}
-	n.until("the evil peer is in the mesh", func() bool {
-		in, _ := n.net.tracer.inMesh(e.host.ID())
-		return (in[topicBlock] || in[topicTx]) && len(ps.ListPeers(name)) > 0
-	})
-	return topic
 }
 
 // TestRedial: a static peer that restarts on the same port is found again.

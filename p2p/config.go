@@ -130,8 +130,8 @@ func (c Config) validate() error {
 			}
 		}
 	}
-	if c.Dlo > c.D || c.D > c.Dhi || c.Dlo < 1 {
-		return fmt.Errorf("p2p: gossip degrees: want 1 <= Dlo <= D <= Dhi, have %d, %d, %d", c.Dlo, c.D, c.Dhi)
+	if c.Dlo > c.D || c.D > c.Dhi || c.Dlo < 1 || c.D < 2 {
+		return fmt.Errorf("p2p: gossip degrees: want 1 <= Dlo <= D <= Dhi and D >= 2, have %d, %d, %d", c.Dlo, c.D, c.Dhi)
 	}
 	for _, f := range []struct {
 		name string

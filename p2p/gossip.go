@@ -52,7 +52,7 @@ func (n *Net) gossipOptions() []pubsub.Option {
 	id := gossipProtocol(n.network)
 	filter := pubsub.WrapLimitSubscriptionFilter(pubsub.NewAllowlistSubscriptionFilter(n.tracer.topics[:]...), 4*numTopics)
 	return []pubsub.Option{
-		pubsub.WithGossipSubParams(n.gossipParams()),
+		pubsub.WithGossipSubParams(gossipParams(n.cfg, n.host.ID())),
 		// One protocol version, named after the network: peers of another network
 		// never open a gossip stream. It is GossipSub 1.2 on the wire.
 		pubsub.WithGossipSubProtocols([]protocol.ID{id}, func(f pubsub.GossipSubFeature, p protocol.ID) bool {
@@ -74,17 +74,17 @@ func (n *Net) gossipOptions() []pubsub.Option {
 	}
 }
 
-// gossipParams are GossipSub's parameters for this node.
-func (n *Net) gossipParams() pubsub.GossipSubParams {
+// gossipParams are GossipSub's parameters for a node.
+func gossipParams(cfg Config, id peer.ID) pubsub.GossipSubParams {
 	p := pubsub.DefaultGossipSubParams()
-	p.D, p.Dlo, p.Dhi, p.Dlazy = n.cfg.D, n.cfg.Dlo, n.cfg.Dhi, n.cfg.Dlazy
+	p.D, p.Dlo, p.Dhi, p.Dlazy = cfg.D, cfg.Dlo, cfg.Dhi, cfg.Dlazy
 	p.Dout = max(0, min(2, p.Dlo-1, p.D/2-1)) // the library wants Dout < Dlo and Dout < D/2
 	p.Dscore = min(p.Dscore, p.D)
-	p.HeartbeatInterval = n.cfg.Heartbeat
+	p.HeartbeatInterval = cfg.Heartbeat
 	// Nodes that start together must not beat together. The phase follows from
 	// the identity, so that a run in virtual time repeats itself.
-	p.HeartbeatInitialDelay = time.Duration(trace.PeerTag(n.host.ID().String()) % uint64(n.cfg.Heartbeat))
-	p.IDontWantMessageThreshold = n.cfg.IDontWantBytes
+	p.HeartbeatInitialDelay = time.Duration(trace.PeerTag(id.String()) % uint64(cfg.Heartbeat))
+	p.IDontWantMessageThreshold = cfg.IDontWantBytes
 	p.MaxIDontWantLength = 64 // ids in one message; the default 10 forgets some of a burst of batches
 	p.HistoryLength = 6       // 4 s in which an IWANT is answered
 	p.HistoryGossip = 3

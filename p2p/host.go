@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"syscall"
 	"time"
 
@@ -39,6 +40,9 @@ type Host struct {
 	*basichost.BasicHost
 	quic *quicreuse.ConnManager
 	wire *wire
+
+	closing sync.Once
+	closed  error
 }
 
 // WireBytes returns the bytes received and sent on all connections since the
@@ -46,9 +50,11 @@ type Host struct {
 // retransmissions by QUIC in them, without TCP/IP and UDP/IP headers.
 func (h *Host) WireBytes() (in, out uint64) { return h.wire.total() }
 
-// Close closes every connection and listener and waits for stream handlers.
+// Close closes every connection and listener and waits for stream handlers. It
+// may be called again.
 func (h *Host) Close() error {
-	return errors.Join(h.BasicHost.Close(), h.quic.Close())
+	h.closing.Do(func() { h.closed = errors.Join(h.BasicHost.Close(), h.quic.Close()) })
+	return h.closed
 }
 
 // NewHost makes a host with the given identity that listens on cfg.Listen. The
