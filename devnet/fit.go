@@ -84,6 +84,9 @@ func remarks(spec experiment.Spec, seen *observation, run *recorder.Run) (notes 
 	if missed := spec.Load.Blocks - len(run.Blocks); missed > 0 {
 		notes = append(notes, fmt.Sprintf("%d of %d counted slots have no block: their proposers were too late or had nothing to say.", missed, spec.Load.Blocks))
 	}
+	if lost := staleBlocks(run); lost > 0 {
+		notes = append(notes, fmt.Sprintf("%d of %d counted blocks lost to a sibling of the same height: proposers did not have each other's blocks in time.", lost, len(run.Blocks)))
+	}
 	size := 0.0
 	var worst []float64
 	for _, m := range run.Blocks {
@@ -104,6 +107,15 @@ func remarks(spec experiment.Spec, seen *observation, run *recorder.Run) (notes 
 		notes = append(notes, fmt.Sprintf("%d transactions were refused, the first because: %v.", seen.refused, seen.why))
 	}
 	return notes
+}
+
+// staleBlocks counts the blocks beyond one a number.
+func staleBlocks(run *recorder.Run) int {
+	numbers := map[int64]bool{}
+	for _, m := range run.Blocks {
+		numbers[m.Number] = true
+	}
+	return len(run.Blocks) - len(numbers)
 }
 
 // sealedIn counts the warm-up blocks.

@@ -28,7 +28,8 @@ import (
 )
 
 const (
-	meshWithin = 30 * time.Second       // meshes form within a few heartbeats; a busy machine may take many
+	meshWithin = 30 * time.Second       // meshes form within a few heartbeats; a busy machine may take many,
+	meshEach   = 500 * time.Millisecond // and more for every node
 	lead       = 200 * time.Millisecond // between the formed mesh and the workload's first slot, at least
 	lookEvery  = 250 * time.Millisecond // how often the drain looks whether all was delivered
 )
@@ -110,14 +111,15 @@ func (e *processRun) form(ctx context.Context) error {
 		return err
 	}
 	e.p.now("waiting for the meshes")
-	within, cancel := context.WithTimeout(ctx, meshWithin)
+	limit := meshWithin + time.Duration(e.spec.Net.Nodes)*meshEach
+	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err := e.cluster.AwaitMesh(within, e.graph)
 	if err == nil {
 		err = e.cluster.AwaitHead(within, 0)
 	}
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return &UnfitError{fmt.Sprintf("the mesh was not formed within %v: %v", meshWithin, err), "the machine is too busy: use fewer --nodes or stop other programs"}
+		return &UnfitError{fmt.Sprintf("the mesh was not formed within %v: %v", limit, err), "the machine is too busy: use fewer --nodes or stop other programs"}
 	}
 	return err
 }

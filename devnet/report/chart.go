@@ -151,6 +151,7 @@ type part struct {
 	class string
 	value float64
 	tip   string
+	thin  bool // drawn as a thin tail: not of the total
 }
 
 // legendItem is one colour of a chart.
@@ -171,9 +172,9 @@ func drawBars(c *canvas, axis string, bars []bar) {
 		}
 		most = max(most, sum)
 	}
-	const pitch, thick, top = 34.0, 20.0, 8.0
+	const pitch, thick, above = 34.0, 20.0, 8.0
 	left, right := labels+12, c.width-totals-14
-	bottom := top + pitch*float64(len(bars))
+	bottom := above + pitch*float64(len(bars))
 	c.height = bottom + 42
 	limit := 8
 	if c.narrow() {
@@ -183,12 +184,12 @@ func drawBars(c *canvas, axis string, bars []bar) {
 	scale := ticks[len(ticks)-1]
 	x := func(v float64) float64 { return left + (right-left)*min(v, scale)/scale }
 	for _, v := range ticks {
-		c.line("grid", x(v), top-4, x(v), bottom)
+		c.line("grid", x(v), above-4, x(v), bottom)
 		c.text("tick mid", x(v), bottom+16, tickText(v))
 	}
 	c.text("axis end", right, bottom+34, axis)
 	for i, b := range bars {
-		y := top + pitch*float64(i) + (pitch-thick)/2 - 2
+		y := above + pitch*float64(i) + (pitch-thick)/2 - 2
 		c.text("label end", left-8, y+thick/2+4, b.label)
 		at := b.start
 		for _, p := range b.parts {
@@ -199,7 +200,11 @@ func drawBars(c *canvas, axis string, bars []bar) {
 			if x(at+p.value)-x(at) > 3 {
 				gap = 1 // a hairline of the page between neighbours
 			}
-			c.rect("fill "+p.class, x(at), y, x(at+p.value)-x(at)-gap, thick, p.tip)
+			top, height := y, thick
+			if p.thin {
+				top, height = y+thick/2-3, 6
+			}
+			c.rect("fill "+p.class, x(at), top, x(at+p.value)-x(at)-gap, height, p.tip)
 			at += p.value
 		}
 		c.text("value", x(at)+6, y+thick/2+4, b.total)

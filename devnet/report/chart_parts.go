@@ -23,13 +23,13 @@ func stageBars(split []SplitBar) template.HTML {
 	return barChart("Where the time goes", "milliseconds since sealed, mean over blocks", bars)
 }
 
-// stageParts are the parts of a bar; the import after acceptance comes last and pale.
+// stageParts are the parts of a bar; the import after acceptance comes last, pale and thin.
 func stageParts(stages map[string]float64, imported float64) (parts []part) {
 	for s := range recorder.NumStages {
 		v := stages[s.String()]
 		parts = append(parts, part{class: stageClass(s), value: v, tip: fmt.Sprintf("%s: %s", s, millisecond.figure(v))})
 	}
-	return append(parts, part{class: importClass, value: imported, tip: "import, after acceptance: " + millisecond.figure(imported)})
+	return append(parts, part{class: importClass, value: imported, thin: true, tip: "import, after acceptance: " + millisecond.figure(imported)})
 }
 
 // pathBars shows the slowest block's way, each hop where it begins.

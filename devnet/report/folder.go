@@ -151,6 +151,10 @@ func writeMessage(out *csv.Writer, run Run, kind string, m *recorder.Message) er
 			strconv.FormatInt(d.First, 10), millis(d.Again),
 		}
 		for _, v := range d.Hop {
+			if kind == "tx" { // its hops are not split
+				row = append(row, "")
+				continue
+			}
 			row = append(row, millis(v))
 		}
 		if err := out.Write(row); err != nil {
