@@ -101,6 +101,12 @@ func TestDevnet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	brief, done := context.WithTimeout(ctx, 300*time.Millisecond)
+	err = c.AwaitMesh(brief, graph)
+	done()
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "n0 is connected to 0 of 7 neighbours") {
+		t.Fatalf("AwaitMesh() of unconnected nodes = %v", err)
+	}
 	if err := c.Connect(ctx, graph); err != nil {
 		t.Fatal(err)
 	}
@@ -336,6 +342,69 @@ func TestMeasureOnProcesses(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(out, report.LatestLink, report.PageFile)); err != nil {
 		t.Error(err)
+	}
+}
+
+// running starts a short measurement in its own temporary folder and waits until node n1 serves; it
+// returns that node's folder and the measurement's end.
+func running(ctx context.Context, t *testing.T) (dir string, ended <-chan error) {
+	t.Helper()
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	spec := experiment.Spec{Net: experiment.Net{Nodes: 2}, Load: experiment.Load{Blocks: 60}}
+	out := make(chan error, 1)
+	var g errgroup.Group
+	g.Go(func() error {
+		_, err := devnet.Measure(ctx, devnet.MeasureConfig{Experiment: spec, Out: filepath.Join(temp, "runs")}, nil)
+		out <- err
+		return nil
+	})
+	t.Cleanup(func() {
+		if err := g.Wait(); err != nil {
+			t.Error(err)
+		}
+		if left, err := filepath.Glob(filepath.Join(temp, "*")); err != nil || len(left) > 0 {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+	})
+	limit, done := context.WithTimeout(ctx, 30*time.Second)
+	defer done()
+	err := cluster.Await(limit, func(context.Context) (string, error) {
+		found, err := filepath.Glob(filepath.Join(temp, "pheme-*", "n1", node.ReadyFile))
+		if len(found) == 0 {
+			return "n1 does not serve", err
+		}
+		dir = filepath.Dir(found[0])
+		return "", nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir, out
+}
+
+func TestMeasureSaysWhichNodeDied(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	dir, ended := running(ctx, t)
+	if err := syscall.Kill(pidOf(t, dir), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, cluster.ErrExited) || !strings.Contains(err.Error(), "n1: signal: killed") {
+		t.Errorf("Measure() = %v after n1 was killed", err)
+	}
+}
+
+func TestInterruptedMeasureLeavesNothing(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	dir, ended := running(ctx, t)
+	pid := pidOf(t, dir)
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("Measure() = %v after its context ended", err)
+	}
+	if syscall.Kill(pid, 0) == nil {
+		t.Errorf("process %d is left behind", pid)
 	}
 }
 

@@ -8,7 +8,7 @@ type Kind int
 
 // The kinds, in the report's order. Control to Other are whole classes; the two payload kinds are
 // cut from the classes of blocks and transactions, whose remainder (framing, refused copies) goes
-// to Other.
+// to Other. What the streams themselves cost (handshakes, security, muxing) is in no event.
 const (
 	First Kind = iota
 	Again
@@ -21,7 +21,7 @@ const (
 	NumKinds
 )
 
-var kindNames = [NumKinds]string{"payload, first copy", "payload, duplicate", "gossip control", "relay control", "sync", "repair", "membership", "transport rest"}
+var kindNames = [NumKinds]string{"payload, first copy", "payload, duplicate", "gossip control", "relay control", "sync", "repair", "membership", "framing and rest"}
 
 // String is the kind's name in a report.
 func (k Kind) String() string { return kindNames[k] }

@@ -34,7 +34,7 @@ var headline = []row{
 	{"tx.p95_ms", "transaction", "p95", millisecond, "submitted over JSON-RPC to admitted by another node's pool"},
 	{"tx.coverage", "transaction", "coverage", percent, "share of expected admissions made by the horizon"},
 	{"tx.copies", "transaction", "copies", times, "bytes received for a transaction by a node / its size"},
-	{"net.bytes_per_node_per_s", "network", "a node receives", byteRate, "bytes received a second, mean over nodes"},
+	{"net.bytes_per_node_per_s", "network", "a node receives", byteRate, "bytes received a second on gossip and fetch streams, mean over nodes; handshakes, security and muxing are not in it"},
 	{"net.multiplier", "network", "multiplier", times, "block bytes on the wire / (block size x nodes reached)"},
 	{"run.max_rss_bytes", "run", "largest node", byteCount, "most memory any node's process held"},
 	{"run.events_lost", "run", "events lost", plain, "trace events dropped; more than none is not reported"},
