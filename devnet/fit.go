@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pheme-net/pheme/devnet/experiment"
+	"github.com/pheme-net/pheme/devnet/host"
 	"github.com/pheme-net/pheme/devnet/recorder"
 	"github.com/pheme-net/pheme/devnet/stats"
 	"github.com/pheme-net/pheme/p2p/trace"
@@ -69,6 +70,17 @@ func coverage(messages []*recorder.Message) float64 {
 		return 1
 	}
 	return float64(reached) / float64(expected)
+}
+
+// judgeHost decides whether the latencies are the machine's.
+func (o *observation) judgeHost(run *recorder.Run) {
+	var all []float64
+	for _, m := range run.Blocks {
+		all = append(all, m.Latencies()...)
+	}
+	slices.Sort(all)
+	h := &o.host
+	h.CPUBound = host.Bound(float64(h.Busy), float64(h.Wait), float64(h.Waited), stats.Percentile(all, .5))
 }
 
 func cpuBound(seen *observation) string {

@@ -83,6 +83,7 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 		if err != nil {
 			return nil, err
 		}
+		seen.judgeHost(record)
 		if err := fit(spec, seen, record); err != nil {
 			return nil, err
 		}

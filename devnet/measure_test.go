@@ -145,7 +145,7 @@ func TestMeasureRefusesWhatIsNotFit(t *testing.T) {
 			s.refused, s.why = 1, errors.New("txpool is full")
 		}, false, "transaction coverage is 0.6667, its floor 1 (1 transactions were refused, the first: txpool is full)"},
 		{"no block", func(s *observation) { s.input.Window = recorder.Span{From: 20 * second, To: 30 * second} }, false, "no block was sealed"},
-		{"a saturated host, strictly", func(s *observation) { s.host = report.Host{Busy: .97, Wait: .4, CPUBound: true} }, true, "CPU-bound"},
+		{"a saturated host, strictly", func(s *observation) { s.host = report.Host{Busy: .97, Wait: .4} }, true, "CPU-bound"},
 	}
 	for _, tt := range tests {
 		out := filepath.Join(t.TempDir(), "runs")
@@ -175,7 +175,7 @@ func TestNotesSayWhatMustBeKnown(t *testing.T) {
 		bend func(*observation)
 		want string
 	}{
-		{"saturated", func(s *observation) { s.host = report.Host{Busy: .97, Wait: .6, CPUBound: true} }, "CPU-bound: while blocks counted, 97 % of all cores were busy"},
+		{"saturated", func(s *observation) { s.host = report.Host{Busy: .3, Wait: .6, Waited: 4} }, "CPU-bound: while blocks counted, 30 % of all cores were busy and the nodes waited for a core 60 %"},
 		{"missed slots", func(s *observation) { s.input.Window.From += 2 * second }, "2 of 5 counted slots have no block"},
 		{"late load", func(s *observation) { s.late = 700 * time.Millisecond }, "fell behind its schedule by up to 700ms"},
 		{"small blocks", func(s *observation) {

@@ -172,8 +172,10 @@ func (e *processRun) load(ctx context.Context) error {
 			return err
 		}
 		after := host.ReadCPU(proc, pids)
-		busy, wait := after.Busy(before), after.Wait(before)
-		e.host = report.Host{Busy: stats.Number(busy), Wait: stats.Number(wait), CPUBound: host.Bound(busy, wait)}
+		each := float64(len(pids) * e.spec.Load.Blocks)
+		e.host = report.Host{
+			Busy: stats.Number(after.Busy(before)), Wait: stats.Number(after.Wait(before)), Waited: stats.Number(after.Waited(before) / each),
+		}
 		return nil
 	})
 	return g.Wait()

@@ -8,10 +8,11 @@ import (
 	"strings"
 )
 
-// Bounds beyond which a run on loopback measures cores, not the network.
+// Bounds beyond which a run measures cores, not the network.
 const (
 	busyBound = 0.85 // of all cores, by anybody: what is left is used up in every burst
-	waitBound = 0.50 // of the time the nodes wanted a core: they waited as long as they ran
+	waitBound = 0.50 // of the time the nodes wanted a core: they waited as long as they ran,
+	partBound = 0.50 // and what a node waited for a block is as much of its latency
 )
 
 // CPU is one reading of the cores' counters.
@@ -60,9 +61,22 @@ func (c CPU) Wait(since CPU) float64 {
 	return awaited / (ran + awaited)
 }
 
-// Bound says whether a machine so busy gives latencies of its cores rather than of a network. An
-// unknown share does not count.
-func Bound(busy, wait float64) bool { return busy >= busyBound || wait >= waitBound }
+// Waited is the milliseconds the processes' threads waited for a core between an earlier reading
+// and this one, all together; NaN where unknown.
+func (c CPU) Waited(since CPU) float64 {
+	if c.threads == 0 || since.threads == 0 {
+		return math.NaN()
+	}
+	return (c.awaited - since.awaited) / 1e6
+}
+
+// Bound says whether latencies are those of the cores rather than of a network: the cores were
+// busy, or the nodes waited for one most of the time they wanted it and long enough to matter.
+// waited is milliseconds for each node and block, latency a block's typical one in milliseconds. A
+// share that is unknown does not count.
+func Bound(busy, wait, waited, latency float64) bool {
+	return busy >= busyBound || wait >= waitBound && waited >= partBound*latency
+}
 
 // ticks reads the first line of /proc/stat: user nice system idle iowait irq softirq steal. What
 // another machine stole was not free for us, so it is busy.

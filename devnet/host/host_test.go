@@ -53,19 +53,30 @@ func TestCPUShares(t *testing.T) {
 	if got := after.Wait(before); got != 0.25 {
 		t.Errorf("wait %v, want 0.25", got)
 	}
+	if got := after.Waited(before); got != 0.001 {
+		t.Errorf("waited %v ms, want the 1000 ns of both threads", got)
+	}
 	none := ReadCPU(t.TempDir(), []int{7})
-	if !math.IsNaN(none.Busy(none)) || !math.IsNaN(none.Wait(none)) {
+	if !math.IsNaN(none.Busy(none)) || !math.IsNaN(none.Wait(none)) || !math.IsNaN(none.Waited(none)) {
 		t.Error("shares of nothing are known")
 	}
 }
 
 func TestBound(t *testing.T) {
+	nan := math.NaN()
 	for _, tt := range []struct {
-		busy, wait float64
-		want       bool
-	}{{.5, .2, false}, {.9, .2, true}, {.5, .6, true}, {math.NaN(), math.NaN(), false}} {
-		if got := Bound(tt.busy, tt.wait); got != tt.want {
-			t.Errorf("Bound(%v, %v) = %v, want %v", tt.busy, tt.wait, got, tt.want)
+		name                        string
+		busy, wait, waited, latency float64
+		want                        bool
+	}{
+		{"idle", .5, .2, 2, 20, false},
+		{"cores used up", .9, .2, 2, 20, true},
+		{"waiting is most of the latency", .3, .8, 15, 20, true},
+		{"waiting is nothing beside slow links", .3, .8, 15, 400, false},
+		{"unknown", nan, nan, nan, 20, false},
+	} {
+		if got := Bound(tt.busy, tt.wait, tt.waited, tt.latency); got != tt.want {
+			t.Errorf("%s: Bound() = %v, want %v", tt.name, got, tt.want)
 		}
 	}
 }

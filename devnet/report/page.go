@@ -182,7 +182,7 @@ func intervalText(u unit, f stats.Figure) string {
 	case text != "":
 		return text
 	case f.Why == stats.FewAbove:
-		return "read as a maximum"
+		return "too few samples above it"
 	}
 	return ""
 }

@@ -54,9 +54,10 @@ type Module struct {
 // Host is how the machine fared while the messages counted. Shares are NaN where the system does
 // not tell.
 type Host struct {
-	Busy     stats.Number `json:"busy"`      // share of all cores that was used, by anybody
-	Wait     stats.Number `json:"cpu_wait"`  // of the time the nodes wanted a core, the share they waited for one
-	CPUBound bool         `json:"cpu_bound"` // the latency is the CPU's, not the network's
+	Busy     stats.Number `json:"busy"`        // share of all cores that was used, by anybody
+	Wait     stats.Number `json:"cpu_wait"`    // of the time the nodes wanted a core, the share they waited for one
+	Waited   stats.Number `json:"cpu_wait_ms"` // for each node and counted block, all its threads together
+	CPUBound bool         `json:"cpu_bound"`   // the latency is the CPU's, not the network's
 }
 
 // Process is what one node's process used over its whole life.

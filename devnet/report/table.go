@@ -77,7 +77,7 @@ func note(u unit, f stats.Figure) string {
 		return text
 	}
 	if f.Why == stats.FewAbove {
-		return "(read as maximum)"
+		return "(too few above)"
 	}
 	return ""
 }
