@@ -124,12 +124,6 @@ func eventually(t *testing.T, what string, holds func(ctx context.Context) bool)
 	}
 }
 
-// status is the node's answer, or the zero Status while it has none.
-func (r *running) status(ctx context.Context) rpc.Status {
-	s, _ := r.client.Status(ctx)
-	return s
-}
-
 // TestHealedBranchesAgree lets two nodes build a branch each, with a transfer in each, and then
 // connects them: one branch wins, and the transfer of the other returns to the pool, is announced
 // again and gets into a block on both.
