@@ -37,7 +37,7 @@ func Derive(mnemonic string, n int) ([]Account, error) {
 		return nil, fmt.Errorf("derive seed: %w", err)
 	}
 	branch := master(seed)
-	for _, index := range []uint32{hardened | 44, hardened | 60, hardened | 0, 0} {
+	for _, index := range []uint32{hardened + 44, hardened + 60, hardened, 0} {
 		if branch, err = branch.child(index); err != nil {
 			return nil, err
 		}

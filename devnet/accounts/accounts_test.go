@@ -44,7 +44,7 @@ func TestChildOfBIP32Vector(t *testing.T) {
 	if got, want := hex.EncodeToString(m.key), "e8f32e723decf4051aefac8e2c93c9c5b214313817cdb01a1494b917c8436b35"; got != want {
 		t.Fatalf("m = %s, want %s", got, want)
 	}
-	c, err := m.child(hardened | 0)
+	c, err := m.child(hardened)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,10 +56,6 @@ func (c *canvas) rect(class string, x, y, w, h float64, tip string) {
 	c.b.WriteString(`</rect>`)
 }
 
-func (c *canvas) dot(class string, x, y, r float64, tip string) {
-	fmt.Fprintf(&c.b, `<circle class="%s" cx="%s" cy="%s" r="%s"><title>%s</title></circle>`, class, px(x), px(y), px(r), html.EscapeString(tip))
-}
-
 // text writes at a point; the class gives colour and anchor.
 func (c *canvas) text(class string, x, y float64, text string) {
 	fmt.Fprintf(&c.b, `<text class="%s" x="%s" y="%s">%s</text>`, class, px(x), px(y), html.EscapeString(text))
