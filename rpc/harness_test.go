@@ -161,7 +161,7 @@ func (r *rig) post(body string) (status int, answer string) {
 // direct runs a body through the server without a connection.
 func (r *rig) direct(body []byte) []byte {
 	var w answerWriter
-	r.s.call(r.tb.Context(), r.s.public, &w, body)
+	r.s.call(context.Background(), r.s.public, &w, body)
 	return w.body
 }
 
@@ -302,6 +302,13 @@ func (p *smallPool) trim() {
 			return false
 		})
 	}
+}
+
+func (p *smallPool) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.bySend)
+	clear(p.byHash)
 }
 
 func (p *smallPool) Nonce(addr common.Address) uint64 {
