@@ -34,7 +34,7 @@ func (n *Net) Connect(now time.Time, from, to int) *Conn {
 	for side := range 2 {
 		seed := uint64(from)<<40 | uint64(to)<<16 | nth<<1&0xffff | uint64(side)
 		c.flows[side] = &flow{
-			net: n, conn: c, from: from, to: to, age: -1,
+			net: n, conn: c, from: from, to: to, age: -1, key: uint64(to) | nth<<32 | uint64(side)<<63,
 			rng:    rand.New(rand.NewPCG(n.cfg.Seed, seed^0x9e3779b97f4a7c15)),
 			window: NewWindow(n.cfg.Window, n.cfg.LossCC),
 		}
@@ -50,7 +50,9 @@ func (n *Net) Connect(now time.Time, from, to int) *Conn {
 // The receiver hears of it by an Opened event if announce is set; a stream's
 // second pipe, back, needs none.
 func (n *Net) Open(now time.Time, c *Conn, side int, announce bool) *Pipe {
-	p := &Pipe{flow: c.flows[side], credit: n.cfg.RecvWindow, opening: announce}
+	f := c.flows[side]
+	p := &Pipe{flow: f, id: f.pipes, credit: n.cfg.RecvWindow, opening: announce}
+	f.pipes++
 	n.offerPipe(n.instant(now), p)
 	return p
 }

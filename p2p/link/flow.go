@@ -30,6 +30,9 @@ type flow struct {
 	datagram bool
 	dead     bool
 
+	key    uint64       // of from's flows: which it is
+	since  int64        // when it was offered
+	pipes  uint64       // opened so far
 	ready  fifo[*Pipe]  // pipes with something to send, in turn
 	again  fifo[resend] // goes before them
 	inRing bool

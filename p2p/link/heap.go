@@ -13,6 +13,7 @@ type stepKind uint8
 
 const (
 	stepUplink  stepKind = iota // the uplink of node has sent its train
+	stepWake                    // the idle uplink of node has been offered something
 	stepArrive                  // the first packet of a train has reached the receiver's downlink
 	stepDown                    // the downlink of node is free (fair downlinks only)
 	stepDeliver                 // the downlink has passed a train on
@@ -26,7 +27,9 @@ const (
 	stepChange                  // the schedule's next entry is due
 )
 
-// agenda is a binary heap of steps: by instant, then in the order they were put.
+// agenda is a binary heap of steps: by instant, then by node, then in the order
+// they were put. What several goroutines put for different nodes at one instant
+// comes in the same order in every run.
 type agenda struct {
 	steps []step
 	seq   uint64
@@ -34,7 +37,10 @@ type agenda struct {
 
 func (a *agenda) less(i, j int) bool {
 	x, y := &a.steps[i], &a.steps[j]
-	return x.at < y.at || x.at == y.at && x.seq < y.seq
+	if x.at != y.at {
+		return x.at < y.at
+	}
+	return x.node < y.node || x.node == y.node && x.seq < y.seq
 }
 
 func (a *agenda) push(at int64, kind stepKind, node int, what any) {
@@ -114,6 +120,14 @@ func (q *fifo[T]) popLast() T {
 		q.items, q.head = q.items[:0], 0
 	}
 	return v
+}
+
+// pushBefore puts v behind all but the last items for which after is true.
+func (q *fifo[T]) pushBefore(v T, after func(T) bool) {
+	q.items = append(q.items, v)
+	for i := len(q.items) - 1; i > q.head && after(q.items[i-1]); i-- {
+		q.items[i-1], q.items[i] = q.items[i], q.items[i-1]
+	}
 }
 
 func (q *fifo[T]) clear() {

@@ -77,7 +77,7 @@ func TestLossOfOnePacket(t *testing.T) {
 		l := newLab(t, cfg)
 		var counts [4]int
 		for range rounds {
-			took := l.arrival(0, 1, 1000) - 20*time.Millisecond
+			took := (l.arrival(0, 1, 1000) - 20*time.Millisecond).Round(time.Microsecond)
 			n := 0
 			for n < len(counts)-1 && took > 0 {
 				took -= c.wait(n)

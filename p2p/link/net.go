@@ -63,6 +63,7 @@ type access struct {
 	ring     fifo[*flow] // flows with something to send, in turn
 	current  *flow       // whose turn it is, if it is not over
 	busy     bool
+	waking   bool
 	downFree int64       // when a first-in-first-out downlink is free
 	downRing fifo[*flow] // flows with trains waiting for a fair downlink
 	downBusy bool
@@ -163,6 +164,9 @@ func (n *Net) handle(s step) {
 	switch s.kind {
 	case stepUplink:
 		n.uplinkFree(s.at, int(s.node))
+	case stepWake:
+		n.nodes[s.node].waking = false
+		n.pump(s.at, int(s.node))
 	case stepArrive:
 		n.arrive(s.at, s.what.(*train))
 	case stepDown:
@@ -214,6 +218,7 @@ func (n *Net) Datagram(now time.Time, from, to, bytes int, tag any) {
 	at := n.instant(now)
 	bytes = min(max(bytes, 1), PacketBytes)
 	f := &flow{net: n, from: from, to: to, rng: n.nodes[from].rng, window: NewWindow(NoWindow, None), datagram: true, age: -1}
+	f.key = uint64(to)
 	p := &Pipe{Tag: tag, flow: f, credit: bytes}
 	p.queue.push(make([]byte, bytes))
 	p.queued = bytes

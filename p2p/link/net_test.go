@@ -371,7 +371,7 @@ func TestReorderIsLate(t *testing.T) {
 	l := newLab(t, cfg)
 	late := 0
 	for range 1000 {
-		if l.arrival(0, 1, 1000) == 17*time.Millisecond {
+		if l.arrival(0, 1, 1000).Round(time.Microsecond) == 17*time.Millisecond {
 			late++
 		}
 	}

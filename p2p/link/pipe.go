@@ -9,6 +9,7 @@ import "time"
 type Pipe struct {
 	Tag  any // for its owner
 	flow *flow
+	id   uint64 // of the flow's pipes: which it is
 
 	// At the sender.
 	queue    fifo[[]byte]
@@ -20,6 +21,7 @@ type Pipe struct {
 	closed   bool // no more may be written
 	reset    bool // what was sent and lost need not be sent again
 	listed   bool // in flow.ready
+	since    int64
 	wantRoom bool
 	credit   int // what the receiver can still take
 	sent     uint64

@@ -6,21 +6,27 @@ package link
 // offerPipe puts a pipe in its flow's turn if it can send.
 func (n *Net) offerPipe(at int64, p *Pipe) {
 	if p.sendable() && !p.listed {
-		p.listed = true
-		p.flow.ready.push(p)
+		p.listed, p.since = true, at
+		p.flow.ready.pushBefore(p, func(q *Pipe) bool { return q.since == at && q.id > p.id })
 	}
 	n.offer(at, p.flow)
 }
 
-// offer puts a flow in its node's turn if it can send.
+// offer puts a flow in its node's turn if it can send. Those offered at one
+// instant stand in the order of their keys, and an idle uplink looks a nanosecond
+// later, when all of them are there: so that it does not matter which goroutine
+// was first.
 func (n *Net) offer(at int64, f *flow) {
 	a := &n.nodes[f.from]
 	if f.inRing || a.current == f || !f.sendable() {
 		return
 	}
-	f.inRing, f.turn = true, 0
-	a.ring.push(f)
-	n.pump(at, f.from)
+	f.inRing, f.turn, f.since = true, 0, at
+	a.ring.pushBefore(f, func(g *flow) bool { return g.since == at && g.key > f.key })
+	if !a.busy && !a.waking {
+		a.waking = true
+		n.agenda.push(at+1, stepWake, f.from, nil)
+	}
 }
 
 // pump lets an idle uplink send its next train.

@@ -75,30 +75,19 @@ func (w *field) connect(edges [][2]int) {
 	}
 }
 
-// regular returns the edges of a random graph in which every node has about the
-// given degree: a ring through all nodes, and random chords.
-func regular(n, degree int, rng *rand.Rand) [][2]int {
+// random returns the edges of a graph in which each node dials half a degree of
+// others.
+func random(n, degree int, rng *rand.Rand) (edges [][2]int) {
 	has := map[[2]int]bool{}
-	count := make([]int, n)
-	var edges [][2]int
-	add := func(a, b int) {
-		e := [2]int{min(a, b), max(a, b)}
-		if a == b || has[e] || count[a] >= degree || count[b] >= degree {
-			return
+	for a := range n {
+		for dialled := 0; dialled < degree/2; {
+			b := rng.IntN(n)
+			if e := [2]int{min(a, b), max(a, b)}; a != b && !has[e] {
+				has[e] = true
+				edges = append(edges, [2]int{a, b})
+				dialled++
+			}
 		}
-		has[e] = true
-		count[a]++
-		count[b]++
-		edges = append(edges, e)
-	}
-	for range degree / 2 {
-		ring := rng.Perm(n)
-		for i := range ring {
-			add(ring[i], ring[(i+1)%n])
-		}
-	}
-	for range 4 * n {
-		add(rng.IntN(n), rng.IntN(n))
 	}
 	return edges
 }
