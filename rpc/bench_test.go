@@ -111,7 +111,7 @@ func BenchmarkBlockJSON(b *testing.B) {
 			"form=hashes":   func() int { return len(appendBlock(nil, block, g, false)) },
 			"form=receipts": func() int { return len(appendReceipts(nil, block, receipts, g)) },
 			"form=cached": func() int {
-				raw, err := r.s.encoded(block, formFull)
+				raw, err := r.s.encoded(block.ID(), formFull)
 				must(b, err)
 				return len(raw)
 			},
@@ -161,7 +161,7 @@ func BenchmarkNewHead(b *testing.B) {
 				r.s.broker.add(sub)
 				outs = append(outs, st.out)
 			}
-			u := chain.Update{Head: block.Header(), Applied: []*chain.Block{block}, Moved: true}
+			u := chain.Update{Old: block.Header(), Head: block.Header(), Applied: []*chain.Block{block}, Moved: true}
 			for b.Loop() {
 				r.s.broker.head(u)
 				for _, out := range outs {

@@ -31,14 +31,15 @@ type broker struct {
 	chain   *chain.Chain
 	pool    Pool
 	filters *filters
+	recent  *recent
 
 	mu      sync.Mutex
 	subs    [topicCount][]*subscription // replaced, never changed in place
 	changed chan struct{}               // closed and replaced when the head changes
 }
 
-func newBroker(c *chain.Chain, p Pool, f *filters) *broker {
-	return &broker{chain: c, pool: p, filters: f, changed: make(chan struct{})}
+func newBroker(c *chain.Chain, p Pool, f *filters, r *recent) *broker {
+	return &broker{chain: c, pool: p, filters: f, recent: r, changed: make(chan struct{})}
 }
 
 // watch begins to listen to the chain and the pool and returns what hands their news on
@@ -76,6 +77,7 @@ func (b *broker) head(u chain.Update) {
 	if !u.Moved {
 		return
 	}
+	b.recent.apply(u)
 	b.mu.Lock()
 	close(b.changed)
 	b.changed = make(chan struct{})

@@ -43,7 +43,7 @@ func newBlockCache(max int) *blockCache {
 }
 
 // get returns the bytes for key, which nobody may change, and calls encode when it
-// does not have them. encode runs without the lock.
+// does not have them. encode runs without the lock; errors and nil are not kept.
 func (c *blockCache) get(key blockForm, encode func() ([]byte, error)) ([]byte, error) {
 	e := c.entry(key, encode)
 	raw, err := e.make()
@@ -53,7 +53,7 @@ func (c *blockCache) get(key blockForm, encode func() ([]byte, error)) ([]byte, 
 	if el == nil || el.Value != e {
 		return raw, err // pushed out meanwhile
 	}
-	if err != nil {
+	if err != nil || raw == nil {
 		c.remove(el)
 		return nil, err
 	}

@@ -14,7 +14,8 @@ const (
 	codeNoMethod       = -32601
 	codeInvalidParams  = -32602
 	codeServer         = -32000
-	codeSyncTimeout    = 4 // EIP-7966
+	codePruned         = 4444 // EIP-4444
+	codeSyncTimeout    = 4    // EIP-7966
 )
 
 var (

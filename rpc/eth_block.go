@@ -3,6 +3,7 @@ package rpc
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
@@ -18,37 +19,49 @@ type ethAPI struct{ s *Server }
 // null is the answer for what does not exist.
 var null = json.RawMessage(nil)
 
-// block resolves a number or tag to a canonical block; nil when there is none. The
-// pending block is not among them.
-func (s *Server) block(number gethrpc.BlockNumber) (*chain.Block, error) {
+// canonical resolves a number or tag to the id of a canonical block; ok is false when
+// there is none. The pending block is not among them.
+func (s *Server) canonical(number gethrpc.BlockNumber) (id common.Hash, ok bool, err error) {
 	switch number {
 	case gethrpc.LatestBlockNumber:
-		return s.chain.BlockByID(s.chain.HeadID()), nil
-	case gethrpc.EarliestBlockNumber:
-		return s.chain.BlockByNumber(0), nil
+		return s.chain.HeadID(), true, nil
 	case gethrpc.SafeBlockNumber, gethrpc.FinalizedBlockNumber:
-		return nil, errors.New(number.String() + " block not found: this chain has no finality, ask for \"latest\"")
+		return id, false, errors.New(number.String() + " block not found: this chain has no finality, ask for \"latest\"")
 	case gethrpc.PendingBlockNumber:
-		return nil, errors.New("the pending block has no receipts")
+		return id, false, errors.New("the pending block has no receipts and no place for its transactions yet")
 	}
-	return s.chain.BlockByNumber(uint64(number)), nil
+	h := s.chain.SignedHeaderByNumber(uint64(max(number, 0))) // "earliest" is below zero
+	if h == nil {
+		return id, false, nil
+	}
+	return h.ID(), true, nil
 }
 
-// blockOf resolves a number, tag or hash.
-func (s *Server) blockOf(ref gethrpc.BlockNumberOrHash) (*chain.Block, error) {
+// named resolves a number, tag or hash to an id.
+func (s *Server) named(ref gethrpc.BlockNumberOrHash) (id common.Hash, ok bool, err error) {
 	if hash, ok := ref.Hash(); ok {
-		return s.chain.BlockByID(hash), nil
+		return hash, true, nil
 	}
 	number, _ := ref.Number()
-	return s.block(number)
+	return s.canonical(number)
 }
 
-// encoded returns the JSON of a block in one form, null for no block.
-func (s *Server) encoded(b *chain.Block, f form) (json.RawMessage, error) {
-	if b == nil {
-		return null, nil
+// numbered returns the canonical block at a number or tag, or nil.
+func (s *Server) numbered(number gethrpc.BlockNumber) (*chain.Block, error) {
+	id, ok, err := s.canonical(number)
+	if !ok {
+		return nil, err
 	}
-	return s.cache.get(blockForm{b.ID(), f}, func() ([]byte, error) {
+	return s.block(id), nil
+}
+
+// encoded returns the JSON of a block in one form, null for no such block.
+func (s *Server) encoded(id common.Hash, f form) (json.RawMessage, error) {
+	return s.cache.get(blockForm{id, f}, func() ([]byte, error) {
+		b := s.block(id)
+		if b == nil {
+			return nil, s.pruned(id)
+		}
 		g := s.chain.Genesis()
 		if f == formHashes {
 			return appendBlock(make([]byte, 0, roomHeader+len(b.Txs())*roomTxHash), b, g, false), nil
@@ -57,12 +70,19 @@ func (s *Server) encoded(b *chain.Block, f form) (json.RawMessage, error) {
 		if f == formFull {
 			return appendBlock(make([]byte, 0, roomHeader+len(b.Txs())*roomTx+2*b.Size()), b, g, true), nil
 		}
-		receipts, err := s.chain.Receipts(b.ID())
-		if err != nil {
-			return nil, err
-		}
+		receipts := s.receipts(b)
 		return appendReceipts(make([]byte, 0, 2+len(receipts)*roomReceipt), b, receipts, g), nil
 	})
+}
+
+// pruned returns the error for a block whose body was there once, with geth's code
+// (EIP-4444), and nil for one that never was.
+func (s *Server) pruned(id common.Hash) error {
+	h := s.chain.HeaderByID(id)
+	if h == nil {
+		return nil
+	}
+	return &codeError{codePruned, fmt.Sprintf("pruned history unavailable: the body of block %d is no longer kept, ask a node that keeps all", h.Number)}
 }
 
 func formOf(full bool) form {
@@ -84,27 +104,27 @@ func (a *ethAPI) GetBlockByNumber(number gethrpc.BlockNumber, full bool) (json.R
 	if number == gethrpc.PendingBlockNumber {
 		return a.s.pendingBlock(full), nil
 	}
-	b, err := a.s.block(number)
-	if err != nil {
-		return nil, err
+	id, ok, err := a.s.canonical(number)
+	if !ok {
+		return null, err
 	}
-	return a.s.encoded(b, formOf(full))
+	return a.s.encoded(id, formOf(full))
 }
 
 // GetBlockByHash returns any block this node has, canonical or not.
 func (a *ethAPI) GetBlockByHash(hash common.Hash, full bool) (json.RawMessage, error) {
 	defer a.s.watchPanic()
-	return a.s.encoded(a.s.chain.BlockByID(hash), formOf(full))
+	return a.s.encoded(hash, formOf(full))
 }
 
 // GetBlockReceipts returns the receipts of a block in the order of its transactions.
 func (a *ethAPI) GetBlockReceipts(ref gethrpc.BlockNumberOrHash) (json.RawMessage, error) {
 	defer a.s.watchPanic()
-	b, err := a.s.blockOf(ref)
-	if err != nil {
-		return nil, err
+	id, ok, err := a.s.named(ref)
+	if !ok {
+		return null, err
 	}
-	return a.s.encoded(b, formReceipts)
+	return a.s.encoded(id, formReceipts)
 }
 
 // GetBlockTransactionCountByNumber returns how many transactions a block holds.
@@ -114,14 +134,14 @@ func (a *ethAPI) GetBlockTransactionCountByNumber(number gethrpc.BlockNumber) (*
 		n := hexutil.Uint(a.s.deps.Pool.Stats().Executable)
 		return &n, nil
 	}
-	b, err := a.s.block(number)
+	b, err := a.s.numbered(number)
 	return txCount(b), err
 }
 
 // GetBlockTransactionCountByHash returns how many transactions a block holds.
 func (a *ethAPI) GetBlockTransactionCountByHash(hash common.Hash) *hexutil.Uint {
 	defer a.s.watchPanic()
-	return txCount(a.s.chain.BlockByID(hash))
+	return txCount(a.s.block(hash))
 }
 
 func txCount(b *chain.Block) *hexutil.Uint {
@@ -135,14 +155,14 @@ func txCount(b *chain.Block) *hexutil.Uint {
 // GetUncleCountByBlockNumber returns 0: there are no uncles.
 func (a *ethAPI) GetUncleCountByBlockNumber(number gethrpc.BlockNumber) (*hexutil.Uint, error) {
 	defer a.s.watchPanic()
-	b, err := a.s.block(number)
+	b, err := a.s.numbered(number)
 	return uncleCount(b), err
 }
 
 // GetUncleCountByBlockHash returns 0: there are no uncles.
 func (a *ethAPI) GetUncleCountByBlockHash(hash common.Hash) *hexutil.Uint {
 	defer a.s.watchPanic()
-	return uncleCount(a.s.chain.BlockByID(hash))
+	return uncleCount(a.s.block(hash))
 }
 
 func uncleCount(b *chain.Block) *hexutil.Uint {

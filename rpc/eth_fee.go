@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"fmt"
 	"math/big"
 	"slices"
@@ -51,7 +52,7 @@ const (
 )
 
 // FeeHistory returns base fees, fullness and tips of count blocks up to newest.
-func (a *ethAPI) FeeHistory(count math.HexOrDecimal64, newest gethrpc.BlockNumber, asked *[]float64) (*FeeHistory, error) {
+func (a *ethAPI) FeeHistory(ctx context.Context, count math.HexOrDecimal64, newest gethrpc.BlockNumber, asked *[]float64) (*FeeHistory, error) {
 	defer a.s.watchPanic()
 	var percentiles []float64
 	if asked != nil {
@@ -60,11 +61,12 @@ func (a *ethAPI) FeeHistory(count math.HexOrDecimal64, newest gethrpc.BlockNumbe
 	if newest == gethrpc.PendingBlockNumber {
 		newest = gethrpc.LatestBlockNumber
 	}
-	last, err := a.s.block(newest)
+	id, ok, err := a.s.canonical(newest)
 	if err != nil {
 		return nil, err
 	}
-	if last == nil {
+	h := a.s.chain.HeaderByID(id)
+	if !ok || h == nil {
 		return nil, fmt.Errorf("request beyond head block: requested %d, head %d", newest, a.s.chain.Head().Number)
 	}
 	if err := checkPercentiles(percentiles); err != nil {
@@ -73,23 +75,28 @@ func (a *ethAPI) FeeHistory(count math.HexOrDecimal64, newest gethrpc.BlockNumbe
 	if count == 0 {
 		return &FeeHistory{BaseFeePerGas: []*hexutil.Big{}, GasUsedRatio: []float64{}}, nil
 	}
-	n := min(uint64(count), maxFeeBlocks, last.Number()+1)
+	last := h.Number.Uint64()
+	n := min(uint64(count), maxFeeBlocks, last+1)
 	g := a.s.chain.Genesis()
 	fee := (*hexutil.Big)(g.BaseFee.ToBig())
-	h := &FeeHistory{OldestBlock: hexutil.Uint64(last.Number() + 1 - n)}
-	for number := last.Number() + 1 - n; number <= last.Number(); number++ {
-		header := a.s.chain.HeaderByNumber(number)
+	history := &FeeHistory{OldestBlock: hexutil.Uint64(last + 1 - n)}
+	for number := last + 1 - n; number <= last; number++ {
+		header := a.s.chain.SignedHeaderByNumber(number)
 		if header == nil { // reorganised away meanwhile
 			break
 		}
-		h.BaseFeePerGas = append(h.BaseFeePerGas, fee)
-		h.GasUsedRatio = append(h.GasUsedRatio, float64(header.GasUsed)/float64(max(header.GasLimit, 1)))
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		used, limit := header.Header().GasUsed, header.Header().GasLimit
+		history.BaseFeePerGas = append(history.BaseFeePerGas, fee)
+		history.GasUsedRatio = append(history.GasUsedRatio, float64(used)/float64(max(limit, 1)))
 		if len(percentiles) > 0 {
-			h.Reward = append(h.Reward, rewards(a.s.chain.BlockByNumber(number), g, percentiles))
+			history.Reward = append(history.Reward, rewards(a.s.block(header.ID()), g, percentiles))
 		}
 	}
-	h.BaseFeePerGas = append(h.BaseFeePerGas, fee)
-	return h, nil
+	history.BaseFeePerGas = append(history.BaseFeePerGas, fee)
+	return history, nil
 }
 
 func checkPercentiles(percentiles []float64) error {

@@ -82,8 +82,8 @@ func (s *Server) waitReceipt(ctx context.Context, hash common.Hash, wait time.Du
 	defer over.Stop()
 	for {
 		changed := s.broker.next()
-		if receipt, err := s.receipt(hash); receipt != nil || err != nil {
-			return receipt, err
+		if receipt := s.receipt(hash); receipt != nil {
+			return receipt, nil
 		}
 		select {
 		case <-changed:

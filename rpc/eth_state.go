@@ -32,7 +32,7 @@ func (s *Server) state(ref *gethrpc.BlockNumberOrHash) (chain.State, error) {
 	switch number, _ := ref.Number(); number {
 	case gethrpc.LatestBlockNumber, gethrpc.PendingBlockNumber:
 	case gethrpc.SafeBlockNumber, gethrpc.FinalizedBlockNumber:
-		_, err = s.block(number)
+		_, _, err = s.canonical(number)
 	default:
 		n := uint64(max(number, 0)) // "earliest" is below zero
 		if h := s.chain.HeaderByNumber(n); h == nil {

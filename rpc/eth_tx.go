@@ -21,22 +21,18 @@ func (s *Server) txAt(b *chain.Block, index int) json.RawMessage {
 
 // receipt writes the receipt of a transaction of a canonical block, null when it is in
 // none.
-func (s *Server) receipt(hash common.Hash) (json.RawMessage, error) {
-	b, index, ok := s.chain.Lookup(hash)
-	if !ok {
-		return null, nil
+func (s *Server) receipt(hash common.Hash) json.RawMessage {
+	b, index := s.lookup(hash)
+	if b == nil {
+		return null
 	}
-	receipts, err := s.chain.Receipts(b.ID())
-	if err != nil {
-		return nil, err
-	}
-	return appendReceipt(make([]byte, 0, roomReceipt), receipts[index], b, index, s.chain.Genesis()), nil
+	return appendReceipt(make([]byte, 0, roomReceipt), s.receipts(b)[index], b, index, s.chain.Genesis())
 }
 
 // GetTransactionByHash returns a transaction of a canonical block or of the pool.
 func (a *ethAPI) GetTransactionByHash(hash common.Hash) json.RawMessage {
 	defer a.s.watchPanic()
-	if b, index, ok := a.s.chain.Lookup(hash); ok {
+	if b, index := a.s.lookup(hash); b != nil {
 		return a.s.txAt(b, index)
 	}
 	if t := a.s.deps.Pool.Get(hash); t != nil {
@@ -48,13 +44,13 @@ func (a *ethAPI) GetTransactionByHash(hash common.Hash) json.RawMessage {
 // GetTransactionByBlockHashAndIndex returns one transaction of a block.
 func (a *ethAPI) GetTransactionByBlockHashAndIndex(hash common.Hash, index hexutil.Uint) json.RawMessage {
 	defer a.s.watchPanic()
-	return a.s.txAt(a.s.chain.BlockByID(hash), int(min(index, 1<<31)))
+	return a.s.txAt(a.s.block(hash), int(min(index, 1<<31)))
 }
 
 // GetTransactionByBlockNumberAndIndex returns one transaction of a block.
 func (a *ethAPI) GetTransactionByBlockNumberAndIndex(number gethrpc.BlockNumber, index hexutil.Uint) (json.RawMessage, error) {
 	defer a.s.watchPanic()
-	b, err := a.s.block(number)
+	b, err := a.s.numbered(number)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +60,7 @@ func (a *ethAPI) GetTransactionByBlockNumberAndIndex(number gethrpc.BlockNumber,
 // GetRawTransactionByHash returns a transaction's bytes.
 func (a *ethAPI) GetRawTransactionByHash(hash common.Hash) hexutil.Bytes {
 	defer a.s.watchPanic()
-	if b, index, ok := a.s.chain.Lookup(hash); ok {
+	if b, index := a.s.lookup(hash); b != nil {
 		return b.Txs()[index].Raw()
 	}
 	if t := a.s.deps.Pool.Get(hash); t != nil {
@@ -75,7 +71,7 @@ func (a *ethAPI) GetRawTransactionByHash(hash common.Hash) hexutil.Bytes {
 
 // GetTransactionReceipt returns the receipt of a transaction, or null while it is in
 // no block.
-func (a *ethAPI) GetTransactionReceipt(hash common.Hash) (json.RawMessage, error) {
+func (a *ethAPI) GetTransactionReceipt(hash common.Hash) json.RawMessage {
 	defer a.s.watchPanic()
 	return a.s.receipt(hash)
 }

@@ -44,6 +44,11 @@ const rigAccounts = 8
 // newRig makes a server that is not running: its calls can be made through s.call.
 func newRig(tb testing.TB, cfg Config) *rig {
 	tb.Helper()
+	return newRigOver(tb, cfg, chain.Config{})
+}
+
+func newRigOver(tb testing.TB, cfg Config, chainCfg chain.Config) *rig {
+	tb.Helper()
 	r := &rig{tb: tb, net: &smallNet{}, trace: &smallTrace{}}
 	rich := uint256.MustFromDecimal("1000000000000000000000000")
 	g := &chain.Genesis{
@@ -58,7 +63,7 @@ func newRig(tb testing.TB, cfg Config) *rig {
 	}
 	g.Proposers = []common.Address{r.addressOf(0)}
 	var err error
-	r.chain, err = chain.Open(chain.Config{}, g, "", nil)
+	r.chain, err = chain.Open(chainCfg, g, "", nil)
 	must(tb, err)
 	tb.Cleanup(func() { must(tb, r.chain.Close()) })
 	r.pool = newSmallPool(r.chain)

@@ -111,8 +111,8 @@ func (a *phemeAPI) Status() Status {
 		PeerID:  net.PeerID,
 		Listen:  net.Listen,
 		ChainID: g.ChainID,
-		Network: g.Network(),
-		Genesis: g.Hash(),
+		Network: common.Bytes2Hex(s.genesis[:4]),
+		Genesis: s.genesis,
 		Head: HeadStatus{
 			Number:    head.Number.Uint64(),
 			ID:        head.Hash(),

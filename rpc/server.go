@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/ethereum/go-ethereum/common"
 	gethrpc "github.com/ethereum/go-ethereum/rpc"
 	"github.com/ipfs/go-log/v2"
 	"golang.org/x/sync/errgroup"
@@ -33,6 +34,8 @@ type Server struct {
 	broker  *broker
 	filters *filters
 	cache   *blockCache
+	recent  *recent
+	genesis common.Hash // its id; costs a state root to compute
 	guard   guard
 
 	calls     atomic.Uint64
@@ -64,11 +67,13 @@ func New(cfg Config, c *chain.Chain, deps Deps) (*Server, error) {
 		deps:    deps,
 		filters: newFilters(cfg.MaxFilters, cfg.FilterTimeout),
 		cache:   newBlockCache(cfg.MaxCache),
+		recent:  newRecent(c.HeadID()),
+		genesis: c.Genesis().Hash(),
 		guard:   g,
 		ready:   make(chan struct{}),
 	}
 	s.stop, s.beginStop = context.WithCancel(context.Background())
-	s.broker = newBroker(c, deps.Pool, s.filters)
+	s.broker = newBroker(c, deps.Pool, s.filters, s.recent)
 	if s.public, err = s.newDispatcher(false); err != nil {
 		return nil, err
 	}
