@@ -46,6 +46,7 @@ type flow struct {
 	age       int
 	delay     time.Duration // this draw of the delay
 	delayEnds int64
+	reached   int64 // when the latest train reaches the receiver
 
 	arrived    fifo[*train] // waiting for a fair downlink
 	inDownRing bool
@@ -128,7 +129,12 @@ func (f *flow) take(limit int) (b *burst, size int) {
 		return b, size
 	}
 	p := f.ready.pop()
-	b = p.cut(limit)
+	if f.datagram { // whole or not at all
+		b = &burst{pipe: p, size: p.queued, missing: p.queued}
+		p.queued = 0
+	} else {
+		b = p.cut(limit)
+	}
 	if p.listed = p.sendable(); p.listed {
 		f.ready.push(p)
 	}
@@ -139,18 +145,25 @@ func (f *flow) take(limit int) (b *burst, size int) {
 	return b, b.size
 }
 
-// drawDelay returns the delay of a train that leaves now.
-func (f *flow) drawDelay(at int64, packets int) time.Duration {
+// reach returns when a train that starts at at, and whose first packet has left
+// at first, reaches the receiver. Queues on the way are first in, first out: a
+// shorter draw does not overtake a longer one before it. Only what the path
+// reorders is overtaken.
+func (f *flow) reach(at, first int64, packets int) int64 {
 	p := f.currentPath()
 	if at >= f.delayEnds {
 		f.delay, f.delayEnds = p.Delay(f.rng), at+jitterHold
 	}
-	return f.delay + p.Reordered(f.rng, packets)
+	f.reached = max(f.reached, first+int64(f.delay))
+	return f.reached + int64(p.Reordered(f.rng, packets))
 }
 
 // drop draws which packets of the train are lost.
 func (f *flow) drop(t *train) {
-	packets := Packets(t.size)
+	packets, whole := Packets(t.size), PacketBytes
+	if f.datagram {
+		packets, whole = 1, t.size
+	}
 	before := f.sent
 	f.sent += uint64(packets)
 	if f.path.Cut {
@@ -158,7 +171,7 @@ func (f *flow) drop(t *train) {
 		return
 	}
 	f.path.Drops(f.rng, packets, func(i int) {
-		t.lost += min(PacketBytes, t.size-i*PacketBytes)
+		t.lost += min(whole, t.size-i*PacketBytes)
 		t.lastBad = before + uint64(i)
 	})
 }

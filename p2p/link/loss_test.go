@@ -97,6 +97,30 @@ func TestLossOfOnePacket(t *testing.T) {
 	}
 }
 
+// TestDatagrams: each arrives whole or not at all, at the rate, in order.
+func TestDatagrams(t *testing.T) {
+	cfg := pair(t, "uniform:20ms", 8*Mbit, 0)
+	cfg.Loss = 0.1
+	l := newLab(t, cfg)
+	var tags []int
+	var last time.Duration
+	l.seen = func(at time.Duration, e Event) { tags, last = append(tags, e.Tag.(int)), at }
+	for i := range 2000 {
+		l.Datagram(l.now, 0, 1, 1452, i)
+	}
+	l.until(-1)
+	if got := len(tags); got < 1740 || got > 1860 {
+		t.Errorf("%d of 2000 arrived, want about 1800", got)
+	}
+	if !slices.IsSorted(tags) {
+		t.Error("out of order, though nothing reorders")
+	}
+	near(t, "the last", last, 20*time.Millisecond+(8*Mbit).Time(2000*1452), 0.01)
+	if got, want := l.Count(1).Received, uint64(1452*len(tags)); got != want {
+		t.Errorf("received %d bytes, want %d", got, want)
+	}
+}
+
 // TestThroughputUnderLoss: reno's follows Mathis et al. (1997), that of none
 // only sends more.
 func TestThroughputUnderLoss(t *testing.T) {

@@ -70,6 +70,7 @@ type access struct {
 	count    Count
 	rng      *rand.Rand
 	opened   map[int]uint64 // connections so far to each other node
+	ports    map[int]*flow  // datagrams to each other node
 }
 
 // Net moves bytes: a discrete-event machine that holds every queue, window and
@@ -98,7 +99,7 @@ func New(cfg Config, now time.Time) (*Net, error) {
 	n := &Net{cfg: cfg, links: links, start: now, nodes: make([]access, len(cfg.Nodes))}
 	for i := range n.nodes {
 		n.nodes[i].rng = rand.New(rand.NewPCG(cfg.Seed, uint64(i)))
-		n.nodes[i].opened = map[int]uint64{}
+		n.nodes[i].opened, n.nodes[i].ports = map[int]uint64{}, map[int]*flow{}
 	}
 	n.schedule()
 	return n, nil
@@ -212,17 +213,19 @@ func (n *Net) change(at int64, c Change) {
 	}
 }
 
-// Datagram sends one packet of at most PacketBytes from one node to another,
-// which arrives once or not at all, as an event with the tag.
+// maxDatagram is the largest datagram: UDP's.
+const maxDatagram = 1 << 16
+
+// Datagram sends one packet from one node to another, of any size up to UDP's.
+// It arrives once or not at all, as a Packet event with the tag. All datagrams
+// between two nodes are one flow; nothing holds it back but the rates.
 func (n *Net) Datagram(now time.Time, from, to, bytes int, tag any) {
-	at := n.instant(now)
-	bytes = min(max(bytes, 1), PacketBytes)
-	f := &flow{net: n, from: from, to: to, rng: n.nodes[from].rng, window: NewWindow(NoWindow, None), datagram: true, age: -1}
-	f.key = uint64(to)
-	p := &Pipe{Tag: tag, flow: f, credit: bytes}
-	p.queue.push(make([]byte, bytes))
-	p.queued = bytes
-	f.ready.push(p)
-	p.listed = true
-	n.offer(at, f)
+	f := n.nodes[from].ports[to]
+	if f == nil {
+		f = &flow{net: n, from: from, to: to, rng: n.nodes[from].rng, window: NewWindow(NoWindow, None), datagram: true, age: -1, key: uint64(to) | 1<<62}
+		n.nodes[from].ports[to] = f
+	}
+	p := &Pipe{Tag: tag, flow: f, id: f.pipes, queued: min(max(bytes, 1), maxDatagram), credit: maxDatagram}
+	f.pipes++
+	n.offerPipe(n.instant(now), p)
 }

@@ -61,17 +61,19 @@ func (n *Net) transmit(at int64, f *flow, limit int) {
 	up := n.links.Node(f.from).Up
 	b, size := f.take(limit)
 	t := &train{flow: f, burst: b, size: size, sentAt: at, leftAt: at + int64(up.Time(size))}
-	delay := int64(f.drawDelay(at, Packets(size)))
+	reach := f.reach(at, at+int64(up.Time(min(size, PacketBytes))), Packets(size))
 	f.drop(t)
 	f.turn += size
-	f.window.Sent(size)
+	if !f.datagram {
+		f.window.Sent(size)
+	}
 	a.busy = true
 	a.count.Sent += uint64(size)
 	a.count.Lost += uint64(t.lost)
 	n.agenda.push(t.leftAt, stepUplink, f.from, nil)
-	t.lastAt = t.leftAt + delay
+	t.lastAt = reach + t.leftAt - at - int64(up.Time(min(size, PacketBytes)))
 	if t.passing() > 0 {
-		n.agenda.push(at+int64(up.Time(min(size, PacketBytes)))+delay, stepArrive, f.to, t)
+		n.agenda.push(reach, stepArrive, f.to, t)
 	}
 	switch {
 	case t.lost == 0 || f.datagram:
@@ -139,11 +141,11 @@ func (n *Net) serveDown(at int64, node int) {
 func (n *Net) deliver(at int64, t *train) {
 	f, b := t.flow, t.burst
 	n.nodes[f.to].count.Received += uint64(t.passing())
+	if f.datagram {
+		n.out = append(n.out, Event{Kind: Packet, To: f.to, Tag: b.pipe.Tag})
+		return
+	}
 	if b.missing -= t.passing(); b.missing == 0 {
-		if f.datagram {
-			n.out = append(n.out, Event{Kind: Packet, To: f.to, Tag: b.pipe.Tag})
-			return
-		}
 		n.complete(b)
 	}
 	switch {
