@@ -215,7 +215,7 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 	v := c.view.Load()
 	c.mu.Lock()
 	revert, apply := c.index.fork(c.index.byID[v.head.id], e)
-	leaving := c.index.leaving(e.Number())
+	canonical, others, low := c.index.leaving(e)
 	c.mu.Unlock()
 
 	have := map[common.Hash]*Block{b.id: b}
@@ -238,9 +238,7 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 	}
 	putBlock(batch, b)
 	putBuckets(batch, v.state, st)
-	if err := c.evict(batch, leaving); err != nil {
-		return Update{}, err
-	}
+	evict(batch, canonical, others, low)
 	pruned, err := c.prune(batch, e.Number())
 	if err != nil {
 		return Update{}, err
@@ -249,7 +247,6 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 		c.mu.Lock()
 		e.status = stored
 		c.index.head = e
-		c.index.trim()
 		c.mu.Unlock()
 		c.store.pruned.Store(pruned)
 		c.view.Store(&view{e.SignedHeader, st})
@@ -359,6 +356,9 @@ func (c *Chain) tell(have map[common.Hash]*Block) (Update, error) {
 		u.Applied = append(u.Applied, b)
 	}
 	c.told = head
+	c.mu.Lock()
+	c.index.trim() // not before: the old branch may have begun at the bottom of the window
+	c.mu.Unlock()
 	log.Infow("head", "number", head.Number(), "slot", head.Slot(), "id", head.id, "reverted", len(u.Reverted))
 	c.watchers.send(u)
 	return u, nil

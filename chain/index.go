@@ -32,7 +32,9 @@ type entry struct {
 
 // index is the tree of the blocks in the undo window, and the fork choice over
 // it. It is pure: no lock, clock or I/O. Invariants:
-//   - the parent of every stored entry above the base is a stored entry;
+//   - of number low there is the canonical block only: every entry descends from
+//     it, so the head can be taken back to where any stored branch begins;
+//   - the parent of every stored entry above low is a stored entry;
 //   - an invalid entry has no stored or checked descendant;
 //   - head is stored, and no stored entry is better than it.
 type index struct {
@@ -41,7 +43,7 @@ type index struct {
 	byNumber map[uint64][]*entry
 	bySlot   map[uint64][]*entry
 	head     *entry
-	low      uint64        // lowest number in the index
+	low      uint64        // lowest number in the index; it never goes down
 	checked  []common.Hash // oldest first; may name blocks that have moved on
 	invalid  []common.Hash // oldest first
 }
@@ -83,7 +85,7 @@ func (x *index) place(sh *SignedHeader) error {
 	if err := x.known(sh.id); err != nil {
 		return err
 	}
-	if sh.Number()+x.window <= x.head.Number() {
+	if sh.Number() <= x.low || sh.Number()+x.window <= x.head.Number() {
 		return fmt.Errorf("%w: number %d, head %d", ErrTooOld, sh.Number(), x.head.Number())
 	}
 	parent := x.byID[sh.Parent()]
@@ -209,24 +211,53 @@ func (x *index) fork(from, to *entry) (revert, apply []*entry) {
 	return revert, apply
 }
 
-// leaving lists the entries that fall out of the window when the head's number
-// becomes head.
-func (x *index) leaving(head uint64) []*entry {
-	var out []*entry
-	for n := x.low; n+x.window < head; n++ {
-		out = append(out, x.byNumber[n]...)
+// leaving lists what falls out of the window when head becomes the head: the
+// canonical blocks, the others, and the lowest number that is left.
+func (x *index) leaving(head *entry) (canonical, others []*entry, low uint64) {
+	if head.Number() <= x.low+x.window {
+		return nil, nil, x.low
 	}
-	return out
+	low = head.Number() - x.window
+	keep := x.ancestor(head, low)
+	on := map[*entry]bool{}
+	for e := keep; e != nil; e = x.byID[e.Parent()] {
+		on[e] = true
+	}
+	for n := x.low; n < low; n++ {
+		for _, e := range x.byNumber[n] {
+			if on[e] {
+				canonical = append(canonical, e)
+			} else {
+				others = append(others, e)
+			}
+		}
+	}
+	for _, e := range x.byNumber[low] {
+		if e != keep { // and the branches on it: they begin below the window
+			others = append(others, x.descendants(e)...)
+		}
+	}
+	return canonical, others, low
+}
+
+// ancestor is the block with number n on the way down from head.
+func (x *index) ancestor(head *entry, n uint64) *entry {
+	if here := x.byNumber[n]; len(here) == 1 {
+		return here[0] // as nearly always
+	}
+	for head.Number() > n {
+		head = x.byID[head.Parent()]
+	}
+	return head
 }
 
 // trim drops what has left the window.
 func (x *index) trim() {
-	for _, e := range x.leaving(x.head.Number()) {
+	canonical, others, low := x.leaving(x.head)
+	for _, e := range append(canonical, others...) {
 		x.drop(e)
 	}
-	if x.head.Number() > x.window {
-		x.low = max(x.low, x.head.Number()-x.window)
-	}
+	x.low = low
 }
 
 // evidence lists the slots with two blocks, by slot.

@@ -155,3 +155,12 @@ func add(t testing.TB, c *Chain, blocks ...tip) {
 		}
 	}
 }
+
+// supply adds up all balances.
+func supply(s State) *uint256.Int {
+	sum := new(uint256.Int)
+	for _, a := range s.All() {
+		sum.Add(sum, &a.Balance)
+	}
+	return sum
+}

@@ -118,10 +118,15 @@ func readState(r leveldb.Reader) (st State, bytes uint64, err error) {
 // loadIndex enters the headers of the undo window, and the invalid list.
 func (c *Chain) loadIndex(newest record) error {
 	x := c.index
-	if newest.Number > x.window {
-		x.low = newest.Number - x.window
+	var err error
+	// The window may have been another one before: what is on disk counts.
+	if x.low, err = c.store.mark64(lowKey()); err != nil {
+		return err
 	}
-	err := c.store.iterate([]byte{tableHeader}, numberKey(tableHeader, x.low), func(key, value []byte) error {
+	if x.low > newest.Number {
+		return fmt.Errorf("%w: the undo window begins at block %d, the head is %d", ErrCorrupt, x.low, newest.Number)
+	}
+	err = c.store.iterate([]byte{tableHeader}, numberKey(tableHeader, x.low), func(key, value []byte) error {
 		sh, err := readSignedHeader(key, value)
 		if err != nil {
 			return err

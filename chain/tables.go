@@ -16,6 +16,10 @@ const pruneStep = 64
 // prunedKey holds the lowest number whose body is kept.
 func prunedKey() []byte { return []byte{tableMeta, 'p'} }
 
+// lowKey holds the lowest number of the undo window, from which on there are
+// side blocks and undo records.
+func lowKey() []byte { return []byte{tableMeta, 'u'} }
+
 // putBlock stores a block whatever branch it is on.
 func putBlock(batch *leveldb.Batch, b *Block) {
 	batch.Put(blockKey(tableHeader, b.Number(), b.id), b.Encode())
@@ -59,26 +63,21 @@ func putBuckets(batch *leveldb.Batch, from, to State) {
 	}
 }
 
-// evict deletes what entries that leave the undo window have no more use for: of
+// evict deletes what blocks that leave the undo window have no more use for: of
 // a canonical block its undo record, of any other block everything.
-func (c *Chain) evict(batch *leveldb.Batch, leaving []*entry) error {
-	for _, e := range leaving {
+func evict(batch *leveldb.Batch, canonical, others []*entry, low uint64) {
+	for _, e := range canonical {
+		batch.Delete(blockKey(tableUndo, e.Number(), e.id))
+	}
+	for _, e := range others {
 		switch e.status {
 		case invalid:
 			batch.Delete(blockKey(tableInvalid, e.Number(), e.id))
 		case stored:
-			id, err := c.store.canonical(e.Number())
-			if err != nil {
-				return err
-			}
-			if id == e.id {
-				batch.Delete(blockKey(tableUndo, e.Number(), e.id))
-			} else {
-				dropBlock(batch, e)
-			}
+			dropBlock(batch, e)
 		}
 	}
-	return nil
+	batch.Put(lowKey(), binary.BigEndian.AppendUint64(nil, low))
 }
 
 // prune deletes old bodies and their lookup entries, oldest first. It returns the
@@ -112,15 +111,21 @@ func (c *Chain) prune(batch *leveldb.Batch, head uint64) (uint64, error) {
 
 // loadPruned reads the lowest number whose body is kept.
 func (s *store) loadPruned() error {
-	raw, err := s.get(prunedKey())
+	n, err := s.mark64(prunedKey())
+	s.pruned.Store(n)
+	return err
+}
+
+// mark64 is a number of the meta table; 0 without it.
+func (s *store) mark64(key []byte) (uint64, error) {
+	raw, err := s.get(key)
 	if err != nil || raw == nil {
-		return err
+		return 0, err
 	}
 	if len(raw) != 8 {
-		return fmt.Errorf("%w: pruning mark has %d bytes", ErrCorrupt, len(raw))
+		return 0, fmt.Errorf("%w: number under %x has %d bytes", ErrCorrupt, key, len(raw))
 	}
-	s.pruned.Store(binary.BigEndian.Uint64(raw))
-	return nil
+	return binary.BigEndian.Uint64(raw), nil
 }
 
 // canonical is the id of the canonical block with a number; zero without one.

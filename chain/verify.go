@@ -53,6 +53,7 @@ type verifier struct {
 	snap   leveldb.Reader
 	view   *view
 	newest record
+	low    uint64 // of the undo window
 	mark   []byte
 	done   Verified
 
@@ -79,6 +80,9 @@ func (c *Chain) newVerifier() (*verifier, func(), error) {
 		return nil, nil, c.store.damage(err)
 	}
 	v := &verifier{c: c, snap: snap, view: c.view.Load(), newest: c.store.last, roots: map[uint64]undoStep{}}
+	c.mu.Lock()
+	v.low = c.index.low
+	c.mu.Unlock()
 	v.mark, err = c.store.mark.read()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		snap.Release()
@@ -140,7 +144,6 @@ func (v *verifier) walkBlocks(ctx context.Context, g *errgroup.Group) error {
 	defer canonical.release()
 	var mu sync.Mutex // guards places
 	var parent *SignedHeader
-	low := v.low()
 	err := walk(v.snap, []byte{tableHeader}, nil, func(key, value []byte) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -158,7 +161,7 @@ func (v *verifier) walkBlocks(ctx context.Context, g *errgroup.Group) error {
 				return fmt.Errorf("%w: canonical block %d %s does not follow", ErrCorrupt, sh.Number(), sh.id)
 			}
 			parent = sh
-			if sh.Number() >= low {
+			if sh.Number() >= v.low {
 				v.roots[sh.Number()] = undoStep{sh.id, sh.header.Root}
 			}
 			canonical.next()
@@ -191,12 +194,6 @@ func (v *verifier) walkBlocks(ctx context.Context, g *errgroup.Group) error {
 		return fmt.Errorf("%w: the canonical index does not end at the head", ErrCorrupt)
 	}
 	return errors.Join(bodies.it.Error(), canonical.it.Error())
-}
-
-// low is the lowest number of the undo window.
-func (v *verifier) low() uint64 {
-	head, window := v.view.head.Number(), v.c.cfg.UndoBlocks
-	return head - min(head, window)
 }
 
 // checkStoredBody compares a body with its header.
@@ -277,13 +274,12 @@ func (v *verifier) state(ctx context.Context) error {
 	for range st.All() {
 		v.done.Accounts++
 	}
-	low := v.low()
 	for n := v.view.head.Number(); ; n-- {
 		step := v.roots[n]
 		if root := st.Root(); root != step.root {
 			return fmt.Errorf("%w: the accounts at block %d hash to %s, its header has %s", ErrCorrupt, n, root, step.root)
 		}
-		if n == low {
+		if n == v.low {
 			return nil
 		}
 		if ctx.Err() != nil {

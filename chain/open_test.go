@@ -1,0 +1,261 @@
+package chain
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/syndtr/goleveldb/leveldb"
+	"github.com/syndtr/goleveldb/leveldb/storage"
+)
+
+func TestOpenRefuses(t *testing.T) {
+	w := newWorld(1, 2)
+	dir := t.TempDir()
+	c := openChain(t, w, Config{}, dir)
+	add(t, c, w.run(w.genesis(), 3, 2, 1)...)
+	if _, err := Open(Config{}, w.g, dir, nil); !errors.Is(err, ErrInUse) {
+		t.Errorf("opened twice: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	other := newWorld(1, 2)
+	other.g.ChainID = 5
+	_, err := Open(Config{}, other.g, dir, nil)
+	if !errors.Is(err, ErrWrongNetwork) || !strings.Contains(err.Error(), w.g.Network()) || !strings.Contains(err.Error(), "--data-dir") {
+		t.Errorf("another network's genesis: %v", err)
+	}
+	if _, err := Open(Config{}, &Genesis{}, dir, nil); !errors.Is(err, ErrInvalidGenesis) {
+		t.Errorf("no genesis: %v", err)
+	}
+	if _, err := Open(Config{Extra: strings.Repeat("x", 33)}, w.g, dir, nil); err == nil {
+		t.Error("33 bytes of extraData are allowed")
+	}
+	setVersion(t, dir, w, formatVersion+1)
+	_, err = Open(Config{}, w.g, dir, nil)
+	if !errors.Is(err, ErrNewerFormat) || errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "newer pheme") {
+		t.Errorf("a newer format: %v", err)
+	}
+	if _, err := Repair(context.Background(), Config{}, w.g, dir); !errors.Is(err, ErrNewerFormat) {
+		t.Errorf("repair of a newer format: %v", err)
+	}
+	setVersion(t, dir, w, formatVersion)
+	if c := openChain(t, w, Config{}, dir); c.Weight() != 3 {
+		t.Errorf("head %d after all that, want 3", c.Weight())
+	}
+}
+
+func setVersion(t *testing.T, dir string, w *world, version uint64) {
+	t.Helper()
+	db, err := leveldb.OpenFile(filepath.Join(dir, databaseDir), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	m := meta{Version: version, Genesis: w.g.Hash(), Network: w.g.Network()}
+	if err := db.Put([]byte{tableMeta}, encodeRLP(m), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	w := newWorld(1, 2)
+	c := openChain(t, w, Config{}, t.TempDir())
+	blocks := w.run(w.genesis(), 2, 2, 1)
+	add(t, c, blocks[0])
+	for range 2 {
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Add(blocks[1].Block); !errors.Is(err, ErrClosed) {
+		t.Errorf("Add = %v", err)
+	}
+	if c.BlockByNumber(1) != nil || c.Weight() != 1 || c.Damage() != nil {
+		t.Errorf("reading a closed chain: %v, %v", c.BlockByNumber(1), c.Damage())
+	}
+	if _, err := c.Verify(context.Background()); !errors.Is(err, ErrClosed) {
+		t.Errorf("Verify = %v", err)
+	}
+}
+
+// TestDamageMetByAReader: a reader that meets damage gets nothing, the chain says
+// so, and everything else goes on.
+func TestDamageMetByAReader(t *testing.T) {
+	w := newWorld(1, 2)
+	c := openChain(t, w, Config{}, t.TempDir())
+	blocks := w.run(w.genesis(), 4, 2, 1)
+	add(t, c, blocks[:3]...)
+	b := blocks[1]
+	if err := c.store.db.Load().Delete(blockKey(tableBody, b.Number(), b.id), nil); err != nil {
+		t.Fatal(err)
+	}
+	if c.BlockByNumber(2) != nil || !errors.Is(c.Damage(), ErrCorrupt) {
+		t.Fatalf("a lost body: %v, %v", c.BlockByNumber(2), c.Damage())
+	}
+	if _, err := c.Receipts(b.id); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("Receipts = %v", err)
+	}
+	if _, err := c.Verify(context.Background()); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("Verify = %v", err)
+	}
+	add(t, c, blocks[3])
+	if c.BlockByNumber(3) == nil || c.Weight() != 4 {
+		t.Error("the rest does not go on")
+	}
+}
+
+// TestVerifyFinds takes one thing away, or puts one there, at a time.
+func TestVerifyFinds(t *testing.T) {
+	w := newWorld(1, 2)
+	blocks := w.run(w.genesis(), 8, 2, 2)
+	b := blocks[4]
+	tx := b.txs[1].hash
+	side := w.next(blocks[3], blocks[3].Slot()+3)
+	for name, change := range map[string]func(*leveldb.Batch){
+		"commit gone":         func(l *leveldb.Batch) { l.Delete(numberKey(tableCommit, 3)) },
+		"header gone":         func(l *leveldb.Batch) { l.Delete(blockKey(tableHeader, b.Number(), b.id)) },
+		"body gone":           func(l *leveldb.Batch) { l.Delete(blockKey(tableBody, b.Number(), b.id)) },
+		"side body gone":      func(l *leveldb.Batch) { l.Delete(blockKey(tableBody, side.Number(), side.id)) },
+		"body of another":     func(l *leveldb.Batch) { l.Put(blockKey(tableBody, b.Number(), b.id), blocks[5].body) },
+		"body without header": func(l *leveldb.Batch) { l.Put(blockKey(tableBody, 99, b.id), b.body) },
+		"canonical gone":      func(l *leveldb.Batch) { l.Delete(numberKey(tableCanonical, 5)) },
+		"canonical side":      func(l *leveldb.Batch) { l.Put(numberKey(tableCanonical, 5), side.id[:]) },
+		"canonical above":     func(l *leveldb.Batch) { l.Put(numberKey(tableCanonical, 9), side.id[:]) },
+		"number gone":         func(l *leveldb.Batch) { l.Delete(hashKey(tableNumber, b.id)) },
+		"number wrong":        func(l *leveldb.Batch) { l.Put(hashKey(tableNumber, b.id), make([]byte, 8)) },
+		"tx gone":             func(l *leveldb.Batch) { l.Delete(hashKey(tableTx, tx)) },
+		"tx elsewhere":        func(l *leveldb.Batch) { l.Put(hashKey(tableTx, tx), encodePlace(5, 0)) },
+		"stale tx":            func(l *leveldb.Batch) { l.Put(hashKey(tableTx, b.id), encodePlace(5, 0)) },
+		"account gone":        func(l *leveldb.Batch) { l.Delete(bucketKey(BucketOf(w.user(0)))) },
+		"undo gone":           func(l *leveldb.Batch) { l.Delete(blockKey(tableUndo, b.Number(), b.id)) },
+		"undo of another":     func(l *leveldb.Batch) { l.Put(blockKey(tableUndo, b.Number(), b.id), encodeUndo(nil)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := openChain(t, w, Config{}, "")
+			add(t, c, blocks...)
+			add(t, c, side)
+			got, err := c.Verify(context.Background())
+			if err != nil || got.Blocks != 10 || got.Txs != 16 || got.Commits != 10 || got.Accounts == 0 || got.Bytes == 0 {
+				t.Fatalf("Verify = %+v, %v", got, err)
+			}
+			batch := new(leveldb.Batch)
+			change(batch)
+			if err := c.store.db.Load().Write(batch, nil); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Verify(context.Background()); !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrInvalid) {
+				t.Fatalf("Verify = %v, want ErrCorrupt", err)
+			}
+		})
+	}
+}
+
+// TestPrune keeps the newest bodies, drops the rest with their lookup entries, a
+// bounded number a commit, and keeps every header.
+func TestPrune(t *testing.T) {
+	w := newWorld(1, 2)
+	blocks := w.run(w.genesis(), 200, 1, 1)
+	st := storage.NewMemStorage()
+	open := func(cfg Config) *Chain {
+		c, err := Open(cfg, w.g, "", st)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	c := open(Config{UndoBlocks: 8})
+	defer func() { _ = c.Close() }()
+	add(t, c, blocks[:150]...)
+	if c.BlockByNumber(1) == nil {
+		t.Fatal("pruned without being asked to")
+	}
+	cfg := Config{UndoBlocks: 8, PruneBodies: 10}
+	for i := 150; i < 200; i += 10 {
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		c = open(cfg)
+		add(t, c, blocks[i:i+10]...)
+		if _, err := c.Verify(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, b := range blocks {
+		kept := b.Number() >= 190
+		_, _, found := c.Lookup(b.txs[0].hash)
+		if (c.BlockByNumber(b.Number()) != nil) != kept || found != kept || c.HeaderByNumber(b.Number()) == nil {
+			t.Fatalf("block %d: kept %v, body %v, lookup %v", b.Number(), kept, c.BlockByNumber(b.Number()) != nil, found)
+		}
+	}
+	if _, err := c.Receipts(blocks[0].id); !errors.Is(err, ErrPruned) || c.Damage() != nil {
+		t.Fatalf("Receipts of a pruned block = %v, damage %v", err, c.Damage())
+	}
+}
+
+// TestSmallDisk fills a real file system and frees it again.
+func TestSmallDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := mountSmall(dir); err != nil {
+		t.Skipf("no small file system to fill: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, 0) })
+	w := newWorld(1, 2)
+	data := filepath.Join(dir, "chain")
+	c := openChain(t, w, Config{tune: small}, data)
+	p := w.genesis()
+	grow := func() error {
+		next := w.run(p, 1, 1, 1)[0]
+		_, err := c.Add(next.Block)
+		if err == nil {
+			p = next
+		}
+		return err
+	}
+	for range 20 {
+		if err := grow(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	filler := filepath.Join(dir, "filler")
+	if err := os.WriteFile(filler, make([]byte, 64<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("filling the disk: %v", err)
+	}
+	var err error
+	for range 2000 {
+		if err = grow(); err != nil {
+			break
+		}
+	}
+	for range 3 {
+		if !errors.Is(err, ErrStorage) || !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("Add on a full disk = %v", err)
+		}
+		if b := c.BlockByNumber(p.Number()); b == nil || b.ID() != p.ID() {
+			t.Fatal("reads do not work")
+		}
+		err = grow()
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if err := grow(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if c = openChain(t, w, Config{}, data); c.HeadID() != p.ID() {
+		t.Fatalf("head %d, want %d", c.Weight(), p.Number())
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
