@@ -403,8 +403,10 @@ func root(e ast.Expr) *ast.Ident {
 	}
 }
 
-// checkGo wants a go statement only where the same function waits for what it started, or in Run, which owns its goroutines.
+// checkGo wants a go statement only where the same function waits for what it started, as a bubble does by itself, or in Run, which
+// owns its goroutines.
 func checkGo(files []source) (bad []string) {
+	opens := bubbles(files)
 	for _, s := range files {
 		for _, d := range s.ast.Decls {
 			var starts []token.Pos
@@ -417,7 +419,7 @@ func checkGo(files []source) (bad []string) {
 				case *ast.UnaryExpr:
 					waits = waits || n.Op == token.ARROW
 				case *ast.CallExpr:
-					waits = waits || strings.HasSuffix(callee(n), ".Wait")
+					waits = waits || strings.HasSuffix(callee(n), ".Wait") || opens[callee(n)]
 				}
 				return true
 			})
@@ -537,6 +539,7 @@ func TestStyleFinds(t *testing.T) {
 		{rule: "globals", code: "\n//go:embed page.html\nvar page []byte"},
 		{rule: "go", code: "func f() { go g() /* BAD */ }"},
 		{rule: "go", code: "func f() { go func() { <-c }() /* BAD */ }"},
+		{rule: "go", test: "func TestA(t *testing.T) { synctest.Test(t, func(*testing.T) { go g() }) }"},
 		{rule: "go", code: "func f() { go g(); wg.Wait() }\nfunc Run() { go g() }\nfunc h() { go g(); <-done }"},
 		{rule: "length", code: strings.Repeat("\n", maxLines) + "// BAD"},
 		{rule: "length", code: strings.Repeat("\n", maxLines-1), test: strings.Repeat("\n", maxLines)},
