@@ -33,11 +33,12 @@ var layers = map[string]string{
 	"rpc":              "chain",
 	"node":             "chain mempool p2p p2p/swim p2p/recon p2p/trace p2p/link p2p/relay rpc",
 	"devnet": "chain mempool p2p p2p/swim p2p/recon p2p/trace p2p/link p2p/link/virtual p2p/relay rpc node " +
-		"devnet/accounts devnet/experiment devnet/stats devnet/topology devnet/recorder devnet/cluster devnet/report devnet/host devnet/workload",
+		"devnet/accounts devnet/experiment devnet/stats devnet/topology devnet/recorder devnet/cluster devnet/report devnet/host devnet/workload devnet/bubble",
 	"cmd/pheme": "chain rpc node devnet devnet/accounts devnet/experiment", // chain for its types: a genesis, a transaction
 
 	"devnet/accounts":   "",
-	"devnet/experiment": "",
+	"devnet/bubble":     "",
+	"devnet/experiment": "p2p/link",
 	"devnet/stats":      "",
 	"devnet/topology":   "",
 	"devnet/host":       "",
@@ -53,7 +54,7 @@ var fences = map[string]string{
 	"testing":                                    "",
 	"net/http":                                   "rpc node devnet cmd/pheme",
 	"github.com/ethereum/go-ethereum":            "", // a library, not a base: only the parts named below
-	"github.com/ethereum/go-ethereum/rpc":        "rpc",
+	"github.com/ethereum/go-ethereum/rpc":        "rpc devnet",
 	"github.com/ethereum/go-ethereum/trie":       "chain",
 	"github.com/ethereum/go-ethereum/common":     "*",
 	"github.com/ethereum/go-ethereum/core/types": "*",

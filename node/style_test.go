@@ -145,9 +145,10 @@ type use struct {
 	sleep        string // the complaint, if this is a sleep
 }
 
-// bubbles returns the functions that run an argument of theirs in a bubble: synctest.Test, and ours that call it.
+// bubbles returns the functions that run an argument of theirs in a bubble: synctest.Test, devnet/bubble's Run, and those of
+// the folder that call the first.
 func bubbles(files []source) map[string]bool {
-	opens := map[string]bool{"synctest.Test": true}
+	opens := map[string]bool{"synctest.Test": true, "bubble.Run": true}
 	for _, s := range files {
 		for _, d := range s.ast.Decls {
 			if f, ok := d.(*ast.FuncDecl); ok && slices.ContainsFunc(f.Type.Params.List, func(p *ast.Field) bool { _, ok := p.Type.(*ast.FuncType); return ok }) {
