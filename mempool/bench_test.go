@@ -2,28 +2,23 @@ package mempool
 
 import (
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"testing"
-	"time"
 
 	"github.com/pheme-net/pheme/chain"
 )
 
-// benchTxs signs n transfers of 200 senders, nonces in order.
-func benchTxs(b *testing.B, n int) (ledger, [][]byte) {
-	b.Helper()
-	all, l := users(b, 200), ledger{}
-	for _, u := range all {
-		l.fund(u.addr, 1<<63)
-	}
+// signed makes n transfers of a few hundred senders, in an order that fits each.
+func signed(w *world, n int) [][]byte {
 	raws := make([][]byte, n)
 	for i := range raws {
-		raws[i] = all[i%200].sign(b, order{nonce: uint64(i / 200), tip: uint64(i % 97)}).Raw()
+		raws[i] = w.sign(spec{from: i % len(w.keys), nonce: uint64(i / len(w.keys)), tip: uint64(i % 97)}).Raw()
 	}
-	return l, raws
+	return raws
 }
 
-func decode(b *testing.B, raws [][]byte) []*chain.Tx {
+func decoded(b *testing.B, raws [][]byte) []*chain.Tx {
 	txs := make([]*chain.Tx, len(raws))
 	for i, raw := range raws {
 		tx, err := chain.DecodeTx(raw)
@@ -35,96 +30,151 @@ func decode(b *testing.B, raws [][]byte) []*chain.Tx {
 	return txs
 }
 
-// BenchmarkAdmission is decode, signature check, pool and journal on one core.
+// BenchmarkAdmission is the whole way in on one core: decode, signature of a cold
+// sender, rules, pool, journal on disk.
 func BenchmarkAdmission(b *testing.B) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	l, raws := benchTxs(b, 4000)
 	for _, batch := range []int{1, 100} {
-		b.Run(fmt.Sprintf("batch=%d", batch), func(b *testing.B) {
-			for b.Loop() {
-				p := openAt(b, b.TempDir()+"/journal", l, false)
-				for at := 0; at < len(raws); at += batch {
-					txs := decode(b, raws[at:at+batch])
-					for _, tx := range txs {
-						if err := chain.CheckTx(tx, p.genesis); err != nil {
-							b.Fatal(err)
-						}
+		for _, journal := range []bool{false, true} {
+			b.Run(fmt.Sprintf("batch=%d/journal=%v", batch, journal), func(b *testing.B) {
+				w := newWorld(200)
+				raws := signed(w, 5000)
+				for b.Loop() {
+					b.StopTimer()
+					cfg := Config{}
+					if journal {
+						cfg.JournalPath = filepath.Join(b.TempDir(), "journal")
 					}
-					for _, err := range p.Add(txs) {
-						if err != nil {
-							b.Fatal(err)
-						}
+					p := w.open(b, cfg, osDisk{})
+					b.StartTimer()
+					for at := 0; at < len(raws); at += batch {
+						add(b, p, decoded(b, raws[at:at+batch])...)
 					}
+					b.StopTimer()
+					if err := p.Close(); err != nil {
+						b.Fatal(err)
+					}
+					b.StartTimer()
 				}
-				p.Close()
-			}
-			b.ReportMetric(float64(len(raws)*b.N)/b.Elapsed().Seconds(), "tx/s")
-		})
+				b.ReportMetric(float64(b.N*len(raws))/b.Elapsed().Seconds(), "tx/s")
+			})
+		}
 	}
 }
 
-// BenchmarkPooled fills the pool to n and then reports the heap it holds and what one more admission
-// costs, the signature checked beforehand.
+// BenchmarkPooled is one more admission into a pool of n, its sender known, and
+// what the pool takes in memory, decoded transactions included.
 func BenchmarkPooled(b *testing.B) {
 	for _, n := range []int{1_000, 10_000, 100_000} {
 		b.Run(fmt.Sprintf("n=%d", n), func(b *testing.B) {
-			l, raws := benchTxs(b, n+2000)
-			before := heapInUse()
-			p := openAt(b, "", l, false)
+			const more = 1000
+			w := newWorld(1000)
+			raws := signed(w, n+more)
+			before := heapBytes()
+			p := w.open(b, Config{}, osDisk{})
 			for at := 0; at < n; at += 1000 {
-				txs := decode(b, raws[at:min(n, at+1000)])
-				chain.RecoverSenders(txs, p.genesis)
-				p.Add(txs)
+				add(b, p, decoded(b, raws[at:at+1000])...)
 			}
-			held := heapInUse() - before
-			if s := p.Stats(); s.Executable != n {
-				b.Fatalf("%+v, want %d executable", s, n)
-			}
-			more := decode(b, raws[n:])
-			chain.RecoverSenders(more, p.genesis)
-			var spent time.Duration
+			held := heapBytes() - before
+			txs := decoded(b, raws[n:])
+			chain.RecoverSenders(txs, w.g)
 			for b.Loop() {
-				start := time.Now()
-				for _, tx := range more {
-					if errs := p.Add([]*chain.Tx{tx}); errs[0] != nil {
-						b.Fatal(errs[0])
-					}
+				for _, tx := range txs {
+					add(b, p, tx)
 				}
-				spent += time.Since(start)
-				p.mu.Lock()
-				for i := len(more) - 1; i >= 0; i-- {
-					p.core.drop(more[i].Hash())
+				b.StopTimer()
+				for i := len(txs) - 1; i >= 0; i-- {
+					p.core.remove(txs[i].Hash())
 				}
-				p.mu.Unlock()
+				b.StartTimer()
 			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*more), "ns/tx")
 			b.ReportMetric(float64(held)/(1<<20), "MiB")
-			b.ReportMetric(float64(spent.Nanoseconds())/float64(b.N*len(more)), "ns/add")
 			runtime.KeepAlive(p)
 		})
 	}
 }
 
-func heapInUse() uint64 {
+// heapBytes is what is in use after a collection, in bytes.
+func heapBytes() uint64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
 
-// BenchmarkBuild picks a 1 MiB block out of n pooled transactions.
-func BenchmarkBuild(b *testing.B) {
-	for _, n := range []int{10_000, 100_000} {
+// BenchmarkEvict is an admission that pushes out one of n.
+func BenchmarkEvict(b *testing.B) {
+	for _, n := range []int{1_000, 100_000} {
 		b.Run(fmt.Sprintf("n=%d", n), func(b *testing.B) {
-			l, raws := benchTxs(b, n)
-			p := openAt(b, "", l, false)
-			txs := decode(b, raws)
-			chain.RecoverSenders(txs, p.genesis)
-			p.Add(txs)
-			for b.Loop() {
-				if len(p.Build(1<<20, 1_000_000_000)) == 0 {
-					b.Fatal("nothing built")
-				}
+			c, _ := testCore(Config{MaxCount: n, PerSender: n}, 1000, 1<<62)
+			for i := range n {
+				put(b, c, spec{from: i % 1000, nonce: uint64(i / 1000), tip: uint64(i % 97)})
 			}
+			txs := make([]*chain.Tx, 100_000)
+			for i := range txs {
+				txs[i] = spec{from: 5000 + i, tip: 1000 + uint64(i)}.tx()
+				c.state.(*fakeState).balance[who(5000+i)] = 1 << 62
+			}
+			i := 0
+			for b.Loop() {
+				if i == len(txs) {
+					b.Fatal("not enough transactions for a benchmark of this length: use a shorter -benchtime")
+				}
+				if err := c.add(txs[i], who(5000+i), 0); err != nil {
+					b.Fatal(err)
+				}
+				c.gone, c.fresh = c.gone[:0], c.fresh[:0]
+				i++
+			}
+		})
+	}
+}
+
+// BenchmarkBuild picks a block of 1 MiB out of n.
+func BenchmarkBuild(b *testing.B) {
+	for _, senders := range []int{200, 10_000} {
+		for _, n := range []int{10_000, 100_000} {
+			b.Run(fmt.Sprintf("pooled=%d/senders=%d", n, senders), func(b *testing.B) {
+				c, _ := testCore(Config{}, senders, 1<<62)
+				for i := range n {
+					put(b, c, spec{from: i % senders, nonce: uint64(i / senders), tip: uint64(i % 97)})
+				}
+				picked := 0
+				for b.Loop() {
+					picked = len(pick(c.lines(), 1<<20, 1_000_000_000))
+				}
+				b.ReportMetric(float64(picked), "tx/block")
+			})
+		}
+	}
+}
+
+// BenchmarkUpdate takes a block of k transactions of as many senders out of 100,000.
+func BenchmarkUpdate(b *testing.B) {
+	for _, k := range []int{100, 5000} {
+		b.Run(fmt.Sprintf("block=%d", k), func(b *testing.B) {
+			const senders, n = 10_000, 100_000
+			c, st := testCore(Config{}, senders, 1<<62)
+			for i := range n {
+				put(b, c, spec{from: i % senders, nonce: uint64(i / senders), tip: uint64(i % 97)})
+			}
+			next := st.clone()
+			accounts := make([]moved, k)
+			back := make([]moved, k)
+			for i := range accounts {
+				next.nonce[who(i)] = 1
+				accounts[i].addr = who(i)
+				back[i] = moved{who(i), []*chain.Tx{spec{from: i, tip: uint64(i % 97)}.tx()}}
+			}
+			for b.Loop() {
+				c.update(next, accounts, 0)
+				b.StopTimer()
+				c.update(st, back, 0)
+				c.gone, c.fresh = c.gone[:0], c.fresh[:0]
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*k), "ns/tx")
 		})
 	}
 }

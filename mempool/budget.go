@@ -2,13 +2,15 @@ package mempool
 
 import "time"
 
-// maxBudgets bounds the peers a budget is kept for; above it those that are full again are dropped.
-const maxBudgets = 1024
+// maxBudgets bounds the peers a budget is kept for, far above what a node connects to.
+const maxBudgets = 4096
 
-// budget is a token bucket for each peer: rate transactions a second, burst at once.
+// budget is a token bucket for each peer: rate transactions a second, burst at
+// once. A full bucket is the same as none, so idle peers take no memory for long.
 type budget struct {
 	rate, burst float64
 	peers       map[uint64]bucket
+	pruned      time.Time
 }
 
 type bucket struct {
@@ -20,35 +22,40 @@ func newBudget(rate, burst int) *budget {
 	return &budget{rate: float64(rate), burst: float64(burst), peers: make(map[uint64]bucket)}
 }
 
-// take returns how many of n transactions a peer may offer now.
+// now is the bucket with what came in since it was last used.
+func (b *budget) now(k bucket, now time.Time) bucket {
+	if d := now.Sub(k.at); d > 0 {
+		k.tokens = min(b.burst, k.tokens+b.rate*d.Seconds())
+		k.at = now
+	}
+	return k
+}
+
+// take returns how many of n transactions a peer may offer at this time.
 func (b *budget) take(now time.Time, peer uint64, n int) int {
 	k, known := b.peers[peer]
 	if !known {
-		b.prune(now)
+		if len(b.peers) >= maxBudgets && now.Sub(b.pruned) >= time.Second {
+			b.prune(now)
+		}
+		if len(b.peers) >= maxBudgets {
+			return 0 // thousands of peers at work at once: not one more
+		}
 		k = bucket{tokens: b.burst, at: now}
 	}
-	k.tokens = min(b.burst, k.tokens+b.rate*now.Sub(k.at).Seconds())
-	k.at = now
+	k = b.now(k, now)
 	allowed := min(n, int(k.tokens))
 	k.tokens -= float64(allowed)
 	b.peers[peer] = k
 	return allowed
 }
 
-// prune forgets peers whose bucket is full again: a new one would be the same.
+// prune forgets the peers whose bucket is full again.
 func (b *budget) prune(now time.Time) {
-	if len(b.peers) < maxBudgets {
-		return
-	}
+	b.pruned = now
 	for peer, k := range b.peers {
-		if k.tokens+b.rate*now.Sub(k.at).Seconds() >= b.burst {
+		if b.now(k, now).tokens >= b.burst {
 			delete(b.peers, peer)
 		}
-	}
-	for peer := range b.peers { // all of them busy: some go, so that the map stays bounded
-		if len(b.peers) < maxBudgets {
-			break
-		}
-		delete(b.peers, peer)
 	}
 }

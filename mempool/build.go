@@ -3,62 +3,66 @@ package mempool
 import (
 	"container/heap"
 
+	"github.com/ethereum/go-ethereum/rlp"
+
 	"github.com/pheme-net/pheme/chain"
 )
 
-// framing is the most that one transaction costs in a block beside its own bytes: its RLP head.
-const framing = 4
+// lines are the executable queues at one moment, one slice a sender.
+type lines [][]*entry
 
-// build picks executable transactions for a block of at most maxBytes and gas: the highest tip
-// first, of equals the earliest, each sender's in the order of its nonces.
-func (c *core) build(maxBytes int, gas uint64) []*chain.Tx {
-	next := make(heads, 0, len(c.tails))
-	for _, a := range c.tails {
-		next = append(next, head{a.txs, a.exec, 0})
-	}
-	heap.Init(&next)
-	var out []*chain.Tx
-	for len(next) > 0 && gas > 0 && maxBytes > 0 {
-		h := &next[0]
-		tx := h.txs[h.at].tx
-		if size := tx.Size() + framing; size > maxBytes || tx.Inner().Gas() > gas {
-			heap.Pop(&next) // the sender's later ones cannot go without this one
-			continue
-		}
-		out = append(out, tx)
-		maxBytes -= tx.Size() + framing
-		gas -= tx.Inner().Gas()
-		if h.at++; h.at == h.exec {
-			heap.Pop(&next)
-		} else {
-			heap.Fix(&next, 0)
-		}
+// lines copies the executable queues, so that picking from them needs no lock.
+func (c *core) lines() lines {
+	all := make([]*entry, 0, c.used[executable].count)
+	out := make(lines, 0, len(c.tails[executable].list))
+	for _, a := range c.tails[executable].list {
+		from := len(all)
+		all = append(all, a.queue[executable]...)
+		out = append(out, all[from:len(all):len(all)])
 	}
 	return out
 }
 
-// head is where block building stands in one sender's queue.
-type head struct {
-	txs  []*entry
-	exec int
-	at   int
-}
-
-type heads []head
-
-func (h heads) Len() int { return len(h) }
-func (h heads) Less(i, j int) bool {
-	a, b := h[i].txs[h[i].at], h[j].txs[h[j].at]
-	if c := a.tip.Cmp(&b.tip); c != 0 {
-		return c > 0
-	}
-	return a.seq < b.seq
-}
-func (h heads) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *heads) Push(x any)   { *h = append(*h, x.(head)) }
-func (h *heads) Pop() any {
-	last := len(*h) - 1
-	x := (*h)[last]
-	*h = (*h)[:last]
+// Len implements heap.Interface, like the methods below: the line whose first
+// entry pays most comes first.
+func (l lines) Len() int           { return len(l) }
+func (l lines) Less(i, j int) bool { return better(l[i][0], l[j][0]) < 0 }
+func (l lines) Swap(i, j int)      { l[i], l[j] = l[j], l[i] }
+func (l *lines) Push(x any)        { *l = append(*l, x.([]*entry)) }
+func (l *lines) Pop() any {
+	last := len(*l) - 1
+	x := (*l)[last]
+	*l = (*l)[:last]
 	return x
+}
+
+const (
+	listHead = 4      // longest RLP head of the list of a block's transactions
+	minGas   = 21_000 // of the cheapest transaction
+	minSize  = 100    // bytes of the shortest signed transfer, less a margin
+)
+
+// pick takes transactions for a block of at most maxBytes and gas: the highest
+// effective tip first, of equals the earliest, each sender's by nonce. It uses l up.
+func pick(l lines, maxBytes int, gas uint64) []*chain.Tx {
+	var out []*chain.Tx
+	heap.Init(&l)
+	left := maxBytes - listHead
+	for len(l) > 0 && left >= minSize && gas >= minGas {
+		tx := l[0][0].tx
+		size := int(rlp.BytesSize(tx.Raw()))
+		if size > left || tx.GasUsed() > gas {
+			heap.Pop(&l) // those behind it cannot go without it
+			continue
+		}
+		out = append(out, tx)
+		left -= size
+		gas -= tx.GasUsed()
+		if l[0] = l[0][1:]; len(l[0]) == 0 {
+			heap.Pop(&l)
+		} else {
+			heap.Fix(&l, 0)
+		}
+	}
+	return out
 }

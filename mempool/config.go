@@ -8,36 +8,36 @@ import (
 // Config holds the limits of a pool. A zero field means its default.
 type Config struct {
 	MaxCount       int // executable transactions
-	MaxBytes       int // raw bytes of the executable ones
+	MaxBytes       int // their raw bytes
 	MaxFuture      int // future transactions
-	MaxFutureBytes int
+	MaxFutureBytes int // their raw bytes
 	PerSender      int // executable transactions of one sender
 	FuturePerSend  int // future transactions of one sender
 	MaxGap         uint64
 	TTL            time.Duration // since a transaction came in
 
 	PeerRate  int // transactions a second that one peer may offer
-	PeerBurst int
+	PeerBurst int // transactions that it may offer at once after a pause
 
 	JournalPath string        // "" keeps no journal
 	JournalSync bool          // fsync before an answer: survives power loss, not only a kill
-	SyncEvery   time.Duration // answers that wait for one fsync together
+	SyncEvery   time.Duration // least time between two fsyncs; answers in between share one
 }
 
-func (c Config) fill() Config {
-	def := func(v *int, d int) {
+func (c *Config) fill() {
+	number := func(v *int, d int) {
 		if *v == 0 {
 			*v = d
 		}
 	}
-	def(&c.MaxCount, 131_072)      // at 200 bytes and 500 bytes of overhead each: under 100 MB
-	def(&c.MaxBytes, 64<<20)       // sixteen of the largest blocks
-	def(&c.MaxFuture, 4096)        // second class: enough for reordered gossip
-	def(&c.MaxFutureBytes, 16<<20) // a quarter of the executable pool's
-	def(&c.PerSender, 4096)        // a busy sender fills a block alone; 32 of them fill the pool
-	def(&c.FuturePerSend, 64)      // as many as MaxGap can open
-	def(&c.PeerRate, 8000)         // half a core of signature checks
-	def(&c.PeerBurst, 32_768)      // a whole backlog after a reconnection
+	number(&c.MaxCount, 131_072)      // transfers take 1.1 KiB each in memory: 140 MiB
+	number(&c.MaxBytes, 64<<20)       // sixteen of the largest blocks
+	number(&c.MaxFuture, 4096)        // enough for reordered gossip of 64 busy senders
+	number(&c.MaxFutureBytes, 16<<20) // a quarter of MaxBytes, like its worth
+	number(&c.PerSender, 4096)        // a faucet or load generator fills a block alone, 32 of them the pool
+	number(&c.FuturePerSend, 64)      // as many as one gap of MaxGap can hide
+	number(&c.PeerRate, 8000)         // about a quarter of a core of signature checks
+	number(&c.PeerBurst, 32_768)      // a backlog after a reconnection
 	if c.MaxGap == 0 {
 		c.MaxGap = 64
 	}
@@ -47,20 +47,19 @@ func (c Config) fill() Config {
 	if c.SyncEvery == 0 {
 		c.SyncEvery = 2 * time.Millisecond
 	}
-	return c
 }
 
-func (c Config) validate() error {
+func (c *Config) validate() error {
 	for _, f := range []struct {
 		name string
-		v    int
+		v    int64
 	}{
-		{"MaxCount", c.MaxCount}, {"MaxBytes", c.MaxBytes}, {"MaxFuture", c.MaxFuture}, {"MaxFutureBytes", c.MaxFutureBytes},
-		{"PerSender", c.PerSender}, {"FuturePerSend", c.FuturePerSend}, {"PeerRate", c.PeerRate}, {"PeerBurst", c.PeerBurst},
-		{"TTL", int(c.TTL)}, {"SyncEvery", int(c.SyncEvery)},
+		{"MaxCount", int64(c.MaxCount)}, {"MaxBytes", int64(c.MaxBytes)}, {"MaxFuture", int64(c.MaxFuture)},
+		{"MaxFutureBytes", int64(c.MaxFutureBytes)}, {"PerSender", int64(c.PerSender)}, {"FuturePerSend", int64(c.FuturePerSend)},
+		{"PeerRate", int64(c.PeerRate)}, {"PeerBurst", int64(c.PeerBurst)}, {"TTL", int64(c.TTL)}, {"SyncEvery", int64(c.SyncEvery)},
 	} {
 		if f.v < 0 {
-			return fmt.Errorf("mempool config: %s is negative: leave it out for the default", f.name)
+			return fmt.Errorf("mempool config: %s is %d: use a positive value, or leave it out for the default", f.name, f.v)
 		}
 	}
 	return nil

@@ -1,10 +1,8 @@
 package mempool
 
 import (
-	"container/heap"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/holiman/uint256"
@@ -12,256 +10,232 @@ import (
 	"github.com/pheme-net/pheme/chain"
 )
 
-// State is what the pool must know of accounts: those at the head.
+// State is what the pool must know of accounts, at one head. It must answer from
+// memory: it is asked under the pool's lock.
 type State interface {
 	Nonce(addr common.Address) uint64
 	Balance(addr common.Address) *uint256.Int
 }
 
-// entry is one pooled transaction.
-type entry struct {
-	tx     *chain.Tx
-	sender *account
-	tip    uint256.Int // wei per gas that the proposer gets
-	seq    uint64      // order of arrival
-	at     time.Time
-	heap   int // place in core.futures, -1 outside
-}
+// usage is what one of the two pools holds.
+type usage struct{ count, bytes int }
 
-func (e *entry) fee() *uint256.Int {
-	return new(uint256.Int).Mul(&e.tip, uint256.NewInt(e.tx.GasUsed()))
-}
-
-// account is the queue of one sender: txs by nonce, of which the first exec are executable.
-type account struct {
-	addr  common.Address
-	nonce uint64 // in the head's state
-	txs   []*entry
-	exec  int
-	cost  uint256.Int // of all txs
-	heap  int         // place in core.tails, -1 outside
-}
-
-func (a *account) tail() *entry { return a.txs[a.exec-1] }
-
-// find is the place of a nonce in txs, and whether it is taken.
-func (a *account) find(nonce uint64) (int, bool) {
-	return slices.BinarySearchFunc(a.txs, nonce, func(e *entry, n uint64) int {
-		switch {
-		case e.tx.Nonce() < n:
-			return -1
-		case e.tx.Nonce() > n:
-			return 1
-		}
-		return 0
-	})
-}
-
-// core is the pool without lock, clock and journal.
+// core is the pool without lock, clock and journal: the same calls give the same
+// pool. Its invariants are those of the package.
 type core struct {
 	cfg     Config
-	genesis *chain.Genesis
+	baseFee *uint256.Int
 	state   State
 
-	accounts map[common.Address]*account
+	accounts map[common.Address]*account // those with something queued
 	byHash   map[common.Hash]*entry
-	tails    tails   // accounts with executable transactions, cheapest tail first
-	futures  futures // future transactions, cheapest first
-	execs    int     // executable transactions
-	bytes    int     // of them
-	ahead    int     // bytes of the future ones
+	tails    [pools]*tails
+	used     [pools]usage
+	waiting  map[*account]struct{} // have a next executable transaction that found no room
+	frozen   bool                  // nothing is evicted
 	seq      uint64
-	fresh    []*chain.Tx // became executable since the shell last asked
+	dropped  Dropped
+
+	// What happened since the shell last took it.
+	fresh []*chain.Tx   // became executable
+	gone  []common.Hash // left the pool and are in no block
 }
 
-func newCore(cfg Config, g *chain.Genesis, st State) *core {
+func newCore(cfg Config, baseFee *uint256.Int, st State) *core {
 	return &core{
-		cfg: cfg, genesis: g, state: st,
+		cfg: cfg, baseFee: baseFee, state: st,
 		accounts: make(map[common.Address]*account), byHash: make(map[common.Hash]*entry),
+		tails: [pools]*tails{{pool: executable}, {pool: future}}, waiting: make(map[*account]struct{}),
 	}
 }
 
-// add admits one transaction of a known sender or says why not.
-func (c *core) add(tx *chain.Tx, from common.Address, now time.Time) error {
+// limit is the cap of one pool.
+func (c *core) limit(pool int) usage {
+	if pool == executable {
+		return usage{c.cfg.MaxCount, c.cfg.MaxBytes}
+	}
+	return usage{c.cfg.MaxFuture, c.cfg.MaxFutureBytes}
+}
+
+// add admits one transaction of sender from, or says why not and changes nothing.
+func (c *core) add(tx *chain.Tx, from common.Address, at int64) error {
 	if c.byHash[tx.Hash()] != nil {
 		return ErrKnown
 	}
 	a := c.accounts[from]
 	if a == nil {
-		a = &account{addr: from, nonce: c.state.Nonce(from), heap: -1}
+		a = newAccount(from, c.state.Nonce(from))
 	}
-	if tx.Nonce() < a.nonce {
-		return fmt.Errorf("%w: next nonce %d, tx nonce %d", ErrNonceTooLow, a.nonce, tx.Nonce())
+	e := &entry{tx: tx, from: a, tip: tx.EffectiveTip(c.baseFee), seq: c.seq, at: at}
+	if e.nonce() < a.nonce {
+		return fmt.Errorf("%w: next nonce %d, tx nonce %d", ErrNonceTooLow, a.nonce, e.nonce())
 	}
-	e := &entry{tx: tx, sender: a, tip: tx.EffectiveTip(c.genesis.BaseFee), seq: c.seq, at: now, heap: -1}
-	i, taken := a.find(tx.Nonce())
-	if taken {
-		return c.replace(a, i, e)
+	var err error
+	if pool, i, taken := a.find(e.nonce()); taken {
+		err = c.replace(a, pool, i, e)
+	} else {
+		err = c.enqueue(a, e)
 	}
-	if err := c.fits(a, tx); err != nil {
+	if err != nil {
 		return err
 	}
-	if err := c.affords(a, tx.Cost(), nil); err != nil {
-		return err
-	}
-	executable := i == a.exec && tx.Nonce() == a.nonce+uint64(a.exec) && a.exec < c.cfg.PerSender
-	if executable {
-		if err := c.makeRoom(e); err != nil {
-			return err
-		}
-	} else if err := c.makeFutureRoom(e); err != nil {
-		return err
-	}
+	c.seq++
 	c.accounts[from] = a
-	i, _ = a.find(tx.Nonce()) // making room may have taken one of the sender's own future ones
-	c.insert(a, i, e)
-	if executable {
-		c.promote(a)
-	}
+	c.promote(a)
 	return nil
 }
 
-// fits applies the limits of one sender.
-func (c *core) fits(a *account, tx *chain.Tx) error {
-	next := a.nonce // one above the last queued nonce
-	if n := len(a.txs); n > 0 {
-		next = a.txs[n-1].tx.Nonce() + 1
+// enqueue admits a transaction whose nonce the sender has not queued yet.
+func (c *core) enqueue(a *account, e *entry) error {
+	pool := future
+	if e.nonce() == a.next() && len(a.queue[executable]) < c.cfg.PerSender {
+		pool = executable
 	}
-	if tx.Nonce() > next && tx.Nonce()-next >= c.cfg.MaxGap {
-		return fmt.Errorf("%w: last queued %d, tx nonce %d, at most %d above", ErrNonceTooHigh, int64(next)-1, tx.Nonce(), c.cfg.MaxGap)
+	if pool == future {
+		// The last queued nonce is last() - 1, even when that is one before the first.
+		if last := a.last(); e.nonce() >= last && e.nonce()-last >= c.cfg.MaxGap {
+			return fmt.Errorf("%w: tx nonce %d, next nonce %d, a gap of at most %d is kept", ErrNonceTooHigh, e.nonce(), last, c.cfg.MaxGap)
+		}
+		if len(a.queue[future]) >= c.cfg.FuturePerSend {
+			return fmt.Errorf("%w: %d executable and %d future transactions queued", ErrSenderLimit, len(a.queue[executable]), len(a.queue[future]))
+		}
 	}
-	if tx.Nonce() == a.nonce+uint64(a.exec) && a.exec < c.cfg.PerSender {
-		return nil // the next executable one: a sender's future ones never lock it out
+	if err := c.afford(a, e.tx.Cost(), new(uint256.Int)); err != nil {
+		return err
 	}
-	if len(a.txs)-a.exec >= c.cfg.FuturePerSend {
-		return fmt.Errorf("%w: %d executable, %d future", ErrSenderLimit, a.exec, len(a.txs)-a.exec)
+	if err := c.makeRoom(pool, e, usage{1, e.tx.Size()}); err != nil {
+		return err
 	}
+	c.insert(pool, e)
 	return nil
 }
 
-// affords checks that the sender can pay for all it has queued, less what is replaced, and cost.
-func (c *core) affords(a *account, cost, replaced *uint256.Int) error {
-	total, overflow := new(uint256.Int).AddOverflow(&a.cost, cost)
-	if replaced != nil {
-		total.Sub(total, replaced)
-	}
-	if balance := c.state.Balance(a.addr); overflow || total.Gt(balance) {
-		return fmt.Errorf("%w: address %s have %s want %s", ErrInsufficientFunds, a.addr, balance, total)
+// afford checks that the sender can pay for all it has queued and for cost, less
+// the cost of what is replaced.
+func (c *core) afford(a *account, cost, replaced *uint256.Int) error {
+	queued := new(uint256.Int).Sub(&a.cost, replaced)
+	total, over := new(uint256.Int).AddOverflow(queued, cost)
+	if balance := c.state.Balance(a.addr); over || total.Gt(balance) {
+		return fmt.Errorf("%w: balance %s, queued cost %s, tx cost %s", ErrInsufficientFunds, balance.Dec(), queued.Dec(), cost.Dec())
 	}
 	return nil
 }
 
 // replace puts e in the place of the sender's transaction with the same nonce.
-func (c *core) replace(a *account, i int, e *entry) error {
-	old := a.txs[i]
+// Those behind it stay: they are paid for still.
+func (c *core) replace(a *account, pool, i int, e *entry) error {
+	old := a.queue[pool][i]
 	if !bumped(old.tx.FeeCap(), e.tx.FeeCap()) || !bumped(old.tx.TipCap(), e.tx.TipCap()) {
 		return ErrReplaceUnderpriced
 	}
-	if err := c.affords(a, e.tx.Cost(), old.tx.Cost()); err != nil {
+	if err := c.afford(a, e.tx.Cost(), old.tx.Cost()); err != nil {
 		return err
 	}
-	executable := i < a.exec
-	grown := e.tx.Size() - old.tx.Size()
-	if executable && c.bytes+grown > c.cfg.MaxBytes || !executable && c.ahead+grown > c.cfg.MaxFutureBytes {
-		return ErrFull
+	if grow := e.tx.Size() - old.tx.Size(); grow > 0 {
+		if err := c.makeRoom(pool, e, usage{0, grow}); err != nil {
+			return err
+		}
 	}
-	if executable {
-		c.bytes += grown
+	a.queue[pool][i] = e
+	c.release(pool, old)
+	c.charge(pool, e)
+	c.tails[pool].fix(a)
+	c.dropped.Replaced++
+	c.gone = append(c.gone, old.tx.Hash())
+	if pool == executable {
 		c.fresh = append(c.fresh, e.tx)
-	} else {
-		c.leaveFuture(old)
-		c.enterFuture(e)
 	}
-	delete(c.byHash, old.tx.Hash())
-	c.byHash[e.tx.Hash()] = e
-	a.cost.Sub(&a.cost, old.tx.Cost())
-	a.cost.Add(&a.cost, e.tx.Cost())
-	a.txs[i] = e
-	c.seq++
-	c.tails.fix(a)
 	return nil
 }
 
-// bumped tells whether a new fee is at least a tenth above the old one.
-func bumped(old, new *uint256.Int) bool {
-	want, overflow := uint256.NewInt(0).MulDivOverflow(old, uint256.NewInt(110), uint256.NewInt(100))
-	return !overflow && new.Gt(old) && !new.Lt(want)
+// bumpPercent is by how much a replacement must raise both fee fields, so that
+// relaying replacements for ever costs something (BIP 125 rule 4; go-ethereum).
+const bumpPercent = 10
+
+func bumped(old, now *uint256.Int) bool {
+	want, over := new(uint256.Int).MulDivOverflow(old, uint256.NewInt(100+bumpPercent), uint256.NewInt(100))
+	return !over && now.Gt(old) && !now.Lt(want)
 }
 
-// insert puts a new entry, future for now, into its sender's queue.
-func (c *core) insert(a *account, i int, e *entry) {
-	a.txs = slices.Insert(a.txs, i, e)
-	a.cost.Add(&a.cost, e.tx.Cost())
-	c.byHash[e.tx.Hash()] = e
-	c.enterFuture(e)
-	c.seq++
-}
-
-// remove takes a future entry out.
-func (c *core) remove(e *entry) {
-	a := e.sender
-	i, _ := a.find(e.tx.Nonce())
-	a.txs = slices.Delete(a.txs, i, i+1)
-	a.cost.Sub(&a.cost, e.tx.Cost())
-	delete(c.byHash, e.tx.Hash())
-	c.leaveFuture(e)
-	c.forget(a)
-}
-
-// demote makes the tail of a sender future.
-func (c *core) demote(a *account) {
-	e := a.tail()
-	c.execs--
-	c.bytes -= e.tx.Size()
-	a.exec--
-	c.enterFuture(e)
-	c.tails.fix(a)
-}
-
-// raise makes the first future one of a sender executable.
-func (c *core) raise(a *account) {
-	e := a.txs[a.exec]
-	c.leaveFuture(e)
-	c.execs++
-	c.bytes += e.tx.Size()
-	a.exec++
-	c.tails.fix(a)
-}
-
-func (c *core) enterFuture(e *entry) {
-	heap.Push(&c.futures, e)
-	c.ahead += e.tx.Size()
-}
-
-func (c *core) leaveFuture(e *entry) {
-	heap.Remove(&c.futures, e.heap)
-	c.ahead -= e.tx.Size()
-}
-
-// promote makes executable what follows without a gap, as far as there is room. The first one has
-// its room already when it has just been added.
+// promote makes executable what follows without a gap, as far as there is room.
 func (c *core) promote(a *account) {
-	for a.exec < len(a.txs) && a.exec < c.cfg.PerSender {
-		e := a.txs[a.exec]
-		if e.tx.Nonce() != a.nonce+uint64(a.exec) || c.makeRoom(e) != nil {
-			return
+	defer c.file(a)
+	for len(a.queue[future]) > 0 {
+		e := a.queue[future][0]
+		if e.nonce() != a.next() {
+			break
 		}
-		c.raise(a)
-		c.fresh = append(c.fresh, e.tx)
+		if len(a.queue[executable]) >= c.cfg.PerSender || c.makeRoom(executable, e, usage{1, e.tx.Size()}) != nil {
+			break // it waits
+		}
+		c.take(future, a, 0)
+		c.insert(executable, e)
 	}
 }
 
-// forget drops the record of a sender that has nothing queued.
-func (c *core) forget(a *account) {
-	if len(a.txs) == 0 {
+// insert queues an entry that has room and belongs at the end of the executable
+// queue or somewhere in the future one.
+func (c *core) insert(pool int, e *entry) {
+	a := e.from
+	if pool == executable {
+		a.queue[executable] = append(a.queue[executable], e)
+		c.fresh = append(c.fresh, e.tx)
+	} else {
+		i, _ := a.futurePlace(e.nonce())
+		a.queue[future] = slices.Insert(a.queue[future], i, e)
+	}
+	c.charge(pool, e)
+	c.tails[pool].fix(a)
+}
+
+// take unqueues the entry at place i without a word to anyone.
+func (c *core) take(pool int, a *account, i int) *entry {
+	e := a.queue[pool][i]
+	a.queue[pool] = slices.Delete(a.queue[pool], i, i+1)
+	c.release(pool, e)
+	c.tails[pool].fix(a)
+	return e
+}
+
+func (c *core) charge(pool int, e *entry) {
+	c.byHash[e.tx.Hash()] = e
+	c.used[pool].count++
+	c.used[pool].bytes += e.tx.Size()
+	e.from.cost.Add(&e.from.cost, e.tx.Cost())
+}
+
+func (c *core) release(pool int, e *entry) {
+	delete(c.byHash, e.tx.Hash())
+	c.used[pool].count--
+	c.used[pool].bytes -= e.tx.Size()
+	e.from.cost.Sub(&e.from.cost, e.tx.Cost())
+}
+
+// file forgets a sender that has nothing queued, and notes whether one waits for
+// room. It ends every step that changes the queues of a.
+func (c *core) file(a *account) {
+	if a.empty() {
 		delete(c.accounts, a.addr)
 	}
+	if q := a.queue[future]; len(q) > 0 && q[0].nonce() == a.next() {
+		c.waiting[a] = struct{}{}
+	} else {
+		delete(c.waiting, a)
+	}
 }
 
-// nonce is the sender's next one, counting its executable transactions.
+// nonce is the first nonce of addr that is free and has no gap before it.
 func (c *core) nonce(addr common.Address) uint64 {
-	if a := c.accounts[addr]; a != nil {
-		return a.nonce + uint64(a.exec)
+	a := c.accounts[addr]
+	if a == nil {
+		return c.state.Nonce(addr)
 	}
-	return c.state.Nonce(addr)
+	next := a.next()
+	for _, e := range a.queue[future] { // those waiting for room
+		if e.nonce() != next {
+			break
+		}
+		next++
+	}
+	return next
 }

@@ -1,38 +1,76 @@
 // Package mempool holds transactions that wait for a block.
 //
-// Every sender has a list of transactions by nonce. Those that could run now, one after the other
-// from the sender's nonce in the head's state, are executable; what comes after a gap is future.
-// The two are separate pools with caps of their own, so a future transaction can never push out an
-// executable one:
+// Every sender has its transactions by nonce. Those that could run now, one after
+// the other from the sender's nonce at the head, are executable; what comes after a
+// gap is future. The two are separate pools with caps of their own, so a future
+// transaction never pushes out an executable one:
 //
-//	          state nonce
-//	               v
-//	nonces   ...   7   8   9        12  13
-//	              [executable]     [ future ]
-//	                      ^tail
+//	         state nonce
+//	              v
+//	nonces  ...   7   8   9        12  13
+//	             [executable]     [ future ]
+//	                     ^tail          ^tail
 //
 // # Admission
 //
-// [Pool.Add] is the one way in, for RPC and for gossip. A transaction is taken if its sender can pay
-// for it and for everything else it has queued (cumulative cost, checked at every insertion), if it
-// raises both fee fields by a tenth when it replaces another, and if there is room. Room in the
-// executable pool is made by evicting tails, the highest executable nonce of a sender, cheapest tip
-// first, and only for a newcomer that pays a higher tip than each evicted one and no less in fees
-// than all of them together. So nobody empties the pool for less than what is in it, and no
-// eviction leaves a gap.
+// [Pool.Add] is the one way in, for RPC and for gossip, and [Pool.AddFrom] is Add
+// within the budget of a peer. A transaction is refused with a typed error unless
+//
+//   - it keeps the rules that need no state (chain.CheckTx) and is not pooled;
+//   - its nonce is the sender's next one, or at most MaxGap above the sender's last
+//     queued one, or it replaces one with both fee fields raised by a tenth;
+//   - the sender's balance covers it and all else that the sender has queued,
+//     executable and future, checked at every single insertion;
+//   - the sender is below its caps, and there is room or it pays for room.
+//
+// # Room
+//
+// A full pool evicts tails, the lowest tip first, for a newcomer that bids more than
+// each of them and whose fees are no less than all of theirs together. The bid is
+// the lowest tip of the newcomer and of what must run before it. Hence:
+//
+//   - an executable transaction leaves only for one that pays more, and what an
+//     attacker evicts costs it at least as much (DETER, CCS'21; saferAd-CP);
+//   - no eviction opens a gap, and none takes the ground from under the newcomer;
+//   - a dear transaction behind cheap ones evicts nobody. But a tail counts with its
+//     own tip while it is in: who holds places with chains of cheap ones that end
+//     in a dear one keeps out bids between the two until blocks take the chains,
+//     and pays for all of that. PerSender bounds how long such a chain is.
+//
+// What finds no room when its gap closes waits in the future pool until there is.
+//
+// # A new head
+//
+// [Pool.Apply] looks only at the accounts that the blocks touch. Included
+// transactions leave, reverted ones come back before those that were queued behind
+// them, and what a balance no longer covers leaves from the highest nonce down.
+//
+// # Acknowledgement
+//
+// When Add answers nil, the transaction is in the journal: a kill does not lose it,
+// and with JournalSync a loss of power does not either. The journal records what
+// came in and what left without a block, in order; reading it again gives the same
+// pool. If it cannot be written, Add refuses everything with [ErrJournal] and takes
+// back what it had let in; the journal is written anew as soon as that works.
+//
+// One window stays open: a rewritten journal no longer has what blocks hold, so a
+// transaction of a reverted block is only in that block between the chain's commit
+// of a reorg and the end of Apply.
 //
 // # Layers
 //
-// The core (core.go, room.go, update.go) is pure: values in, values out, no clock, no I/O. [Pool] is
-// a shell of one mutex around it, a journal beside it and the list of subscribers. Signatures are
-// checked before the lock and never under it; the journal is written after the lock is released and
-// before Add returns.
+// The core (core.go, room.go, update.go, build.go) is pure: values in, values out,
+// no clock, no I/O, no goroutine. [Pool] is one mutex around it; signatures are
+// checked before the lock, the journal is written after it, by one caller at a time
+// on behalf of all who wait (commit.go). The only goroutine is that of Run.
 //
 // # Invariants
 //
-//   - Counts and bytes of both pools are at or under their caps whenever the lock is free.
-//   - The executable nonces of a sender have no gap and begin at its nonce in the head's state.
-//   - The cost of all a sender has queued is at most its balance in the head's state.
-//   - No transaction is both in the pool and in the chain the head ends.
-//   - What Add answered with nil is in the journal, until a block has it or it is dropped.
+// Whenever the lock is free:
+//
+//   - count and bytes of both pools, and the counts of each sender, are within
+//     their caps;
+//   - the executable nonces of a sender begin at its nonce at the head and have no gap;
+//   - what a sender has queued costs at most its balance at the head;
+//   - nothing is both pooled and in the chain that the head ends.
 package mempool

@@ -2,8 +2,9 @@ package mempool
 
 import "errors"
 
-// Refusals. Their texts are those of other Ethereum nodes, because libraries match on them; none of
-// them is the fault of the peer that passed the transaction on.
+// Refusals. Their texts are those of go-ethereum, because wallets and libraries
+// match on them; a refusal wraps one of these and may add the numbers behind it.
+// None of them is the fault of the peer that passed the transaction on.
 var (
 	ErrKnown              = errors.New("already known")
 	ErrNonceTooLow        = errors.New("nonce too low")
@@ -13,7 +14,17 @@ var (
 	ErrUnderpriced        = errors.New("transaction underpriced")
 	ErrFull               = errors.New("txpool is full")
 	ErrSenderLimit        = errors.New("account limit exceeded")
-	ErrBudget             = errors.New("peer sends transactions faster than its budget")
-	ErrJournal            = errors.New("mempool: transaction not recorded, not accepted")
-	ErrClosed             = errors.New("mempool: closed")
+)
+
+// Refusals that other nodes do not have a text for.
+var (
+	// ErrBudget means that a peer offered more than its budget allows for now.
+	ErrBudget = errors.New("mempool: peer is over its budget")
+	// ErrJournal means that the transaction could not be recorded, so it was not
+	// accepted; it wraps the reason, such as a full disk. It is worth a retry.
+	ErrJournal = errors.New("mempool: journal refuses writes")
+	// ErrClosed means that the pool is closed.
+	ErrClosed = errors.New("mempool: closed")
+	// ErrNewerJournal means that a newer pheme wrote the journal.
+	ErrNewerJournal = errors.New("mempool: journal has a newer format")
 )

@@ -1,232 +1,179 @@
 package mempool
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
-	"sync"
-	"time"
-
-	"github.com/pheme-net/pheme/chain"
+	"strings"
 )
 
-// journal is the file of accepted transactions: a line that names the format, then records of
-// length (4 bytes), CRC-32C of the rest (4 bytes) and the raw transaction. A kill can tear only the
-// last record; what follows a torn or flipped one is found again by its length, or given up.
+// journal is the file behind the pool's promise that nothing acknowledged is
+// lost. It has one user at a time: whoever has the pool's turn.
+//
+// A record that was not written whole is cut off again or, if that fails too,
+// overwritten by the next one. After any failure the file is stale: it may miss
+// that a transaction left, so nothing is appended until it is rewritten.
 type journal struct {
+	disk  disk
 	path  string
-	every time.Duration // group commit, 0 without fsync
-
-	mu    sync.Mutex // guards the file; held across one write, which no lock of the pool waits for
-	f     *os.File
-	size  int64
-	group *commit // of those who wait for the next fsync
+	f     file
+	size  int64 // where the next record goes
+	stale error // why the file must be rewritten before it is used again, or nil
+	buf   []byte
 }
 
-// commit is one fsync that several answers wait for.
-type commit struct {
-	done chan struct{}
-	err  error
-}
-
-const (
-	journalMagic  = "pheme journal 1\n"
-	recordHead    = 8
-	rotateAtLeast = 1 << 20 // bytes; below it rewriting saves nothing
-)
-
-// replayed is what a journal held.
-type replayed struct {
-	txs     []*chain.Tx
-	skipped int   // records that are damaged or no transactions
-	size    int64 // bytes up to the end of the last whole record
-}
-
-// DecodeJournal reads the bytes of a journal file. Damaged records are skipped and counted; a torn
-// last record is normal after a kill and not counted. Only bytes that are no journal are an error.
-func DecodeJournal(raw []byte) (txs []*chain.Tx, skipped int, err error) {
-	r, err := decodeJournal(raw)
-	return r.txs, r.skipped, err
-}
-
-func decodeJournal(raw []byte) (replayed, error) {
-	var r replayed
-	if len(raw) < len(journalMagic) || string(raw[:len(journalMagic)]) != journalMagic {
-		return r, errors.New("not a journal of format 1")
-	}
-	at := len(journalMagic)
-	for r.size = int64(at); at+recordHead <= len(raw); r.size = int64(at) {
-		n := int(binary.BigEndian.Uint32(raw[at:]))
-		if n > chain.MaxTxBytes {
-			r.skipped++ // the length itself is damaged: nothing after it can be found
-			return r, nil
-		}
-		if at+recordHead+n > len(raw) {
-			return r, nil
-		}
-		body := raw[at+recordHead : at+recordHead+n]
-		sum := binary.BigEndian.Uint32(raw[at+4:])
-		at += recordHead + n
-		if crc32.Checksum(body, castagnoli()) != sum {
-			r.skipped++
-			continue
-		}
-		tx, err := chain.DecodeTx(body)
-		if err != nil {
-			r.skipped++
-			continue
-		}
-		r.txs = append(r.txs, tx)
-	}
-	return r, nil
-}
-
-func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) } // the library keeps it
-
-func appendRecord(out []byte, tx *chain.Tx) []byte {
-	out = binary.BigEndian.AppendUint32(out, uint32(tx.Size()))
-	out = binary.BigEndian.AppendUint32(out, crc32.Checksum(tx.Raw(), castagnoli()))
-	return append(out, tx.Raw()...)
-}
-
-// openJournal reads the journal at path, or makes one, and leaves it open for appending.
-func openJournal(path string, syncEvery time.Duration) (*journal, replayed, error) {
-	var r replayed
-	raw, err := os.ReadFile(path)
-	fresh := errors.Is(err, fs.ErrNotExist) || err == nil && len(raw) < len(journalMagic) && journalMagic[:len(raw)] == string(raw)
-	switch {
-	case fresh:
-	case err != nil:
-		return nil, r, fmt.Errorf("read journal: %w", err)
-	default:
-		if r, err = decodeJournal(raw); err != nil {
-			return nil, r, fmt.Errorf("journal %s: %w: move it away to start with an empty pool", path, err)
-		}
-	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+// openJournal opens the journal at path, or makes one, and calls each with its
+// records in order. A torn tail is cut off. A file that does not begin like a
+// journal is kept under the name path.damaged, and what records it has are read.
+func openJournal(d disk, path string, each func(record) bool) (*journal, scan, error) {
+	f, err := d.Open(path)
 	if err != nil {
-		return nil, r, fmt.Errorf("open journal: %w", err)
+		return nil, scan{}, fmt.Errorf("open journal: %w", err)
 	}
-	j := &journal{path: path, every: syncEvery, f: f, size: r.size}
-	if fresh {
-		r.size = int64(len(journalMagic))
-		_, err = f.WriteAt([]byte(journalMagic), 0)
-		j.size = r.size
-	}
-	if err == nil {
-		err = f.Truncate(j.size) // a torn tail would hide what is appended after it
-	}
-	if err == nil {
-		_, err = f.Seek(j.size, io.SeekStart)
-	}
-	if err == nil && fresh {
-		err = errors.Join(f.Sync(), syncDir(path))
+	j := &journal{disk: d, path: path, f: f}
+	s, err := j.read(each)
+	if err == nil && j.stale == nil {
+		err = j.begin(s)
 	}
 	if err != nil {
-		return nil, r, errors.Join(fmt.Errorf("open journal: %w", err), f.Close())
+		return nil, s, errors.Join(err, f.Close())
 	}
-	return j, r, nil
+	return j, s, nil
 }
 
-// append writes the records of txs in one write and, with group commit, waits for the fsync.
-func (j *journal) append(txs []*chain.Tx) error {
-	var out []byte
-	for _, tx := range txs {
-		out = appendRecord(out, tx)
+func (j *journal) read(each func(record) bool) (scan, error) {
+	line := make([]byte, len(journalLine))
+	n, err := io.ReadFull(j.f, line)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return scan{}, fmt.Errorf("read journal %s: %w", j.path, err)
 	}
-	j.mu.Lock()
-	_, err := j.f.Write(out)
+	switch first := string(line[:n]); {
+	case first == journalLine:
+		return readRecords(j.f, each)
+	case strings.HasPrefix(journalLine, first): // new, or killed while it was made
+		return scan{}, nil
+	case strings.HasPrefix(first, journalName):
+		return scan{}, fmt.Errorf("%w: %s: use the pheme that wrote it, or move the file away to start with an empty pool", ErrNewerJournal, j.path)
+	}
+	s, err := readRecords(j.f, each)
+	s.skipped += int64(n)
 	if err != nil {
-		// Take half a record back, so that the next one can be found.
-		if terr := j.f.Truncate(j.size); terr == nil {
-			_, terr = j.f.Seek(j.size, io.SeekStart)
-			err = errors.Join(err, terr)
-		}
-		j.mu.Unlock()
-		return fmt.Errorf("write journal: %w", err)
+		return s, err
 	}
-	j.size += int64(len(out))
-	if j.every == 0 {
-		j.mu.Unlock()
+	j.stale = fmt.Errorf("%s is not a journal", j.path)
+	if err := j.disk.Rename(j.path, j.path+".damaged"); err != nil {
+		return s, fmt.Errorf("keep damaged journal: %w", err)
+	}
+	return s, nil
+}
+
+// begin makes the file end behind its last whole record; a new one gets its line.
+func (j *journal) begin(s scan) error {
+	if j.size = s.end; j.size > 0 {
+		if s.torn == 0 {
+			return nil
+		}
+		if err := j.f.Truncate(j.size); err != nil {
+			return fmt.Errorf("cut torn journal %s: %w", j.path, err)
+		}
 		return nil
 	}
-	g, first := j.group, false
-	if g == nil {
-		g, first = &commit{done: make(chan struct{})}, true
-		j.group = g
+	_, err := j.f.WriteAt([]byte(journalLine), 0)
+	if err == nil {
+		err = j.f.Sync()
 	}
-	j.mu.Unlock()
-	if first {
-		time.Sleep(j.every) // others join meanwhile
-		j.commit(g)
+	if err == nil {
+		err = j.disk.SyncDir(filepath.Dir(j.path))
 	}
-	<-g.done
-	return g.err
+	if err != nil {
+		return fmt.Errorf("make journal %s: %w", j.path, err)
+	}
+	j.size = int64(len(journalLine))
+	return nil
 }
 
-// commit ends a group: whoever comes now begins the next one.
-func (j *journal) commit(g *commit) {
-	j.mu.Lock()
-	j.group = nil
-	f := j.f
-	j.mu.Unlock()
-	if err := f.Sync(); err != nil && !errors.Is(err, os.ErrClosed) { // closed: a rotation has synced all of it
-		g.err = fmt.Errorf("sync journal: %w", err)
+// maxKeptBuffer is how much memory an idle journal may keep: some batches of gossip.
+const maxKeptBuffer = 256 << 10
+
+// append writes records in one write and, if sync, makes them durable.
+func (j *journal) append(records []record, sync bool) error {
+	if j.stale != nil {
+		return j.stale
 	}
-	close(g.done)
+	j.buf = j.buf[:0]
+	for _, r := range records {
+		j.buf = appendRecord(j.buf, r)
+	}
+	_, err := j.f.WriteAt(j.buf, j.size)
+	if err == nil && sync {
+		err = j.f.Sync() // after a failure nobody knows what of the file is on disk
+	}
+	if err != nil {
+		j.stale = err
+		_ = j.f.Truncate(j.size) // best effort: a reader skips what is left
+		return err
+	}
+	j.size += int64(len(j.buf))
+	if cap(j.buf) > maxKeptBuffer {
+		j.buf = nil
+	}
+	return nil
 }
 
-// rotate rewrites the journal with what is pooled, when it has grown to more than twice that. list
-// is called under the journal's lock, so that no record is written between the list and the file.
-func (j *journal) rotate(pooled int, list func() []*chain.Tx) error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.size < rotateAtLeast || j.size < 2*int64(pooled) {
-		return nil
-	}
+// rewrite replaces the file by one that adds just these entries. An error leaves
+// the old file in use, unless it came after the exchange.
+func (j *journal) rewrite(entries []*entry) error {
 	tmp := j.path + ".new"
-	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := j.disk.Create(tmp)
 	if err != nil {
-		return fmt.Errorf("rotate journal: %w", err)
+		return fmt.Errorf("rewrite journal: %w", err)
 	}
-	out := []byte(journalMagic)
-	for _, tx := range list() {
-		out = appendRecord(out, tx)
-	}
-	_, err = f.Write(out)
+	size, err := writeAll(f, entries)
 	if err == nil {
 		err = f.Sync()
 	}
 	if err == nil {
-		err = os.Rename(tmp, j.path)
-	}
-	if err == nil {
-		err = syncDir(j.path)
+		err = j.disk.Rename(tmp, j.path)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("rotate journal: %w", err), f.Close())
+		_ = f.Truncate(0) // give the space back; a later rewrite starts from nothing anyway
+		return errors.Join(fmt.Errorf("rewrite journal: %w", err), f.Close())
 	}
 	old := j.f
-	j.f, j.size = f, int64(len(out))
-	return old.Close()
-}
-
-func (j *journal) close() error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return errors.Join(j.f.Sync(), j.f.Close())
-}
-
-// syncDir makes a new or renamed file's name durable.
-func syncDir(path string) error {
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
+	j.f, j.size, j.stale = f, size, nil
+	if err := j.disk.SyncDir(filepath.Dir(j.path)); err != nil {
+		j.stale = err
+		return errors.Join(fmt.Errorf("rewrite journal: %w", err), old.Close())
 	}
-	return errors.Join(d.Sync(), d.Close())
+	_ = old.Close() // it has no name any more: nothing can be lost with it
+	return nil
+}
+
+// writeAll writes a whole journal in pieces.
+func writeAll(f file, entries []*entry) (size int64, err error) {
+	buf := []byte(journalLine)
+	for _, e := range entries {
+		if buf = appendRecord(buf, addRecord(e.tx)); len(buf) < maxKeptBuffer {
+			continue
+		}
+		if _, err := f.WriteAt(buf, size); err != nil {
+			return size, err
+		}
+		size += int64(len(buf))
+		buf = buf[:0]
+	}
+	_, err = f.WriteAt(buf, size)
+	return size + int64(len(buf)), err
+}
+
+// close makes the file durable and closes it.
+func (j *journal) close() error {
+	if j.stale == nil {
+		j.stale = ErrClosed
+	}
+	if err := errors.Join(j.f.Sync(), j.f.Close()); err != nil {
+		return fmt.Errorf("close journal: %w", err)
+	}
+	return nil
 }

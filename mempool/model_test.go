@@ -4,219 +4,357 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"testing"
-	"time"
+	"sort"
 
 	"github.com/ethereum/go-ethereum/common"
-	"github.com/holiman/uint256"
-	"pgregory.net/rapid"
 
 	"github.com/pheme-net/pheme/chain"
 )
 
-// model is the pool as one would explain it: every sender's transactions by nonce, all limits
-// recomputed from scratch at each step.
+// model is the pool as one would first write it: a list, searched from end to end
+// for every question. It shares no code with the core but the arithmetic of fees.
 type model struct {
-	cfg    Config
-	state  ledger
-	queues map[common.Address]map[uint64]*chain.Tx
+	cfg  Config
+	st   *fakeState
+	list []*pooled // in the order of arrival
+	seq  int
 }
 
-func (m *model) executable(addr common.Address) []*chain.Tx {
-	var out []*chain.Tx
-	for n := m.state.Nonce(addr); m.queues[addr][n] != nil; n++ {
-		out = append(out, m.queues[addr][n])
+type pooled struct {
+	tx   *chain.Tx
+	from common.Address
+	tip  uint64
+	seq  int
+	at   int64
+	exec bool
+}
+
+func (x *pooled) nonce() uint64 { return x.tx.Nonce() }
+func (x *pooled) fee() uint64   { return x.tip * x.tx.GasUsed() }
+
+func tipOf(tx *chain.Tx) uint64 {
+	return min(tx.TipCap().Uint64(), tx.FeeCap().Uint64()-baseFee)
+}
+
+// of lists what a sender has in one pool, by nonce.
+func (m *model) of(from common.Address, exec bool) []*pooled {
+	var out []*pooled
+	for _, x := range m.list {
+		if x.from == from && x.exec == exec {
+			out = append(out, x)
+		}
 	}
+	sort.Slice(out, func(i, j int) bool { return out[i].nonce() < out[j].nonce() })
 	return out
 }
 
-func (m *model) owed(addr common.Address) *uint256.Int {
-	sum := new(uint256.Int)
-	for _, tx := range m.queues[addr] {
-		sum.Add(sum, tx.Cost())
+func (m *model) cost(from common.Address) (sum uint64) {
+	for _, x := range m.list {
+		if x.from == from {
+			sum += x.tx.Cost().Uint64()
+		}
 	}
 	return sum
 }
 
-// machine runs a core and a model side by side. The caps are generous to the model, so that it need
-// not know eviction; the core of a second machine has tight caps and is held to the invariants only.
-type machine struct {
-	t     *testing.T
-	users []user
-	state ledger
-	core  *core
-	tight *core
-	model *model
-	spent map[common.Hash]bool
+func (m *model) next(from common.Address) uint64 {
+	return m.st.nonce[from] + uint64(len(m.of(from, true)))
 }
 
-func newMachine(t *testing.T) *machine {
-	m := &machine{t: t, users: users(t, 5), state: ledger{}, spent: make(map[common.Hash]bool)}
-	for _, u := range m.users {
-		m.state.fund(u.addr, 12*order{tip: gwei}.cost())
-	}
-	wide := Config{}.fill()
-	m.core = newCore(wide, testGenesis(), m.state)
-	m.tight = newCore(Config{MaxCount: 7, MaxBytes: 1500, MaxFuture: 3, MaxFutureBytes: 600, PerSender: 4}.fill(), testGenesis(), m.state)
-	m.model = &model{cfg: wide, state: m.state, queues: make(map[common.Address]map[uint64]*chain.Tx)}
-	return m
-}
-
-// want is the model's answer to an addition, and its effect.
-func (m *model) add(tx *chain.Tx, from common.Address) error {
-	q := m.queues[from]
-	old := q[tx.Nonce()]
-	next := m.state.Nonce(from)
-	for n := range q {
-		next = max(next, n+1)
-	}
-	exec := len(m.executable(from))
-	total := new(uint256.Int).Add(m.owed(from), tx.Cost())
-	switch {
-	case old != nil && old.Hash() == tx.Hash():
-		return ErrKnown
-	case tx.Nonce() < m.state.Nonce(from):
-		return ErrNonceTooLow
-	case old != nil:
-		for _, f := range [][2]*uint256.Int{{old.FeeCap(), tx.FeeCap()}, {old.TipCap(), tx.TipCap()}} {
-			tenth := new(uint256.Int).Div(new(uint256.Int).Mul(f[0], uint256.NewInt(110)), uint256.NewInt(100))
-			if !f[1].Gt(f[0]) || f[1].Lt(tenth) {
-				return ErrReplaceUnderpriced
-			}
+func (m *model) find(hash common.Hash) *pooled {
+	for _, x := range m.list {
+		if x.tx.Hash() == hash {
+			return x
 		}
-		total.Sub(total, old.Cost())
-	case tx.Nonce() >= next+m.cfg.MaxGap:
-		return ErrNonceTooHigh
-	case tx.Nonce() != m.state.Nonce(from)+uint64(exec) && len(q)-exec >= m.cfg.FuturePerSend:
-		return ErrSenderLimit
 	}
-	if total.Gt(m.state.Balance(from)) {
-		return ErrInsufficientFunds
-	}
-	if q == nil {
-		q = make(map[uint64]*chain.Tx)
-		m.queues[from] = q
-	}
-	q[tx.Nonce()] = tx
 	return nil
 }
 
-func (m *machine) add(who int, o order) {
-	u := m.users[who]
-	tx := u.sign(m.t, o)
-	if m.spent[tx.Hash()] {
+func (m *model) delete(x *pooled) {
+	m.list = slices.DeleteFunc(m.list, func(o *pooled) bool { return o == x })
+}
+
+func (m *model) full(exec bool, count, bytes int) bool {
+	maxCount, maxBytes := m.cfg.MaxFuture, m.cfg.MaxFutureBytes
+	if exec {
+		maxCount, maxBytes = m.cfg.MaxCount, m.cfg.MaxBytes
+	}
+	for _, x := range m.list {
+		if x.exec == exec {
+			count++
+			bytes += x.tx.Size()
+		}
+	}
+	return count > maxCount || bytes > maxBytes
+}
+
+// victim is the tail with the lowest tip, of equals the latest, of all senders but one.
+func (m *model) victim(exec bool, but common.Address) (worst *pooled) {
+	for _, x := range m.list {
+		if x.exec != exec || x.from == but {
+			continue
+		}
+		queue := m.of(x.from, exec)
+		if queue[len(queue)-1] != x {
+			continue
+		}
+		if worst == nil || x.tip < worst.tip || x.tip == worst.tip && x.seq > worst.seq {
+			worst = x
+		}
+	}
+	return worst
+}
+
+func (m *model) makeRoom(exec bool, x *pooled, count, bytes int) error {
+	if !m.full(exec, count, bytes) {
+		return nil
+	}
+	if exec && bytes > m.cfg.MaxBytes || !exec && bytes > m.cfg.MaxFutureBytes {
+		return ErrFull // larger than the pool
+	}
+	was := slices.Clone(m.list)
+	bid := x.tip
+	if exec {
+		for _, before := range m.of(x.from, true) {
+			if before.nonce() < x.nonce() {
+				bid = min(bid, before.tip)
+			}
+		}
+	}
+	fees := uint64(0)
+	for m.full(exec, count, bytes) {
+		v := m.victim(exec, x.from)
+		if v == nil {
+			m.list = was
+			return ErrFull
+		}
+		if fees += v.fee(); bid <= v.tip || fees > x.fee() {
+			m.list = was
+			return ErrUnderpriced
+		}
+		m.delete(v)
+	}
+	return nil
+}
+
+func (m *model) add(tx *chain.Tx, from common.Address, at int64) error {
+	x := &pooled{tx: tx, from: from, tip: tipOf(tx), seq: m.seq, at: at}
+	if m.find(tx.Hash()) != nil {
+		return ErrKnown
+	}
+	if x.nonce() < m.st.nonce[from] {
+		return ErrNonceTooLow
+	}
+	if err := m.enter(x); err != nil {
+		return err
+	}
+	m.seq++
+	m.promote(from)
+	return nil
+}
+
+func (m *model) enter(x *pooled) error {
+	balance, cost := m.st.balance[x.from], x.tx.Cost().Uint64()
+	for _, old := range m.list {
+		if old.from != x.from || old.nonce() != x.nonce() {
+			continue
+		}
+		for _, fee := range [][2]uint64{{old.tx.FeeCap().Uint64(), x.tx.FeeCap().Uint64()}, {old.tx.TipCap().Uint64(), x.tx.TipCap().Uint64()}} {
+			if fee[1] <= fee[0] || fee[1] < fee[0]*110/100 {
+				return ErrReplaceUnderpriced
+			}
+		}
+		if m.cost(x.from)-old.tx.Cost().Uint64()+cost > balance {
+			return ErrInsufficientFunds
+		}
+		if grow := x.tx.Size() - old.tx.Size(); grow > 0 {
+			if err := m.makeRoom(old.exec, x, 0, grow); err != nil {
+				return err
+			}
+		}
+		x.exec = old.exec
+		m.delete(old)
+		m.list = append(m.list, x)
+		return nil
+	}
+	exec, waits := m.of(x.from, true), m.of(x.from, false)
+	x.exec = x.nonce() == m.next(x.from) && len(exec) < m.cfg.PerSender
+	if !x.exec {
+		last := m.next(x.from)
+		if len(waits) > 0 {
+			last = waits[len(waits)-1].nonce() + 1
+		}
+		if x.nonce() > last+m.cfg.MaxGap-1 {
+			return ErrNonceTooHigh
+		}
+		if len(waits) >= m.cfg.FuturePerSend {
+			return ErrSenderLimit
+		}
+	}
+	if m.cost(x.from)+cost > balance {
+		return ErrInsufficientFunds
+	}
+	if err := m.makeRoom(x.exec, x, 1, x.tx.Size()); err != nil {
+		return err
+	}
+	m.list = append(m.list, x)
+	return nil
+}
+
+func (m *model) promote(from common.Address) {
+	for _, x := range m.of(from, false) {
+		if x.nonce() != m.next(from) || len(m.of(from, true)) >= m.cfg.PerSender || m.makeRoom(true, x, 1, x.tx.Size()) != nil {
+			return
+		}
+		x.exec = true
+	}
+}
+
+// update is the reorg and the import of blocks: back are the reverted transactions
+// of each sender, accounts those to look at, in order.
+func (m *model) update(st *fakeState, accounts []moved, at int64) (readded []common.Hash) {
+	was := m.st
+	m.st = st
+	for _, mv := range accounts {
+		if st.nonce[mv.addr] >= was.nonce[mv.addr] {
+			m.settle(mv.addr)
+		}
+	}
+	for _, mv := range accounts {
+		if st.nonce[mv.addr] < was.nonce[mv.addr] {
+			for _, x := range m.of(mv.addr, true) {
+				x.exec = false
+			}
+			m.settle(mv.addr)
+		}
+		for _, tx := range mv.back {
+			for m.cost(mv.addr)+tx.Cost().Uint64() > st.balance[mv.addr] {
+				last := m.lastOf(mv.addr)
+				if last == nil || last.nonce() <= tx.Nonce() {
+					break
+				}
+				m.delete(last)
+			}
+			if m.add(tx, mv.addr, at) == nil {
+				readded = append(readded, tx.Hash())
+			}
+		}
+		m.promote(mv.addr)
+	}
+	for _, mv := range accounts {
+		m.promote(mv.addr)
+		m.trimSender(mv.addr)
+	}
+	m.trim()
+	m.promoteAll()
+	return readded
+}
+
+func (m *model) settle(from common.Address) {
+	for _, x := range slices.Clone(m.list) {
+		if x.from == from && x.nonce() < m.st.nonce[from] {
+			m.delete(x)
+		}
+	}
+	for m.cost(from) > m.st.balance[from] {
+		m.delete(m.lastOf(from))
+	}
+}
+
+func (m *model) lastOf(from common.Address) *pooled {
+	all := append(m.of(from, true), m.of(from, false)...)
+	if len(all) == 0 {
+		return nil
+	}
+	return all[len(all)-1]
+}
+
+func (m *model) trimSender(from common.Address) {
+	for q := m.of(from, false); len(q) > m.cfg.FuturePerSend; q = m.of(from, false) {
+		m.delete(q[len(q)-1])
+	}
+}
+
+func (m *model) trim() {
+	for m.full(false, 0, 0) {
+		m.delete(m.victim(false, common.Address{}))
+	}
+}
+
+// promoteAll lets every sender whose next one waits for room try again.
+func (m *model) promoteAll() {
+	var first []*pooled
+	for _, x := range m.list {
+		if !x.exec && x.nonce() == m.next(x.from) {
+			first = append(first, x)
+		}
+	}
+	sort.Slice(first, func(i, j int) bool {
+		if first[i].tip != first[j].tip {
+			return first[i].tip > first[j].tip
+		}
+		return first[i].seq < first[j].seq
+	})
+	for _, x := range first {
+		m.promote(x.from)
+	}
+}
+
+func (m *model) remove(hash common.Hash) {
+	x := m.find(hash)
+	if x == nil {
 		return
 	}
-	want := m.model.add(tx, u.addr)
-	if got := m.core.add(tx, u.addr, time.Time{}); !errors.Is(got, want) {
-		m.t.Fatalf("add(%d, %+v) = %v, the model says %v", who, o, got, want)
-	}
-	before := maps.Clone(m.tight.byHash)
-	execs := make(map[common.Hash]bool)
-	for _, a := range m.tight.accounts {
-		for _, e := range a.txs[:a.exec] {
-			execs[e.tx.Hash()] = true
+	m.delete(x)
+	if x.exec {
+		for _, o := range m.of(x.from, true) {
+			o.exec = o.nonce() < x.nonce()
 		}
 	}
-	m.tight.add(tx, u.addr, time.Time{})
-	for hash, e := range before { // E7: who leaves was executable only if the newcomer pays more
-		left := m.tight.byHash[hash] == nil
-		replaced := e.sender.addr == u.addr && e.tx.Nonce() == tx.Nonce()
-		if tip := tx.EffectiveTip(testGenesis().BaseFee); left && !replaced && execs[hash] && !tip.Gt(&e.tip) && !m.promoted(tx) {
-			m.t.Fatalf("tip %s evicted an executable tip %s", &tip, &e.tip)
-		}
-	}
+	m.promote(x.from)
+	m.trimSender(x.from)
+	m.trim()
 }
 
-// promoted tells whether tx closed a gap, so that what followed it may have evicted too.
-func (m *machine) promoted(tx *chain.Tx) bool {
-	e := m.tight.byHash[tx.Hash()]
-	if e == nil {
-		return false
+func (m *model) expire(before int64) {
+	var old []*pooled
+	for _, x := range m.list {
+		if x.at < before {
+			old = append(old, x)
+		}
 	}
-	i, _ := e.sender.find(tx.Nonce())
-	return i+1 < e.sender.exec
+	sort.Slice(old, func(i, j int) bool { return old[i].seq < old[j].seq })
+	for _, x := range old {
+		m.remove(x.tx.Hash())
+	}
+	m.promoteAll()
 }
 
-// include makes a block of the first n of what would be built, applied to the state by hand.
-func (m *machine) include(n int) {
-	txs := m.core.build(1<<20, 1<<40)
-	for _, tx := range txs[:min(n, len(txs))] {
-		from, _ := tx.Sender(1337)
-		m.state[from].Nonce++
-		m.state[from].Balance.Sub(&m.state[from].Balance, tx.Cost())
-		delete(m.model.queues[from], tx.Nonce())
-		m.spent[tx.Hash()] = true
+// same tells whether model and core hold the same, in the same pools.
+func (m *model) same(c *core) bool {
+	want := make(map[common.Hash]bool)
+	for _, x := range m.list {
+		want[x.tx.Hash()] = x.exec
 	}
-	for _, c := range []*core{m.core, m.tight} {
-		for _, a := range slices.Collect(maps.Values(c.accounts)) {
-			c.rebase(a)
-			c.promote(a)
-		}
-		c.trimFuture()
+	got := make(map[common.Hash]bool)
+	for hash, e := range c.byHash {
+		_, _, exec := executableOf(e)
+		got[hash] = exec
 	}
+	return maps.Equal(want, got)
 }
 
-func (m *machine) check() {
-	for name, c := range map[string]*core{"wide": m.core, "tight": m.tight} {
-		if err := c.check(); err != nil {
-			m.t.Fatalf("%s pool: %v", name, err)
-		}
-		for hash := range c.byHash {
-			if m.spent[hash] {
-				m.t.Fatalf("%s pool: %s is in the chain", name, hash)
-			}
-		}
-	}
-	for _, u := range m.users {
-		want := m.model.executable(u.addr)
-		var got []*chain.Tx
-		if a := m.core.accounts[u.addr]; a != nil {
-			got, _ = a.queues()
-			if len(a.txs) != len(m.model.queues[u.addr]) {
-				m.t.Fatalf("%s has %d queued, the model %d", u.addr, len(a.txs), len(m.model.queues[u.addr]))
-			}
-		}
-		if !slices.Equal(got, want) {
-			m.t.Fatalf("%s has %d executable, the model %d", u.addr, len(got), len(want))
-		}
-	}
+func executableOf(e *entry) (pool, i int, exec bool) {
+	pool, i, _ = e.from.find(e.nonce())
+	return pool, i, pool == executable
 }
 
-// step decodes one operation from four bytes.
-func (m *machine) step(op [4]byte) {
-	switch op[0] % 8 {
-	case 7:
-		m.include(int(op[1] % 8))
-	case 6: // money comes in
-		a := m.state[m.users[op[1]%5].addr]
-		a.Balance.AddUint64(&a.Balance, uint64(op[2])*gwei*transfer)
-	default:
-		u := m.users[op[1]%5]
-		m.add(int(op[1]%5), order{
-			nonce: m.state.Nonce(u.addr) + uint64(op[2]%12) - min(m.state.Nonce(u.addr), uint64(op[0]%2)),
-			tip:   uint64(1+op[3]%16) * gwei / 8,
-			data:  int(op[3]/16) * 20,
-		})
+// kind reduces an error to its sentinel.
+func kind(err error) error {
+	for _, s := range []error{ErrKnown, ErrNonceTooLow, ErrNonceTooHigh, ErrInsufficientFunds, ErrReplaceUnderpriced, ErrUnderpriced, ErrFull, ErrSenderLimit} {
+		if errors.Is(err, s) {
+			return s
+		}
 	}
-	m.check()
-}
-
-func TestAgainstModel(t *testing.T) {
-	rapid.Check(t, func(r *rapid.T) {
-		m := newMachine(t)
-		for _, op := range rapid.SliceOfN(rapid.Uint32(), 1, 80).Draw(r, "operations") {
-			m.step([4]byte{byte(op), byte(op >> 8), byte(op >> 16), byte(op >> 24)})
-		}
-	})
-}
-
-func FuzzPoolMachine(f *testing.F) {
-	f.Add([]byte{0, 0, 0, 8, 0, 0, 1, 8, 0, 1, 0, 9, 7, 3, 0, 0, 0, 0, 5, 200, 6, 0, 9, 0})
-	f.Fuzz(func(t *testing.T, ops []byte) {
-		m := newMachine(t)
-		for ; len(ops) >= 4; ops = ops[4:] {
-			m.step([4]byte(ops))
-		}
-	})
+	return err
 }

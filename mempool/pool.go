@@ -2,7 +2,6 @@ package mempool
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -15,90 +14,77 @@ import (
 
 var logger = log.Logger("mempool")
 
-// upkeep is how often expired transactions leave, waiting ones are tried and the journal is looked at.
-const upkeep = 10 * time.Second
-
-// Pool is a core behind one mutex, with a journal and subscribers.
+// Pool is a core behind one mutex, with a journal and subscribers. All methods
+// are safe for concurrent use.
 //
-// Stages: Open replays the journal; Run keeps the pool tidy until its context ends and need not run
-// for the rest to work; Close ends the journal.
+// Stages: Open reads the journal; Run expires and keeps the journal short, and
+// need not run for the rest to work; Close ends it, Add refuses from then on.
 type Pool struct {
 	cfg     Config
 	genesis *chain.Genesis
-	journal *journal // nil without one
 
-	mu     sync.Mutex // guards what follows; held for map work only
+	// turn holds one token: whoever put it there writes the journal and tells the
+	// subscribers. It is a channel because its holder waits for the disk.
+	turn    chan struct{}
+	journal *journal      // nil without one; used with the turn
+	synced  time.Time     // when the last fsync of the journal began; used with the turn
+	healed  time.Time     // when a stale journal was last tried; used with the turn
+	long    chan struct{} // tells Run that the journal is long
+	minLong int64         // bytes below which it never is
+
+	mu     sync.Mutex // guards what follows; held for work in memory only
 	core   *core
 	budget *budget
-	subs   map[chan *chain.Tx]struct{}
+	batch  *batch // what happened and is not yet recorded and told
+	stale  error  // why the journal refuses writes, or nil
 	closed bool
+	subs   map[chan *chain.Tx]struct{}
+	lost   uint64 // transactions that met a full subscriber
+
+	replayed scan // what Open read; does not change
 }
 
-// Stats counts what is pooled.
-type Stats struct {
-	Executable, Future int
-	Bytes              int // raw bytes of both
+// batch is what is written and told together. Several calls of Add may wait for one.
+type batch struct {
+	records []record
+	added   []common.Hash // leave again if the records cannot be written
+	fresh   []*chain.Tx
+	done    chan struct{} // closed after err is set
+	err     error
 }
 
-// Content holds pooled transactions by sender, in the order of nonces.
-type Content struct {
-	Executable, Future map[common.Address][]*chain.Tx
-}
+func newBatch() *batch { return &batch{done: make(chan struct{})} }
 
-// Open makes a pool on the state at the head and fills it from the journal, if there is one.
-func Open(cfg Config, g *chain.Genesis, st State) (*Pool, error) {
-	cfg = cfg.fill()
+// Open makes a pool on the state at the head and fills it from the journal, if
+// there is one.
+func Open(cfg Config, g *chain.Genesis, st State) (*Pool, error) { return open(cfg, g, st, osDisk{}) }
+
+func open(cfg Config, g *chain.Genesis, st State, d disk) (*Pool, error) {
+	cfg.fill()
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
 	p := &Pool{
-		cfg: cfg, genesis: g, core: newCore(cfg, g, st),
-		budget: newBudget(cfg.PeerRate, cfg.PeerBurst), subs: make(map[chan *chain.Tx]struct{}),
+		cfg: cfg, genesis: g, turn: make(chan struct{}, 1), long: make(chan struct{}, 1), minLong: minLong,
+		core: newCore(cfg, g.BaseFee, st), budget: newBudget(cfg.PeerRate, cfg.PeerBurst),
+		batch: newBatch(), subs: make(map[chan *chain.Tx]struct{}),
 	}
-	if cfg.JournalPath == "" {
-		return p, nil
+	if cfg.JournalPath != "" {
+		if err := p.replay(d); err != nil {
+			return nil, err
+		}
 	}
-	every := time.Duration(0)
-	if cfg.JournalSync {
-		every = cfg.SyncEvery
-	}
-	j, r, err := openJournal(cfg.JournalPath, every)
-	if err != nil {
-		return nil, err
-	}
-	p.journal = j
-	p.replay(r)
 	return p, nil
 }
 
-// replay fills the pool from the journal. What the chain has included meanwhile is refused here.
-func (p *Pool) replay(r replayed) {
-	chain.RecoverSenders(r.txs, p.genesis)
-	back := 0
-	for _, tx := range r.txs {
-		if chain.CheckTx(tx, p.genesis) != nil {
-			r.skipped++
-			continue
-		}
-		from, _ := tx.Sender(p.genesis.ChainID)
-		if p.core.add(tx, from, time.Now()) == nil {
-			back++
-		}
-	}
-	p.core.fresh = nil
-	if r.skipped > 0 {
-		logger.Warnw("journal has damaged records", "skipped", r.skipped, "path", p.cfg.JournalPath)
-	}
-	if len(r.txs) > 0 {
-		logger.Infow("journal replayed", "records", len(r.txs), "pooled", back)
-	}
-}
-
-// Add admits transactions of our own clients, in order: one answer each, nil for newly admitted and
-// recorded. They must have passed chain.CheckTx, which recovers the sender.
+// Add offers transactions, in order. It returns one error each; nil means newly
+// admitted and recorded, so that a crash does not lose it. It checks the rules
+// that need no state too, on all cores and before the lock; a Tx that was checked
+// before costs next to nothing.
 func (p *Pool) Add(txs []*chain.Tx) []error { return p.add(txs, len(txs)) }
 
-// AddFrom is Add for what a peer offers, within that peer's budget.
+// AddFrom is Add for what a peer offers, as far as its budget goes; the rest gets
+// ErrBudget. peer is any number that stands for it.
 func (p *Pool) AddFrom(peer uint64, txs []*chain.Tx) []error {
 	p.mu.Lock()
 	allowed := p.budget.take(time.Now(), peer, len(txs))
@@ -108,224 +94,217 @@ func (p *Pool) AddFrom(peer uint64, txs []*chain.Tx) []error {
 
 func (p *Pool) add(txs []*chain.Tx, allowed int) []error {
 	errs := make([]error, len(txs))
-	senders := make([]common.Address, len(txs))
-	for i, tx := range txs { // cached by now; if not, the signature is checked here, outside the lock
-		if i >= allowed {
-			errs[i] = ErrBudget
-			continue
-		}
-		senders[i], errs[i] = tx.Sender(p.genesis.ChainID)
+	for i := allowed; i < len(txs); i++ {
+		errs[i] = ErrBudget
 	}
-	now := time.Now()
-	var admitted []*chain.Tx
-	p.mu.Lock()
-	for i, tx := range txs {
-		switch {
-		case errs[i] != nil:
-		case p.closed:
-			errs[i] = ErrClosed
-		default:
-			if errs[i] = p.core.add(tx, senders[i], now); errs[i] == nil {
-				admitted = append(admitted, tx)
-			}
-		}
+	if err := p.filter(txs, errs); err != nil {
+		return refuse(errs, err)
 	}
-	fresh := p.core.takeFresh()
-	p.mu.Unlock()
-	if len(admitted) == 0 {
+	b, admitted := p.admit(txs, errs)
+	if admitted == 0 {
 		return errs
 	}
-	if err := p.record(admitted); err != nil {
-		for i := range errs {
-			if errs[i] == nil {
-				errs[i] = err
-			}
-		}
-		return errs
+	if err := p.flush(b); err != nil {
+		return refuse(errs, err)
 	}
-	p.publish(fresh)
 	return errs
 }
 
-// record writes the journal. What cannot be recorded is not accepted: it leaves the pool again.
-func (p *Pool) record(txs []*chain.Tx) error {
-	if p.journal == nil {
-		return nil
-	}
-	err := p.journal.append(txs)
-	if err == nil {
-		return nil
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, tx := range txs {
-		p.core.drop(tx.Hash())
-	}
-	return fmt.Errorf("%w: %w", ErrJournal, err)
-}
-
-// Apply moves the pool to the head an update led to; st is the state there. It returns transactions
-// that left the chain and are pooled again, for the node to announce.
-func (p *Pool) Apply(u chain.Update, st State) []*chain.Tx {
-	p.mu.Lock()
-	readded := p.core.apply(u, st, time.Now())
-	fresh := p.core.takeFresh()
-	p.mu.Unlock()
-	if len(readded) > 0 {
-		if err := p.record(readded); err != nil {
-			logger.Errorw("reverted transactions not recorded", "count", len(readded), "err", err)
-			return nil
+// refuse gives an error to all that have none.
+func refuse(errs []error, err error) []error {
+	for i := range errs {
+		if errs[i] == nil {
+			errs[i] = err
 		}
 	}
-	p.publish(fresh)
-	return readded
+	return errs
 }
 
-// Build picks executable transactions for a block: highest tip first, nonces in order.
-func (p *Pool) Build(maxBytes int, gas uint64) []*chain.Tx {
+// filter refuses what can be refused without the core. The signatures are checked here.
+func (p *Pool) filter(txs []*chain.Tx, errs []error) error {
+	todo := make([]*chain.Tx, 0, len(txs))
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.core.build(maxBytes, gas)
-}
-
-// Get is a pooled transaction or nil.
-func (p *Pool) Get(hash common.Hash) *chain.Tx {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if e := p.core.byHash[hash]; e != nil {
-		return e.tx
+	for i, tx := range txs {
+		if errs[i] == nil && p.core.byHash[tx.Hash()] != nil {
+			errs[i] = ErrKnown
+		}
+		if errs[i] == nil {
+			todo = append(todo, tx)
+		}
+	}
+	stale, closed := p.stale, p.closed
+	p.mu.Unlock()
+	if closed {
+		return ErrClosed
+	}
+	if stale != nil && len(todo) > 0 {
+		if err := p.heal(); err != nil {
+			return err
+		}
+	}
+	chain.RecoverSenders(todo, p.genesis)
+	for i, tx := range txs {
+		if errs[i] == nil {
+			errs[i] = chain.CheckTx(tx, p.genesis)
+		}
 	}
 	return nil
 }
 
-// Nonce is the next nonce of addr, counting its executable transactions.
-func (p *Pool) Nonce(addr common.Address) uint64 {
+// admit gives the core all that have no error yet. The batch is to be flushed if
+// any got in.
+func (p *Pool) admit(txs []*chain.Tx, errs []error) (b *batch, admitted int) {
+	now := time.Now().UnixNano()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.core.nonce(addr)
-}
-
-// Stats counts what is pooled.
-func (p *Pool) Stats() Stats {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return Stats{Executable: p.core.execs, Future: len(p.core.futures), Bytes: p.core.bytes + p.core.ahead}
-}
-
-// Content lists everything.
-func (p *Pool) Content() Content {
-	out := Content{Executable: make(map[common.Address][]*chain.Tx), Future: make(map[common.Address][]*chain.Tx)}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for addr, a := range p.core.accounts {
-		executable, future := a.queues()
-		if len(executable) > 0 {
-			out.Executable[addr] = executable
+	for i, tx := range txs {
+		if errs[i] != nil {
+			continue
 		}
-		if len(future) > 0 {
-			out.Future[addr] = future
+		if p.closed {
+			errs[i] = ErrClosed
+			continue
+		}
+		from, err := tx.Sender(p.genesis.ChainID) // cached by CheckTx
+		if err == nil {
+			err = p.core.add(tx, from, now)
+		}
+		if errs[i] = err; err == nil {
+			admitted++
+			p.batch.added = append(p.batch.added, tx.Hash())
+			p.note(tx)
+		}
+	}
+	return p.batch, admitted
+}
+
+// note puts into the batch what the core did, and that it took these in. Call it
+// with the lock, after each step, so that the records tell the story in order.
+func (p *Pool) note(in ...*chain.Tx) {
+	c, b := p.core, p.batch
+	if p.journal != nil {
+		for _, tx := range in {
+			b.records = append(b.records, addRecord(tx))
+		}
+		for _, hash := range c.gone {
+			b.records = append(b.records, dropRecord(hash))
+		}
+	}
+	b.fresh = append(b.fresh, c.fresh...)
+	c.gone = c.gone[:0]
+	clear(c.fresh)
+	c.fresh = c.fresh[:0]
+}
+
+// Apply moves the pool to the head that an update led to; st is the state there.
+// It returns the transactions that left the chain and are pooled again, for the
+// node to announce. One goroutine at a time calls it, the one that writes the chain.
+func (p *Pool) Apply(u chain.Update, st State) []*chain.Tx {
+	accounts := p.moved(u) // senders are cached by the chain; if not, they are recovered here
+	p.mu.Lock()
+	readded := p.core.update(st, accounts, time.Now().UnixNano())
+	p.note(readded...)
+	b := p.batch
+	tell := len(b.fresh) > 0 || len(readded) > 0
+	p.mu.Unlock()
+	if tell {
+		if err := p.flush(b); err != nil {
+			logger.Warnw("reverted transactions not recorded", "count", len(readded), "err", err)
+		}
+	}
+	return readded
+}
+
+// moved lists the accounts that the blocks of an update touch, and what they reverted.
+func (p *Pool) moved(u chain.Update) []moved {
+	var out []moved
+	index := make(map[common.Address]int)
+	touch := func(addr common.Address) *moved {
+		i, ok := index[addr]
+		if !ok {
+			i = len(out)
+			index[addr] = i
+			out = append(out, moved{addr: addr})
+		}
+		return &out[i]
+	}
+	for _, b := range u.Reverted {
+		touch(b.Proposer())
+		for _, tx := range b.Txs() {
+			touch(tx.To())
+			if from, err := tx.Sender(p.genesis.ChainID); err == nil {
+				m := touch(from)
+				m.back = append(m.back, tx)
+			}
+		}
+	}
+	for _, b := range u.Applied {
+		touch(b.Proposer())
+		for _, tx := range b.Txs() {
+			touch(tx.To())
+			if from, err := tx.Sender(p.genesis.ChainID); err == nil {
+				touch(from)
+			}
 		}
 	}
 	return out
 }
 
-// ContentFrom lists what one sender has.
-func (p *Pool) ContentFrom(addr common.Address) (executable, future []*chain.Tx) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if a := p.core.accounts[addr]; a != nil {
-		return a.queues()
-	}
-	return nil, nil
-}
-
-// Subscribe sends transactions as they become executable. A full channel misses some. The function
-// ends it.
-func (p *Pool) Subscribe(buffer int) (<-chan *chain.Tx, func()) {
-	ch := make(chan *chain.Tx, max(1, buffer))
-	p.mu.Lock()
-	p.subs[ch] = struct{}{}
-	p.mu.Unlock()
-	return ch, func() {
-		p.mu.Lock()
-		delete(p.subs, ch)
-		p.mu.Unlock()
-	}
-}
-
-func (p *Pool) publish(fresh []*chain.Tx) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for ch := range p.subs {
-		for _, tx := range fresh {
-			select { // never waits
-			case ch <- tx:
-			default:
-			}
-		}
-	}
-}
-
-// takeFresh hands over what became executable, if it is still pooled.
-func (c *core) takeFresh() []*chain.Tx {
-	fresh := c.fresh[:0:0]
-	for _, tx := range c.fresh {
-		if c.byHash[tx.Hash()] != nil {
-			fresh = append(fresh, tx)
-		}
-	}
-	c.fresh = c.fresh[:0]
-	return fresh
-}
-
-// Run keeps the pool tidy until ctx ends.
+// Run expires old transactions and keeps the journal short until ctx ends.
 func (p *Pool) Run(ctx context.Context) error {
-	tick := time.NewTicker(upkeep)
+	tick := time.NewTicker(max(min(p.cfg.TTL/4, time.Minute), time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-p.long:
+			if err := p.rotate(ctx); err != nil {
+				logger.Warnw("journal not rewritten", "path", p.cfg.JournalPath, "err", err)
+			}
 		case now := <-tick.C:
-			if err := p.tidy(now); err != nil {
-				logger.Errorw("journal not rewritten", "err", err)
+			if err := p.expire(now); err != nil {
+				logger.Warnw("expiry not recorded", "err", err)
 			}
 		}
 	}
 }
 
-func (p *Pool) tidy(now time.Time) error {
+// expire drops what is older than the TTL.
+func (p *Pool) expire(now time.Time) error {
 	p.mu.Lock()
-	dropped := p.core.expire(now.Add(-p.cfg.TTL))
-	p.core.promoteAll()
-	fresh := p.core.takeFresh()
-	pooled := p.core.bytes + p.core.ahead
+	n := p.core.expire(now.Add(-p.cfg.TTL).UnixNano())
+	p.note()
+	b := p.batch
 	p.mu.Unlock()
-	p.publish(fresh)
-	if dropped > 0 {
-		logger.Infow("transactions expired", "count", dropped)
-	}
-	if p.journal == nil {
+	if n == 0 {
 		return nil
 	}
-	return p.journal.rotate(pooled, func() []*chain.Tx {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return p.core.all()
-	})
+	logger.Infow("transactions expired", "count", n)
+	return p.flush(b)
 }
 
-// Close makes the journal durable and ends the pool; Add refuses from then on.
+// Close records what is not recorded yet and closes the journal. Add refuses from
+// then on; the rest goes on working.
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	was := p.closed
 	p.closed = true
 	p.mu.Unlock()
-	if was || p.journal == nil {
+	if was {
 		return nil
 	}
-	if err := p.journal.close(); err != nil {
-		return errors.Join(errors.New("close journal"), err)
+	p.turn <- struct{}{}
+	defer func() { <-p.turn }()
+	err := p.commit(false)
+	if p.journal == nil {
+		return nil
+	}
+	if cerr := p.journal.close(); cerr != nil {
+		return cerr
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
 	return nil
 }

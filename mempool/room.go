@@ -1,136 +1,88 @@
 package mempool
 
 import (
-	"container/heap"
-	"slices"
+	"fmt"
 
 	"github.com/holiman/uint256"
 )
 
-// makeRoom evicts tails, cheapest first, until e fits into the executable pool. When e does not pay
-// enough it changes nothing.
-func (c *core) makeRoom(e *entry) error {
+// makeRoom evicts tails of other senders from a pool, the lowest tip first, until
+// need fits below the cap, and only if e outpays them:
+//
+//   - what a proposer must wait for to earn e (see bid) is above the tip of each;
+//   - the fee of e is at least the sum of theirs.
+//
+// So an attacker never pays less than what it removes (the cost bound that the
+// DETER and saferAd papers ask for), and no eviction leaves a gap. An error
+// changes nothing.
+func (c *core) makeRoom(pool int, e *entry, need usage) error {
+	limit := c.limit(pool)
+	full := func() bool {
+		return c.used[pool].count+need.count > limit.count || c.used[pool].bytes+need.bytes > limit.bytes
+	}
+	if !full() {
+		return nil
+	}
+	if c.frozen {
+		return ErrFull
+	}
+	if need.bytes > limit.bytes {
+		return fmt.Errorf("%w: transaction has %d bytes, the pool takes %d", ErrFull, e.tx.Size(), limit.bytes)
+	}
+	bid := e.tip
+	if pool == executable {
+		bid = e.from.bid(e)
+	}
+	c.tails[pool].leave(e.from) // evicting its own would open a gap before e, or shut e's sender out
 	var out []*entry
-	fees := new(uint256.Int)
-	for c.execs+1 > c.cfg.MaxCount || c.bytes+e.tx.Size() > c.cfg.MaxBytes {
-		if len(c.tails) == 0 {
-			c.undo(out)
-			return ErrFull
+	var lost uint256.Int
+	err := error(nil)
+	for pay := e.fee(); err == nil && full(); {
+		var victim *entry
+		victim, err = c.cheapest(pool, &bid)
+		if err != nil {
+			break
 		}
-		victim := c.tails[0].tail()
-		fees.Add(fees, victim.fee())
-		if victim.sender == e.sender || !e.tip.Gt(&victim.tip) || e.fee().Lt(fees) {
-			c.undo(out)
-			return ErrUnderpriced
+		fee := victim.fee()
+		if _, over := lost.AddOverflow(&lost, &fee); over || lost.Gt(&pay) {
+			err = fmt.Errorf("%w: pays %s wei, what it would push out pays more", ErrUnderpriced, pay.Dec())
+			break
 		}
-		out = append(out, victim)
-		c.demote(victim.sender)
+		a := victim.from
+		out = append(out, c.take(pool, a, len(a.queue[pool])-1))
+	}
+	c.tails[pool].fix(e.from)
+	if err != nil {
+		c.restore(pool, out)
+		return err
 	}
 	for _, victim := range out {
-		c.remove(victim)
+		c.dropped.Evicted++
+		c.gone = append(c.gone, victim.tx.Hash())
+		c.file(victim.from)
 	}
 	return nil
 }
 
-// undo raises again what makeRoom demoted.
-func (c *core) undo(out []*entry) {
-	for _, e := range slices.Backward(out) {
-		c.raise(e.sender)
+// cheapest is the next tail to go for someone who bids a tip.
+func (c *core) cheapest(pool int, bid *uint256.Int) (*entry, error) {
+	t := c.tails[pool]
+	if len(t.list) == 0 {
+		return nil, ErrFull
 	}
-}
-
-// makeFutureRoom evicts future transactions with a lower tip until e fits.
-func (c *core) makeFutureRoom(e *entry) error {
-	for len(c.futures)+1 > c.cfg.MaxFuture || c.ahead+e.tx.Size() > c.cfg.MaxFutureBytes {
-		if len(c.futures) == 0 || !e.tip.Gt(&c.futures[0].tip) {
-			return ErrFull
-		}
-		c.remove(c.futures[0])
+	victim := t.list[0].tail(pool)
+	if !bid.Gt(&victim.tip) {
+		return nil, fmt.Errorf("%w: the pool is full, tip %s, needed above %s", ErrUnderpriced, bid.Dec(), victim.tip.Dec())
 	}
-	return nil
+	return victim, nil
 }
 
-// trimFuture holds the future pool to its caps after executable ones fell back into it.
-func (c *core) trimFuture() {
-	for len(c.futures) > c.cfg.MaxFuture || c.ahead > c.cfg.MaxFutureBytes {
-		c.remove(c.futures[0])
-	}
-}
-
-// futures is a heap of the future transactions by tip; of equals, the latest comes out first.
-type futures []*entry
-
-func (f futures) Len() int { return len(f) }
-func (f futures) Less(i, j int) bool {
-	if c := f[i].tip.Cmp(&f[j].tip); c != 0 {
-		return c < 0
-	}
-	return f[i].seq > f[j].seq
-}
-func (f futures) Swap(i, j int) {
-	f[i], f[j] = f[j], f[i]
-	f[i].heap, f[j].heap = i, j
-}
-func (f *futures) Push(x any) {
-	e := x.(*entry)
-	e.heap = len(*f)
-	*f = append(*f, e)
-}
-func (f *futures) Pop() any {
-	last := len(*f) - 1
-	e := (*f)[last]
-	(*f)[last] = nil
-	*f = (*f)[:last]
-	e.heap = -1
-	return e
-}
-
-// tails is a heap of the accounts that have executable transactions, by the tip of the tail; of
-// equals, the latest comes out first.
-type tails []*account
-
-func (t tails) Len() int { return len(t) }
-func (t tails) Less(i, j int) bool {
-	a, b := t[i].tail(), t[j].tail()
-	if c := a.tip.Cmp(&b.tip); c != 0 {
-		return c < 0
-	}
-	return a.seq > b.seq
-}
-func (t tails) Swap(i, j int) {
-	t[i], t[j] = t[j], t[i]
-	t[i].heap, t[j].heap = i, j
-}
-func (t *tails) Push(x any) {
-	a := x.(*account)
-	a.heap = len(*t)
-	*t = append(*t, a)
-}
-func (t *tails) Pop() any {
-	last := len(*t) - 1
-	a := (*t)[last]
-	(*t)[last] = nil
-	*t = (*t)[:last]
-	a.heap = -1
-	return a
-}
-
-// fix puts an account where its tail belongs, in or out.
-func (t *tails) fix(a *account) {
-	switch {
-	case a.exec > 0 && a.heap < 0:
-		heap.Push(t, a)
-	case a.exec > 0:
-		heap.Fix(t, a.heap)
-	case a.heap >= 0:
-		// Less must not look at an account without a tail: take it out by hand.
-		i, last := a.heap, len(*t)-1
-		if i != last {
-			t.Swap(i, last)
-		}
-		t.Pop()
-		if i != last {
-			heap.Fix(t, i)
-		}
+// restore puts tails back in the reverse order of their taking.
+func (c *core) restore(pool int, out []*entry) {
+	for i := len(out) - 1; i >= 0; i-- {
+		e := out[i]
+		e.from.queue[pool] = append(e.from.queue[pool], e)
+		c.charge(pool, e)
+		c.tails[pool].fix(e.from)
 	}
 }

@@ -1,162 +1,218 @@
 package mempool
 
 import (
+	"cmp"
 	"slices"
-	"time"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/holiman/uint256"
 
 	"github.com/pheme-net/pheme/chain"
 )
 
-// apply moves the pool to a new head: what its blocks hold goes out, what left the chain comes back
-// in. Only the senders in those blocks are looked at. It returns the transactions that came back.
-func (c *core) apply(u chain.Update, st State, now time.Time) []*chain.Tx {
+// Dropped counts what left the pool without getting into a block, by reason,
+// since the pool was opened.
+type Dropped struct {
+	Replaced   uint64 // by another one with the same nonce that pays more
+	Evicted    uint64 // outpaid while the pool was full
+	Overdrawn  uint64 // the sender spent its balance in another way
+	Crowded    uint64 // lost its place among the executable ones, no room among the future ones
+	Expired    uint64 // older than the TTL
+	Unrecorded uint64 // not accepted: the journal could not be written
+}
+
+// moved is an account that a new head may have changed.
+type moved struct {
+	addr common.Address
+	back []*chain.Tx // its reverted transactions, by nonce
+}
+
+// update moves the pool to a new head. Only the moved accounts are looked at.
+// It returns the reverted transactions that are pooled again.
+func (c *core) update(st State, accounts []moved, at int64) (readded []*chain.Tx) {
 	c.state = st
-	included := make(map[common.Hash]bool)
-	touched := make(map[common.Address]bool)
-	for _, b := range u.Applied {
-		for _, tx := range b.Txs() {
-			included[tx.Hash()] = true
-			touched[c.senderOf(tx)] = true
+	for _, m := range accounts { // room first: what is in a block leaves
+		if a := c.accounts[m.addr]; a != nil && st.Nonce(m.addr) >= a.nonce {
+			c.settle(a)
 		}
 	}
-	var back []*chain.Tx
-	for _, b := range u.Reverted {
-		for _, tx := range b.Txs() {
-			touched[c.senderOf(tx)] = true
-			if !included[tx.Hash()] {
-				back = append(back, tx)
-			}
+	for _, m := range accounts { // then what comes back, a sender at a time so that each keeps the room it had
+		if a := c.accounts[m.addr]; a != nil && st.Nonce(m.addr) < a.nonce {
+			c.settle(a)
 		}
-	}
-	for addr := range touched {
-		if a := c.accounts[addr]; a != nil {
-			c.rebase(a)
-		}
-	}
-	readded := back[:0]
-	for _, tx := range back {
-		if c.add(tx, c.senderOf(tx), now) == nil {
-			readded = append(readded, tx)
-		}
-	}
-	for addr := range touched {
-		if a := c.accounts[addr]; a != nil {
+		readded = append(readded, c.readd(m, at)...)
+		if a := c.accounts[m.addr]; a != nil {
 			c.promote(a)
 		}
 	}
-	c.trimFuture()
+	for _, m := range accounts {
+		if a := c.accounts[m.addr]; a != nil {
+			c.promote(a)
+			c.trimSender(a)
+		}
+	}
+	c.trim()
+	c.promoteWaiting()
 	return readded
 }
 
-// senderOf is the sender of a transaction that a block holds, so its signature is good.
-func (c *core) senderOf(tx *chain.Tx) common.Address {
-	addr, _ := tx.Sender(c.genesis.ChainID)
-	return addr
+// settle fits a queue to its account: spent nonces leave; after a reorg to a
+// lower nonce everything is future until what fills the gap is back; what the
+// balance does not cover leaves from the end.
+func (c *core) settle(a *account) {
+	nonce := c.state.Nonce(a.addr)
+	switch {
+	case nonce < a.nonce:
+		c.demote(a, 0)
+	case nonce > a.nonce:
+		c.spend(executable, a, int(min(nonce-a.nonce, uint64(len(a.queue[executable])))))
+		i, _ := a.futurePlace(nonce)
+		c.spend(future, a, i)
+	}
+	a.nonce = nonce
+	for balance := c.state.Balance(a.addr); a.cost.Gt(balance); {
+		c.dropLast(a)
+	}
+	c.file(a)
 }
 
-// rebase fits a sender's queue to its account in the new state: spent nonces leave, and from the
-// end whatever it cannot pay for any more. What has no gap before it stays or becomes executable,
-// the rest is future.
-func (c *core) rebase(a *account) {
-	a.nonce = c.state.Nonce(a.addr)
-	whole := 0 // executable ones that still are, counted after the spent ones have left
-	spent, _ := a.find(a.nonce)
-	for i := spent; i < a.exec && a.txs[i].tx.Nonce() == a.nonce+uint64(i-spent); i++ {
-		whole++
+// spend takes out the first n of a queue, whose nonces are used.
+func (c *core) spend(pool int, a *account, n int) {
+	for _, e := range a.queue[pool][:n] {
+		c.release(pool, e)
 	}
-	was := a.exec
-	for a.exec > 0 {
-		c.demote(a)
-	}
-	for range spent {
-		c.remove(a.txs[0])
-	}
-	for balance := c.state.Balance(a.addr); len(a.txs) > 0 && a.cost.Gt(balance); {
-		c.remove(a.txs[len(a.txs)-1])
-	}
-	for range min(whole, len(a.txs), was) {
-		c.raise(a) // the room it had is still its own
-	}
+	a.queue[pool] = slices.Delete(a.queue[pool], 0, n)
+	c.tails[pool].fix(a)
 }
 
-// expire drops what came in before the given time, and what is executable only through it becomes
-// future. It returns how many were dropped.
-func (c *core) expire(before time.Time) int {
+// dropLast drops the highest nonce of a sender that cannot pay for all it has.
+func (c *core) dropLast(a *account) {
+	pool := future
+	if len(a.queue[future]) == 0 {
+		pool = executable
+	}
+	c.drop(pool, a, len(a.queue[pool])-1)
+	c.dropped.Overdrawn++
+}
+
+// readd takes reverted transactions back. Where the balance does not cover all,
+// they go before the later ones that were queued behind them.
+func (c *core) readd(m moved, at int64) (readded []*chain.Tx) {
+	balance := c.state.Balance(m.addr)
+	for _, tx := range m.back {
+		for a := c.accounts[m.addr]; a != nil && !a.empty() && a.last() > tx.Nonce()+1; {
+			if total, over := new(uint256.Int).AddOverflow(&a.cost, tx.Cost()); !over && !total.Gt(balance) {
+				break
+			}
+			c.dropLast(a)
+			c.file(a)
+		}
+		if c.add(tx, m.addr, at) == nil {
+			readded = append(readded, tx)
+		}
+	}
+	return readded
+}
+
+// demote makes the executable entries from place i on future ones, without a look at the caps.
+func (c *core) demote(a *account, i int) {
+	down := a.queue[executable][i:]
+	for _, e := range down {
+		c.used[executable].count--
+		c.used[executable].bytes -= e.tx.Size()
+		c.used[future].count++
+		c.used[future].bytes += e.tx.Size()
+	}
+	a.queue[future] = slices.Insert(a.queue[future], 0, down...)
+	a.queue[executable] = slices.Delete(a.queue[executable], i, len(a.queue[executable]))
+	c.tails[executable].fix(a)
+	c.tails[future].fix(a)
+}
+
+// drop takes out the entry at place i, for good. Executable ones behind it become future.
+func (c *core) drop(pool int, a *account, i int) {
+	if pool == executable {
+		c.demote(a, i+1)
+	}
+	e := c.take(pool, a, i)
+	c.gone = append(c.gone, e.tx.Hash())
+}
+
+// remove drops one transaction, if it is pooled.
+func (c *core) remove(hash common.Hash) bool {
+	e := c.byHash[hash]
+	if e == nil {
+		return false
+	}
+	a := e.from
+	pool, i, _ := a.find(e.nonce())
+	c.drop(pool, a, i)
+	c.promote(a)
+	c.trimSender(a)
+	c.trim()
+	c.file(a)
+	return true
+}
+
+// expire drops what arrived before a time and returns how many those were.
+func (c *core) expire(before int64) int {
 	var old []*entry
 	for _, e := range c.byHash {
-		if e.at.Before(before) {
+		if e.at < before {
 			old = append(old, e)
 		}
 	}
+	slices.SortFunc(old, func(a, b *entry) int { return cmp.Compare(a.seq, b.seq) })
+	n := 0
 	for _, e := range old {
-		a := e.sender
-		for i, _ := a.find(e.tx.Nonce()); a.exec > i; {
-			c.demote(a)
+		if c.remove(e.tx.Hash()) {
+			n++
 		}
-		c.remove(e)
 	}
-	c.trimFuture()
-	return len(old)
+	c.dropped.Expired += uint64(n)
+	c.promoteWaiting()
+	return n
 }
 
-// drop takes one transaction out, as expire does.
-func (c *core) drop(hash common.Hash) {
-	e := c.byHash[hash]
-	if e == nil {
+// trimSender holds a future queue to its cap after a demotion.
+func (c *core) trimSender(a *account) {
+	for n := len(a.queue[future]); n > c.cfg.FuturePerSend; n-- {
+		c.drop(future, a, n-1)
+		c.dropped.Crowded++
+	}
+	c.file(a)
+}
+
+// trim holds the future pool to its caps after a demotion.
+func (c *core) trim() {
+	limit := c.limit(future)
+	for c.used[future].count > limit.count || c.used[future].bytes > limit.bytes {
+		a := c.tails[future].list[0]
+		c.drop(future, a, len(a.queue[future])-1)
+		c.dropped.Crowded++
+		c.file(a)
+	}
+}
+
+// promoteWaiting lets those who found no room try again, the best tip first.
+func (c *core) promoteWaiting() {
+	if len(c.waiting) == 0 {
 		return
 	}
-	a := e.sender
-	for i, _ := a.find(e.tx.Nonce()); a.exec > i; {
-		c.demote(a)
+	list := make([]*account, 0, len(c.waiting))
+	for a := range c.waiting {
+		list = append(list, a)
 	}
-	c.remove(e)
-	c.trimFuture()
-}
-
-// promoteAll gives future transactions that waited for room another chance.
-func (c *core) promoteAll() {
-	waiting := make(map[*account]bool)
-	for _, e := range c.futures {
-		waiting[e.sender] = true
-	}
-	for a := range waiting {
+	slices.SortFunc(list, func(a, b *account) int { return better(a.queue[future][0], b.queue[future][0]) })
+	for _, a := range list {
 		c.promote(a)
 	}
 }
 
-// queues lists the transactions of a sender.
-func (a *account) queues() (executable, future []*chain.Tx) {
-	for i, e := range a.txs {
-		if i < a.exec {
-			executable = append(executable, e.tx)
-		} else {
-			future = append(future, e.tx)
-		}
+// better orders entries by tip, the highest first, of equals the earliest.
+func better(a, b *entry) int {
+	if d := b.tip.Cmp(&a.tip); d != 0 {
+		return d
 	}
-	return executable, future
-}
-
-// all lists every transaction in the order of arrival, so that adding them again in that order ends
-// in the same pool.
-func (c *core) all() []*chain.Tx {
-	entries := make([]*entry, 0, len(c.byHash))
-	for _, e := range c.byHash {
-		entries = append(entries, e)
-	}
-	slices.SortFunc(entries, func(a, b *entry) int {
-		switch {
-		case a.seq < b.seq:
-			return -1
-		case a.seq > b.seq:
-			return 1
-		}
-		return 0
-	})
-	txs := make([]*chain.Tx, len(entries))
-	for i, e := range entries {
-		txs[i] = e.tx
-	}
-	return txs
+	return cmp.Compare(a.seq, b.seq)
 }

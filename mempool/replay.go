@@ -1,0 +1,110 @@
+package mempool
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/holiman/uint256"
+
+	"github.com/pheme-net/pheme/chain"
+)
+
+// replay opens the journal and puts back what was pooled when it ended. What is
+// in a block by now, or does not fit the state any more, is refused here.
+func (p *Pool) replay(d disk) error {
+	type live struct {
+		tx  *chain.Tx
+		seq int
+	}
+	pooled := make(map[common.Hash]live)
+	seq := 0
+	j, s, err := openJournal(d, p.cfg.JournalPath, func(r record) bool {
+		seq++
+		switch {
+		case r.kind == recordAdd:
+			tx, err := chain.DecodeTx(r.payload)
+			if err != nil {
+				return false
+			}
+			pooled[tx.Hash()] = live{tx, seq}
+			return true
+		case r.kind == recordDrop && len(r.payload) == common.HashLength:
+			delete(pooled, common.Hash(r.payload))
+			return true
+		}
+		return false
+	})
+	if err != nil {
+		return err
+	}
+	p.journal = j
+	list := make([]live, 0, len(pooled))
+	for _, l := range pooled {
+		list = append(list, l)
+	}
+	slices.SortFunc(list, func(a, b live) int { return cmp.Compare(a.seq, b.seq) })
+	txs := make([]*chain.Tx, len(list))
+	for i, l := range list {
+		txs[i] = l.tx
+	}
+	foreign, back := p.readmit(txs)
+	s.foreign += foreign
+	if s.records > 0 || s.skipped > 0 || s.torn > 0 {
+		logger.Infow("journal read", "path", p.cfg.JournalPath, "records", s.records, "live", len(txs), "pooled", back,
+			"foreign", s.foreign, "damaged_bytes", s.skipped, "torn_bytes", s.torn)
+	}
+	p.replayed = s
+	if j.stale != nil {
+		if err := j.rewrite(p.core.entries()); err != nil {
+			return fmt.Errorf("journal %s: %w", p.cfg.JournalPath, err)
+		}
+	}
+	return nil
+}
+
+// readmit puts transactions of the journal back. What was pooled together fits
+// together, so nothing is evicted and no gap is too large: what was between may
+// be the one that is gone. Only where both pools were full to the last bytes may
+// another one than before wait for room, and the caps then cost one of them.
+func (p *Pool) readmit(txs []*chain.Tx) (foreign, back int) {
+	chain.RecoverSenders(txs, p.genesis)
+	now := time.Now().UnixNano()
+	p.core.frozen = true
+	for _, tx := range txs {
+		if err := chain.CheckTx(tx, p.genesis); err != nil {
+			foreign++ // made for another network
+			continue
+		}
+		if from, err := tx.Sender(p.genesis.ChainID); err == nil {
+			p.core.readmit(tx, from, now)
+		}
+	}
+	for _, a := range p.core.accounts {
+		p.core.trimSender(a) // the limits may be lower than they were
+	}
+	p.core.trim()
+	p.core.frozen = false
+	p.note()
+	p.batch = newBatch() // nobody subscribed yet, and the journal has it all
+	return foreign, len(p.core.byHash)
+}
+
+// readmit takes a transaction in as a future one, whatever the caps, and makes it
+// executable if there is room.
+func (c *core) readmit(tx *chain.Tx, from common.Address, at int64) {
+	a := c.accounts[from]
+	if a == nil {
+		a = newAccount(from, c.state.Nonce(from))
+	}
+	e := &entry{tx: tx, from: a, tip: tx.EffectiveTip(c.baseFee), seq: c.seq, at: at}
+	if _, _, taken := a.find(e.nonce()); taken || e.nonce() < a.nonce || c.afford(a, tx.Cost(), new(uint256.Int)) != nil {
+		return
+	}
+	c.seq++
+	c.accounts[from] = a
+	c.insert(future, e)
+	c.promote(a)
+}
