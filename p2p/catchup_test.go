@@ -77,9 +77,7 @@ func TestImportQueueFull(t *testing.T) {
 	a, b, c := w.node("a"), w.node("b"), w.node("c")
 	link(a, b)
 	link(b, c)
-	b.back.mu.Lock()
-	b.back.busy = true
-	b.back.mu.Unlock()
+	b.back.full(true)
 	one := w.block(w.tx(0, 100))
 	a.propose(one)
 	c.reaches(one)

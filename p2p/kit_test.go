@@ -246,6 +246,13 @@ func (b *testBackend) QueueBlock(_ peer.ID, blk *chain.Block) error {
 	}
 }
 
+// full makes the import queue play full, or not.
+func (b *testBackend) full(yes bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.busy = yes
+}
+
 func (b *testBackend) ImportBlock(_ context.Context, _ peer.ID, blk *chain.Block) error {
 	return b.add(blk)
 }
