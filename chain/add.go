@@ -239,9 +239,11 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 	putBlock(batch, b)
 	putBuckets(batch, v.state, st)
 	evict(batch, canonical, others, low)
-	pruned, err := c.prune(batch, e.Number())
-	if err != nil {
-		return Update{}, err
+	pruned := c.store.pruned.Load()
+	if len(revert) == 0 { // else the canonical index on disk is not yet the one that counts
+		if pruned, err = c.prune(batch, e.Number()); err != nil {
+			return Update{}, err
+		}
 	}
 	take := func() {
 		c.mu.Lock()
