@@ -28,6 +28,7 @@ var layers = map[string]string{
 	"p2p/trace":        "",
 	"p2p/link":         "p2p/trace",
 	"p2p/link/virtual": "p2p/link p2p/trace",
+	"p2p/link/live":    "p2p/link p2p/link/virtual p2p/trace",
 	"p2p/relay":        "chain p2p/recon p2p/trace",
 	"p2p":              "chain p2p/swim p2p/recon p2p/trace p2p/link p2p/relay",
 	"rpc":              "chain",

@@ -48,7 +48,7 @@ type conn struct {
 func ends(c *link.Conn) *[2]*conn { return c.Tag.(*[2]*conn) }
 
 // connect makes a connection between two nodes.
-func (n *Network) connect(from, to int) *[2]*conn {
+func (n *Network) connect(from, to int, stack Stack) *[2]*conn {
 	var c *link.Conn
 	pair := &[2]*conn{}
 	n.do(func(net *link.Net, now time.Time) {
@@ -64,7 +64,7 @@ func (n *Network) connect(from, to int) *[2]*conn {
 		}
 	})
 	pair[0].peer, pair[1].peer = pair[1], pair[0]
-	if n.stack == Secured {
+	if stack == Secured {
 		pair[0].raw, pair[1].raw = newStreams(pair[0], pair[1], false)
 		for _, e := range pair {
 			e.streams[e.raw] = struct{}{}

@@ -161,7 +161,7 @@ func TestHandlersAreKnown(t *testing.T) {
 // TestStreamFlood opens more streams than may wait.
 func TestStreamFlood(t *testing.T) {
 	inBubble(t, 2, Direct, 0, func(w *field) {
-		pair := w.net.connect(0, 1)
+		pair := w.net.connect(0, 1, Direct)
 		reset := 0
 		for range backlog + 10 {
 			s, err := pair[0].OpenStream(context.Background())

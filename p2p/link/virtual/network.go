@@ -52,8 +52,15 @@ const (
 
 // New returns the network of cfg, whose schedule begins now. A zero field of
 // cfg is its default. All hosts use the same stack.
-func New(cfg link.Config, stack Stack) (*Network, error) {
-	net, err := link.New(cfg, time.Now())
+func New(cfg link.Config, stack Stack) (*Network, error) { return NewAt(cfg, stack, time.Now()) }
+
+// NewAt is New with a schedule that began at start, not in the future: several
+// processes that share a start share the schedule.
+func NewAt(cfg link.Config, stack Stack, start time.Time) (*Network, error) {
+	if time.Until(start) > 0 {
+		return nil, fmt.Errorf("virtual: the schedule would begin at %s: that is in the future", start)
+	}
+	net, err := link.New(cfg, start)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +139,7 @@ func (n *Network) do(f func(net *link.Net, now time.Time)) {
 func (n *Network) dispatch(e *link.Event) {
 	switch e.Kind {
 	case link.Packet:
-		e.Tag.(*dial).packet(n, e.To)
+		e.Tag.(packet).arrive(n, e.To)
 	case link.Closed:
 		ends(e.Conn)[e.Side].closedByNetwork(e.Code)
 	case link.Opened:
@@ -147,6 +154,19 @@ func (n *Network) dispatch(e *link.Event) {
 	case link.Room:
 		duct(e.Pipe).writer.room()
 	}
+}
+
+// packet is what a datagram carries.
+type packet interface{ arrive(n *Network, at int) }
+
+type callback func()
+
+func (f callback) arrive(*Network, int) { f() }
+
+// Datagram sends a packet that arrives once, when arrived is called, or not at
+// all. The callback must not block.
+func (n *Network) Datagram(from, to, bytes int, arrived func()) {
+	n.do(func(net *link.Net, now time.Time) { net.Datagram(now, from, to, bytes, callback(arrived)) })
 }
 
 // Apply makes a change take effect now; see package link for the changes.

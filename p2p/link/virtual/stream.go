@@ -26,7 +26,7 @@ type stream struct {
 	writeErr error
 	writing  bool // a Write is under way; others wait
 	ended    bool // the peer has sent all it will
-	closed   bool // set by netConn: both directions are over once ended
+	closed   bool // set by ByteConn: both directions are over once ended
 	deadline [2]deadline
 }
 

@@ -61,8 +61,8 @@ type dial struct {
 	err  error
 }
 
-// packet is called when one of the dial's packets has arrived at node at.
-func (d *dial) packet(n *Network, at int) {
+// arrive is called when one of the dial's packets has reached node at.
+func (d *dial) arrive(n *Network, at int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if at == d.from { // the answer
@@ -75,7 +75,7 @@ func (d *dial) packet(n *Network, at int) {
 	}
 	if d.pair == nil && d.err == nil {
 		if d.err = ErrRefused; n.listening(d.to) {
-			pair := n.connect(d.from, d.to)
+			pair := n.connect(d.from, d.to, n.stack)
 			if !n.offer(d.to, pair[1]) { // like a full backlog: the request was never there
 				_ = pair[1].Close()
 				d.err = nil
@@ -95,7 +95,7 @@ func (t *Transport) Dial(ctx context.Context, addr ma.Multiaddr, p peer.ID) (tra
 	}
 	c := pair[0]
 	if t.up != nil {
-		raw, err := manet.WrapNetConn(netConn{c.raw})
+		raw, err := manet.WrapNetConn(ByteConn{c.raw})
 		if err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
@@ -243,7 +243,7 @@ func (l rawListener) Accept() (manet.Conn, error) {
 	if c == nil {
 		return nil, net.ErrClosed
 	}
-	return manet.WrapNetConn(netConn{c.raw})
+	return manet.WrapNetConn(ByteConn{c.raw})
 }
 
 func tcpAddr(a ma.Multiaddr) net.Addr {
