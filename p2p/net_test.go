@@ -77,6 +77,7 @@ func TestLine(t *testing.T) {
 			return r.Kind == trace.MsgRead && r.Class == trace.ClassTx && trace.BatchAux(r.Hash) == e.Aux
 		})
 	}
+	c.until("the verdict is counted", func() bool { return c.net.Stats().Verdicts["block"]["accept"] == 1 })
 	s := c.net.Stats()
 	if s.In[trace.ClassBlock] < uint64(blk.Size()) || s.In[trace.ClassTx] == 0 || s.In[trace.ClassControl] == 0 || s.In[trace.ClassSync] == 0 {
 		t.Errorf("bytes by class: %v", s.In)
