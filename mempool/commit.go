@@ -45,7 +45,7 @@ func (p *Pool) commit(rewrite bool) error {
 	}
 	p.mu.Lock()
 	b := p.batch
-	p.batch = newBatch()
+	p.batch, p.writing = newBatch(), b
 	var entries []*entry
 	if rewrite {
 		entries = p.core.entries()
@@ -58,6 +58,9 @@ func (p *Pool) commit(rewrite bool) error {
 	} else {
 		p.tell(b.fresh)
 	}
+	p.mu.Lock()
+	p.writing = nil
+	p.mu.Unlock()
 	close(b.done)
 	return err
 }

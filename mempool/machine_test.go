@@ -2,6 +2,7 @@ package mempool
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -240,4 +241,12 @@ func TestMachine(t *testing.T) {
 }
 
 // FuzzMachine is TestMachine with operations that the fuzzer writes.
-func FuzzMachine(f *testing.F) { f.Fuzz(rapid.MakeFuzz(machineProperty)) }
+func FuzzMachine(f *testing.F) {
+	r := rand.NewChaCha8([32]byte{1})
+	for range 40 { // enough bytes for some dozens of operations each
+		seed := make([]byte, 6000)
+		_, _ = r.Read(seed)
+		f.Add(seed)
+	}
+	f.Fuzz(rapid.MakeFuzz(machineProperty))
+}

@@ -2,7 +2,9 @@ package mempool
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,14 +34,16 @@ type Pool struct {
 	long    chan struct{} // tells Run that the journal is long
 	minLong int64         // bytes below which it never is
 
-	mu     sync.Mutex // guards what follows; held for work in memory only
-	core   *core
-	budget *budget
-	batch  *batch // what happened and is not yet recorded and told
-	stale  error  // why the journal refuses writes, or nil
-	closed bool
-	subs   map[chan *chain.Tx]struct{}
-	lost   uint64 // transactions that met a full subscriber
+	mu      sync.Mutex // guards what follows; held for work in memory only
+	core    *core
+	budget  *budget
+	batch   *batch      // what happened and is not yet recorded and told
+	writing *batch      // what is being recorded and told, or nil
+	stale   error       // why the journal refuses writes, or nil
+	head    common.Hash // of the last update; zero before the first
+	closed  bool
+	subs    map[chan *chain.Tx]struct{}
+	lost    uint64 // transactions that met a full subscriber
 
 	replayed scan // what Open read; does not change
 }
@@ -101,11 +105,36 @@ func (p *Pool) add(txs []*chain.Tx, allowed int) []error {
 		return refuse(errs, err)
 	}
 	b, admitted := p.admit(txs, errs)
-	if admitted == 0 {
+	if admitted > 0 {
+		if err := p.flush(b); err != nil {
+			return refuse(errs, err)
+		}
+	}
+	return p.knownIsRecorded(errs)
+}
+
+// knownIsRecorded waits for the records of transactions that another call has
+// brought in: many a client takes "already known" for an acknowledgement.
+func (p *Pool) knownIsRecorded(errs []error) []error {
+	known := func(err error) bool { return errors.Is(err, ErrKnown) }
+	if p.cfg.JournalPath == "" || !slices.ContainsFunc(errs, known) {
 		return errs
 	}
-	if err := p.flush(b); err != nil {
-		return refuse(errs, err)
+	p.mu.Lock()
+	b, unwritten, writing := p.batch, len(p.batch.records) > 0, p.writing
+	p.mu.Unlock()
+	var err error
+	switch {
+	case unwritten:
+		err = p.flush(b)
+	case writing != nil:
+		<-writing.done
+		err = writing.err
+	}
+	for i := range errs {
+		if err != nil && known(errs[i]) {
+			errs[i] = err // it may have been taken back
+		}
 	}
 	return errs
 }
@@ -202,6 +231,10 @@ func (p *Pool) note(in ...*chain.Tx) {
 func (p *Pool) Apply(u chain.Update, st State) []*chain.Tx {
 	accounts := p.moved(u) // senders are cached by the chain; if not, they are recovered here
 	p.mu.Lock()
+	if p.missed(u) {
+		accounts = p.core.withAll(accounts)
+	}
+	p.head = u.Head.Hash()
 	readded := p.core.update(st, accounts, time.Now().UnixNano())
 	p.note(readded...)
 	b := p.batch
@@ -213,6 +246,13 @@ func (p *Pool) Apply(u chain.Update, st State) []*chain.Tx {
 		}
 	}
 	return readded
+}
+
+// missed tells whether the blocks of an update are not all that happened since the
+// last one: the head was another, or the chain took a state over without its blocks.
+func (p *Pool) missed(u chain.Update) bool {
+	jump := u.Head.Number.Int64()-int64(len(u.Applied)) != u.Old.Number.Int64()-int64(len(u.Reverted))
+	return jump || p.head != (common.Hash{}) && u.Old.Hash() != p.head
 }
 
 // moved lists the accounts that the blocks of an update touch, and what they reverted.

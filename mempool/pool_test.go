@@ -350,6 +350,69 @@ func (n *network) block(t *testing.T, c *chain.Chain, txs []*chain.Tx) (*chain.B
 	return b, u
 }
 
+// An update that does not tell all that happened is noticed: every sender is looked at.
+func TestApplyAfterMissedUpdates(t *testing.T) {
+	n := newNetwork(t, 3)
+	c := n.chain(t)
+	p := n.w.open(t, Config{}, osDisk{})
+	p.core.state = c.State()
+	for i := range 3 {
+		add(t, p, n.w.sign(spec{from: i, nonce: 0}), n.w.sign(spec{from: i, nonce: 1}))
+	}
+	_, first := n.block(t, c, p.Build(1<<20, transfer))
+	p.Apply(first, c.State())
+	n.block(t, c, p.Build(1<<20, 2*transfer)) // missed
+	_, last := n.block(t, c, nil)
+	p.Apply(last, c.State())
+	if err := p.core.check(); err != nil {
+		t.Fatal(err)
+	}
+	if s := p.Stats(); s.Executable != 3 {
+		t.Fatalf("%d executable, want the 3 that are in no block", s.Executable)
+	}
+	jump := last
+	jump.Old, jump.Applied = first.Old, nil // as after taking a state over
+	fresh := n.w.open(t, Config{}, osDisk{})
+	fresh.core.state = n.w.st
+	add(t, fresh, n.w.sign(spec{from: 0, nonce: 0}))
+	fresh.Apply(jump, c.State())
+	if err := fresh.core.check(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Another client that sends the same hears "already known" only once it is recorded.
+func TestKnownIsRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1)
+		d := newMemDisk()
+		d.slow = func() { time.Sleep(time.Second) }
+		p := w.open(t, Config{JournalPath: path, JournalSync: true}, d)
+		tx := w.sign(spec{})
+		var wg sync.WaitGroup
+		start := time.Now()
+		wg.Go(func() { add(t, p, tx) })
+		synctest.Wait() // the first is in the fsync
+		if err := p.Add([]*chain.Tx{cold(tx)})[0]; !errors.Is(err, ErrKnown) || time.Since(start) < time.Second {
+			t.Fatalf("Add = %v after %s, want %v after the fsync", err, time.Since(start), ErrKnown)
+		}
+		wg.Wait()
+		d.setFail(func(op string, _ int) error {
+			if op == "sync" {
+				return errFull
+			}
+			return nil
+		})
+		next := w.sign(spec{nonce: 1})
+		wg.Go(func() { p.Add([]*chain.Tx{next}) })
+		synctest.Wait()
+		if err := p.Add([]*chain.Tx{cold(next)})[0]; !errors.Is(err, ErrJournal) {
+			t.Fatalf("Add of what is taken back = %v, want %v", err, ErrJournal)
+		}
+		wg.Wait()
+	})
+}
+
 // The pool beside a real chain: blocks built from it, imported, and reverted by a
 // longer branch that holds other transactions.
 func TestApplyReorg(t *testing.T) {

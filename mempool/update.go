@@ -56,6 +56,22 @@ func (c *core) update(st State, accounts []moved, at int64) (readded []*chain.Tx
 	return readded
 }
 
+// withAll adds every other account that has something queued, by address.
+func (c *core) withAll(accounts []moved) []moved {
+	have := make(map[common.Address]bool, len(accounts))
+	for _, m := range accounts {
+		have[m.addr] = true
+	}
+	n := len(accounts)
+	for addr := range c.accounts {
+		if !have[addr] {
+			accounts = append(accounts, moved{addr: addr})
+		}
+	}
+	slices.SortFunc(accounts[n:], func(a, b moved) int { return a.addr.Cmp(b.addr) })
+	return accounts
+}
+
 // settle fits a queue to its account: spent nonces leave; after a reorg to a
 // lower nonce everything is future until what fills the gap is back; what the
 // balance does not cover leaves from the end.
