@@ -29,11 +29,12 @@ var layers = map[string]string{
 	"p2p/link":         "p2p/trace",
 	"p2p/link/virtual": "p2p/link p2p/trace",
 	"p2p/link/live":    "p2p/link p2p/link/virtual p2p/trace",
+	"p2p/link/live":    "p2p/link p2p/link/virtual p2p/trace",
 	"p2p/relay":        "chain p2p/recon p2p/trace",
 	"p2p":              "chain p2p/swim p2p/recon p2p/trace p2p/link p2p/relay",
 	"rpc":              "chain",
-	"node":             "chain mempool p2p p2p/swim p2p/recon p2p/trace p2p/link p2p/relay rpc",
-	"devnet": "chain mempool p2p p2p/swim p2p/recon p2p/trace p2p/link p2p/link/virtual p2p/relay rpc node " +
+	"node":             "chain mempool p2p p2p/swim p2p/recon p2p/trace p2p/link p2p/link/live p2p/relay rpc",
+	"devnet": "chain mempool p2p p2p/swim p2p/recon p2p/trace p2p/link p2p/link/virtual p2p/link/live p2p/relay rpc node " +
 		"devnet/accounts devnet/experiment devnet/stats devnet/topology devnet/recorder devnet/cluster devnet/report devnet/host devnet/workload devnet/bubble",
 	"cmd/pheme": "chain rpc node devnet devnet/accounts devnet/experiment", // chain for its types: a genesis, a transaction
 
