@@ -111,7 +111,7 @@ func BenchmarkBlockJSON(b *testing.B) {
 			"form=hashes":   func() int { return len(appendBlock(nil, block, g, false)) },
 			"form=receipts": func() int { return len(appendReceipts(nil, block, receipts, g)) },
 			"form=cached": func() int {
-				raw, err := r.s.encoded(block.ID(), formFull)
+				raw, err := r.s.encoded(context.Background(), block.ID(), formFull)
 				must(b, err)
 				return len(raw)
 			},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/big"
+	"net/http"
 	"strings"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -26,6 +27,12 @@ func Dial(ctx context.Context, target string, opts ...gethrpc.ClientOption) (*Cl
 		return nil, fmt.Errorf("connect to %s: %w", target, err)
 	}
 	return &Client{raw: raw, target: target}, nil
+}
+
+// DialHTTP is Dial over an HTTP client of the caller's, such as one whose connections stay inside
+// the process.
+func DialHTTP(ctx context.Context, url string, c *http.Client) (*Client, error) {
+	return Dial(ctx, url, gethrpc.WithHTTPClient(c))
 }
 
 // Close ends the connection and every subscription of it.

@@ -26,11 +26,12 @@ type Config struct {
 	MaxBody     int // bytes of a request's body, of a WebSocket frame and of a message on the socket
 	MaxBatch    int // calls in a batch
 	MaxResponse int // bytes of the answers of a batch; the answer that passes it ends the batch
-	MaxConns    int // open connections, HTTP, WebSocket and socket together
+	MaxConns    int // open connections to the port, and as many to the socket
 	MaxInFlight int // calls running at once on one WebSocket or socket connection; the next is not read
 	MaxSubs     int // subscriptions of one connection
 	MaxQueue    int // messages waiting on one connection before it counts as lagging and is closed
 	MaxFilters  int // polled filters of all clients together
+	MaxMemory   int // bytes of requests and answers above 64 KiB on their way at once, all clients together
 	MaxCache    int // bytes of encoded recent blocks and receipts
 
 	HeaderTimeout  time.Duration // to send the headers of a request
@@ -66,7 +67,8 @@ func (c Config) fill() Config {
 	def(&c.MaxSubs, 16)
 	def(&c.MaxQueue, 256)
 	def(&c.MaxFilters, 1024)
-	def(&c.MaxCache, 32<<20) // three full blocks of 5,000 transactions in every form
+	def(&c.MaxMemory, 128<<20) // a hundred full requests, or seven full batches of answers
+	def(&c.MaxCache, 32<<20)   // three full blocks of 5,000 transactions in every form
 	dur(&c.HeaderTimeout, 5*time.Second)
 	dur(&c.ReadTimeout, 30*time.Second)
 	dur(&c.WriteTimeout, 30*time.Second)
@@ -85,7 +87,7 @@ func (c Config) validate() error {
 	}{
 		{"MaxHeader", c.MaxHeader}, {"MaxBody", c.MaxBody}, {"MaxBatch", c.MaxBatch}, {"MaxResponse", c.MaxResponse},
 		{"MaxConns", c.MaxConns}, {"MaxInFlight", c.MaxInFlight}, {"MaxSubs", c.MaxSubs}, {"MaxQueue", c.MaxQueue},
-		{"MaxFilters", c.MaxFilters}, {"MaxCache", c.MaxCache},
+		{"MaxFilters", c.MaxFilters}, {"MaxMemory", c.MaxMemory}, {"MaxCache", c.MaxCache},
 		{"HeaderTimeout", int(c.HeaderTimeout)}, {"ReadTimeout", int(c.ReadTimeout)}, {"WriteTimeout", int(c.WriteTimeout)},
 		{"IdleTimeout", int(c.IdleTimeout)}, {"FilterTimeout", int(c.FilterTimeout)}, {"SyncTimeout", int(c.SyncTimeout)},
 		{"MaxSyncTimeout", int(c.MaxSyncTimeout)}, {"StopTimeout", int(c.StopTimeout)},

@@ -14,8 +14,9 @@ const (
 	codeNoMethod       = -32601
 	codeInvalidParams  = -32602
 	codeServer         = -32000
-	codePruned         = 4444 // EIP-4444
-	codeSyncTimeout    = 4    // EIP-7966
+	codeBusy           = -32005 // EIP-1474
+	codePruned         = 4444   // EIP-4444
+	codeSyncTimeout    = 4      // EIP-7966
 )
 
 var (

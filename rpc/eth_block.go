@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,9 +57,13 @@ func (s *Server) numbered(number gethrpc.BlockNumber) (*chain.Block, error) {
 }
 
 // encoded returns the JSON of a block in one form, null for no such block.
-func (s *Server) encoded(id common.Hash, f form) (json.RawMessage, error) {
-	return s.cache.get(blockForm{id, f}, func() ([]byte, error) {
-		b := s.block(id)
+func (s *Server) encoded(ctx context.Context, id common.Hash, f form) (json.RawMessage, error) {
+	raw, err := s.cache.get(blockForm{id, f}, func() ([]byte, error) {
+		b := s.recent.block(id).orNil()
+		if b == nil {
+			defer s.load()()
+			b = s.chain.BlockByID(id)
+		}
 		if b == nil {
 			return nil, s.pruned(id)
 		}
@@ -73,6 +78,10 @@ func (s *Server) encoded(id common.Hash, f form) (json.RawMessage, error) {
 		receipts := s.receipts(b)
 		return appendReceipts(make([]byte, 0, 2+len(receipts)*roomReceipt), b, receipts, g), nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	return kept(ctx, raw)
 }
 
 // pruned returns the error for a block whose body was there once, with geth's code
@@ -99,32 +108,32 @@ func (a *ethAPI) BlockNumber() hexutil.Uint64 {
 }
 
 // GetBlockByNumber returns a canonical block, or the pending one.
-func (a *ethAPI) GetBlockByNumber(number gethrpc.BlockNumber, full bool) (json.RawMessage, error) {
+func (a *ethAPI) GetBlockByNumber(ctx context.Context, number gethrpc.BlockNumber, full bool) (json.RawMessage, error) {
 	defer a.s.watchPanic()
 	if number == gethrpc.PendingBlockNumber {
-		return a.s.pendingBlock(full), nil
+		return a.s.pendingBlock(ctx, full)
 	}
 	id, ok, err := a.s.canonical(number)
 	if !ok {
 		return null, err
 	}
-	return a.s.encoded(id, formOf(full))
+	return a.s.encoded(ctx, id, formOf(full))
 }
 
 // GetBlockByHash returns any block this node has, canonical or not.
-func (a *ethAPI) GetBlockByHash(hash common.Hash, full bool) (json.RawMessage, error) {
+func (a *ethAPI) GetBlockByHash(ctx context.Context, hash common.Hash, full bool) (json.RawMessage, error) {
 	defer a.s.watchPanic()
-	return a.s.encoded(hash, formOf(full))
+	return a.s.encoded(ctx, hash, formOf(full))
 }
 
 // GetBlockReceipts returns the receipts of a block in the order of its transactions.
-func (a *ethAPI) GetBlockReceipts(ref gethrpc.BlockNumberOrHash) (json.RawMessage, error) {
+func (a *ethAPI) GetBlockReceipts(ctx context.Context, ref gethrpc.BlockNumberOrHash) (json.RawMessage, error) {
 	defer a.s.watchPanic()
 	id, ok, err := a.s.named(ref)
 	if !ok {
 		return null, err
 	}
-	return a.s.encoded(id, formReceipts)
+	return a.s.encoded(ctx, id, formReceipts)
 }
 
 // GetBlockTransactionCountByNumber returns how many transactions a block holds.
@@ -182,27 +191,29 @@ func (a *ethAPI) GetUncleByBlockHashAndIndex(common.Hash, hexutil.Uint) json.Raw
 	return null
 }
 
-// maxPendingTxs bounds the pending block that is shown.
-const maxPendingTxs = 5000
-
 // pendingBlock writes what the next block could be: the head's successor with the
-// executable transactions of the pool, by sender.
-func (s *Server) pendingBlock(full bool) json.RawMessage {
+// executable transactions of the pool, by sender, as far as they fit.
+func (s *Server) pendingBlock(ctx context.Context, full bool) (json.RawMessage, error) {
 	g, parent := s.chain.Genesis(), s.chain.Head()
 	h := *parent
 	h.ParentHash = s.chain.HeadID()
 	h.Number = bigNext(parent.Number)
-	slot := chain.SlotOf(parent) + 1
-	h.Time = uint64(g.SlotStart(slot).Unix())
+	h.Time = uint64(g.SlotStart(chain.SlotOf(parent) + 1).Unix())
 	h.GasUsed = 0
 	var txs []*chain.Tx
+	size := 0
 	for _, list := range s.deps.Pool.Content().Executable {
 		for _, t := range list {
-			if len(txs) < maxPendingTxs && h.GasUsed+t.GasUsed() <= g.GasLimit {
-				txs = append(txs, t)
-				h.GasUsed += t.GasUsed()
+			if h.GasUsed+t.GasUsed() > g.GasLimit || uint64(size+t.Size()) > g.MaxBlockBytes {
+				break
 			}
+			txs = append(txs, t)
+			h.GasUsed += t.GasUsed()
+			size += t.Size()
 		}
 	}
-	return appendPendingBlock(nil, &h, txs, g, full)
+	if err := reserve(ctx, 2*(2*size+len(txs)*roomTx)); err != nil {
+		return nil, err
+	}
+	return appendPendingBlock(nil, &h, txs, g, full), nil
 }

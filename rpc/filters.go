@@ -1,8 +1,6 @@
 package rpc
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"sync"
 	"time"
@@ -46,9 +44,7 @@ func newFilters(max int, timeout time.Duration) *filters {
 
 // add returns the id of a new filter.
 func (f *filters) add(kind filterKind) (string, error) {
-	var random [16]byte
-	rand.Read(random[:]) // never fails
-	id := "0x" + hex.EncodeToString(random[:])
+	id := newID()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sweep()

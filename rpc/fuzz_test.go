@@ -94,7 +94,7 @@ type memoryFrames struct {
 	in, out [][]byte
 }
 
-func (m *memoryFrames) read() ([]byte, error) {
+func (m *memoryFrames) read(*flight) ([]byte, error) {
 	if len(m.in) == 0 {
 		return nil, io.EOF
 	}

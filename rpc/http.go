@@ -54,35 +54,40 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, text, status)
 		return
 	}
-	body, err := s.readBody(w, r)
+	f := &flight{s: s}
+	defer f.release()
+	body, err := s.readBody(f, w, r)
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		// A client that is cut off while it sends never sees the answer.
 		io.CopyN(io.Discard, r.Body, int64(8*s.cfg.MaxBody))
 		http.Error(w, fmt.Sprintf("the body has more than %d bytes: send smaller batches", s.cfg.MaxBody), http.StatusRequestEntityTooLarge)
 		return
+	} else if errors.Is(err, errBusy) {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, errBusy.text, http.StatusServiceUnavailable)
+		return
 	} else if err != nil {
 		http.Error(w, "the body of the request broke off", http.StatusBadRequest)
 		return
 	}
-	s.call(withReceived(r.Context(), time.Now()), s.public, w, body)
+	s.call(withReceived(r.Context(), time.Now()), f, s.public, spliceWriter{w, f}, body)
 }
 
 // readBody returns the body of a request, or an error that may be a
-// http.MaxBytesError.
-func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+// http.MaxBytesError or errBusy.
+func (s *Server) readBody(f *flight, w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > int64(s.cfg.MaxBody) {
 		return nil, &http.MaxBytesError{Limit: int64(s.cfg.MaxBody)}
 	}
-	// What is claimed is trusted up to 64 KiB: two thousand connections may claim.
-	buf := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0), 64<<10)+bytes.MinRead))
-	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, int64(s.cfg.MaxBody)))
-	return buf.Bytes(), err
+	return f.read(http.MaxBytesReader(w, r.Body, int64(s.cfg.MaxBody)), r.ContentLength)
 }
 
 // call runs the call or batch in body with dispatcher d and writes its answer to w.
 // Every transport comes through here, so that limits, stamps and answers are the same.
-func (s *Server) call(ctx context.Context, d *gethrpc.Server, w http.ResponseWriter, body []byte) {
+func (s *Server) call(ctx context.Context, f *flight, d *gethrpc.Server, w http.ResponseWriter, body []byte) {
 	s.calls.Add(1)
+	f.alone = !isBatch(body)
+	ctx = context.WithValue(ctx, flightKey{}, f)
 	r := http.Request{
 		Method:        http.MethodPost,
 		Header:        callHeader,
@@ -90,6 +95,11 @@ func (s *Server) call(ctx context.Context, d *gethrpc.Server, w http.ResponseWri
 		ContentLength: int64(len(body)),
 	}
 	d.ServeHTTP(w, r.WithContext(s.prepare(ctx, body)))
+}
+
+func isBatch(body []byte) bool {
+	body = bytes.TrimLeft(body, " \t\r\n")
+	return len(body) > 0 && body[0] == '['
 }
 
 // checkRequest returns the status and text for a request that cannot be a call.

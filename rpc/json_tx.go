@@ -1,7 +1,10 @@
 package rpc
 
 import (
+	"maps"
 	"math/big"
+	"slices"
+	"strconv"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/core/types"
@@ -115,4 +118,34 @@ func appendAccessList(b []byte, list types.AccessList) []byte {
 		b = append(b, `]}`...)
 	}
 	return append(b, ']')
+}
+
+// appendSenders writes pooled transactions by sender, in the order of addresses.
+func appendSenders(b []byte, txs map[common.Address][]*chain.Tx, g *chain.Genesis) []byte {
+	b = append(b, '{')
+	for i, addr := range slices.SortedFunc(maps.Keys(txs), common.Address.Cmp) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, '"')
+		b = append(b, addr.Hex()...)
+		b = append(b, `":`...)
+		b = appendNonces(b, txs[addr], g)
+	}
+	return append(b, '}')
+}
+
+// appendNonces writes one sender's pooled transactions by nonce.
+func appendNonces(b []byte, txs []*chain.Tx, g *chain.Genesis) []byte {
+	b = append(b, '{')
+	for i, t := range txs {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, '"')
+		b = strconv.AppendUint(b, t.Nonce(), 10)
+		b = append(b, `":`...)
+		b = appendPooledTx(b, t, g)
+	}
+	return append(b, '}')
 }

@@ -62,39 +62,29 @@ func (a *txpoolAPI) Status() map[string]hexutil.Uint {
 }
 
 // Content returns all pooled transactions by sender and nonce.
-func (a *txpoolAPI) Content() map[string]map[string]map[string]json.RawMessage {
+func (a *txpoolAPI) Content(ctx context.Context) (json.RawMessage, error) {
 	defer a.s.watchPanic()
-	c := a.s.deps.Pool.Content()
-	return map[string]map[string]map[string]json.RawMessage{
-		"pending": a.s.bySender(c.Executable),
-		"queued":  a.s.bySender(c.Future),
+	st := a.s.deps.Pool.Stats()
+	if err := reserve(ctx, 2*(2*st.Bytes+(st.Executable+st.Future)*roomTx)); err != nil {
+		return nil, &codeError{codeBusy, "the content of the pool is too large an answer now: try txpool_contentFrom"}
 	}
+	c := a.s.deps.Pool.Content()
+	b := append([]byte{}, `{"pending":`...)
+	b = appendSenders(b, c.Executable, a.s.chain.Genesis())
+	b = append(b, `,"queued":`...)
+	b = appendSenders(b, c.Future, a.s.chain.Genesis())
+	return append(b, '}'), nil
 }
 
 // ContentFrom returns the pooled transactions of one sender by nonce.
-func (a *txpoolAPI) ContentFrom(addr common.Address) map[string]map[string]json.RawMessage {
+func (a *txpoolAPI) ContentFrom(addr common.Address) json.RawMessage {
 	defer a.s.watchPanic()
 	executable, future := a.s.deps.Pool.ContentFrom(addr)
-	return map[string]map[string]json.RawMessage{
-		"pending": a.s.byNonce(executable),
-		"queued":  a.s.byNonce(future),
-	}
-}
-
-func (s *Server) bySender(txs map[common.Address][]*chain.Tx) map[string]map[string]json.RawMessage {
-	out := make(map[string]map[string]json.RawMessage, len(txs))
-	for addr, list := range txs {
-		out[addr.Hex()] = s.byNonce(list)
-	}
-	return out
-}
-
-func (s *Server) byNonce(txs []*chain.Tx) map[string]json.RawMessage {
-	out := make(map[string]json.RawMessage, len(txs))
-	for _, t := range txs {
-		out[strconv.FormatUint(t.Nonce(), 10)] = appendPooledTx(nil, t, s.chain.Genesis())
-	}
-	return out
+	b := append([]byte{}, `{"pending":`...)
+	b = appendNonces(b, executable, a.s.chain.Genesis())
+	b = append(b, `,"queued":`...)
+	b = appendNonces(b, future, a.s.chain.Genesis())
+	return append(b, '}')
 }
 
 // phemeAPI is the pheme_ namespace.

@@ -37,6 +37,13 @@ type recentBlock struct {
 	receipts func() types.Receipts // derived once
 }
 
+func (b *recentBlock) orNil() *chain.Block {
+	if b == nil {
+		return nil
+	}
+	return b.Block
+}
+
 type recentPlace struct {
 	block *recentBlock
 	index int
@@ -111,11 +118,19 @@ func (r *recent) tx(hash common.Hash) (*recentBlock, int) {
 	return p.block, p.index
 }
 
+// load takes a place among the few that may read and decode a block at once, which
+// costs several times its size, and returns what gives it back.
+func (s *Server) load() (done func()) {
+	s.loads <- struct{}{}
+	return func() { <-s.loads }
+}
+
 // block returns any block that this node has, canonical or not, or nil.
 func (s *Server) block(id common.Hash) *chain.Block {
-	if b := s.recent.block(id); b != nil {
-		return b.Block
+	if b := s.recent.block(id).orNil(); b != nil {
+		return b
 	}
+	defer s.load()()
 	return s.chain.BlockByID(id)
 }
 
@@ -125,6 +140,7 @@ func (s *Server) lookup(hash common.Hash) (*chain.Block, int) {
 	if b, index := s.recent.tx(hash); b != nil {
 		return b.Block, index
 	}
+	defer s.load()()
 	b, index, _ := s.chain.Lookup(hash)
 	return b, index
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 	gethrpc "github.com/ethereum/go-ethereum/rpc"
@@ -38,10 +39,12 @@ type Server struct {
 	genesis common.Hash // its id; costs a state root to compute
 	guard   guard
 
+	loads  chan struct{} // a place for each block that may be read and decoded at once
+	memory atomic.Int64  // leased by flights
+
 	calls     atomic.Uint64
 	panics    atomic.Uint64
-	conns     atomic.Int64    // open connections
-	streams   sync.WaitGroup  // WebSocket connections, which net/http forgets
+	streams   sync.WaitGroup  // connections of WebSocket, which net/http forgets, and of the socket
 	wsBuffers sync.Pool       // their write buffers
 	stop      context.Context // ends when the server begins to stop
 	beginStop context.CancelFunc
@@ -68,6 +71,7 @@ func New(cfg Config, c *chain.Chain, deps Deps) (*Server, error) {
 		filters: newFilters(cfg.MaxFilters, cfg.FilterTimeout),
 		cache:   newBlockCache(cfg.MaxCache),
 		recent:  newRecent(c.HeadID()),
+		loads:   make(chan struct{}, 4), // a full block takes 20 MB decoded
 		genesis: c.Genesis().Hash(),
 		guard:   g,
 		ready:   make(chan struct{}),
@@ -135,21 +139,24 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	broker := s.broker.watch()
 	g.Go(func() error { return broker(ctx) })
 	if l != nil {
-		g.Go(func() error { return endOfServe(hs.Serve(&limitListener{Listener: l, s: s})) })
+		g.Go(func() error {
+			return endOfServe(hs.Serve(&limitListener{Listener: l, max: s.cfg.MaxConns, refusal: refuseHTTP}))
+		})
 	}
 	if socket != nil {
-		g.Go(func() error { return endOfServe(s.serveSocket(calls, &limitListener{Listener: socket, s: s})) })
+		g.Go(func() error {
+			return endOfServe(s.serveSocket(calls, &limitListener{Listener: socket, max: s.cfg.MaxConns, refusal: refuseJSON}))
+		})
 	}
 	g.Go(func() error {
 		<-ctx.Done()
 		s.beginStop()
-		grace, done := context.WithTimeout(calls, s.cfg.StopTimeout)
-		defer done()
-		context.AfterFunc(grace, cut)
+		late := time.AfterFunc(s.cfg.StopTimeout, cut)
+		defer late.Stop()
 		if socket != nil {
 			socket.Close()
 		}
-		if hs.Shutdown(grace) != nil {
+		if hs.Shutdown(calls) != nil {
 			hs.Close()
 		}
 		s.streams.Wait()

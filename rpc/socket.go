@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -51,27 +52,32 @@ func listenSocket(path string) (net.Listener, error) {
 // serveSocket serves every connection to the unix socket until l is closed, and
 // returns when the last connection has ended.
 func (s *Server) serveSocket(ctx context.Context, l net.Listener) error {
-	var conns sync.WaitGroup
-	defer conns.Wait()
+	defer s.streams.Wait()
 	for {
 		c, err := l.Accept()
 		if err != nil {
 			return err
 		}
-		conns.Go(func() {
+		s.streams.Go(func() {
 			defer c.Close()
 			s.serveStream(ctx, newJSONStream(c, s.cfg.MaxBody, s.cfg.WriteTimeout), s.local)
 		})
 	}
 }
 
-// limitListener counts open connections and turns away those above MaxConns.
+// limitListener counts open connections and turns away those above max.
 type limitListener struct {
 	net.Listener
-	s *Server
+	max     int
+	refusal string // what they are sent
+	open    atomic.Int64
 }
 
-const tooMany = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: 51\r\n\r\ntoo many connections: try again or use another node"
+const (
+	refuseHTTP = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: 51\r\n\r\n" + tooMany
+	refuseJSON = `{"jsonrpc":"2.0","id":null,"error":{"code":-32005,"message":"` + tooMany + `"}}` + "\n"
+	tooMany    = "too many connections: try again or use another node"
+)
 
 func (l *limitListener) Accept() (net.Conn, error) {
 	for {
@@ -79,13 +85,13 @@ func (l *limitListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.s.conns.Add(1) <= int64(l.s.cfg.MaxConns) {
-			return &countedConn{Conn: c, left: sync.OnceFunc(func() { l.s.conns.Add(-1) })}, nil
+		if l.open.Add(1) <= int64(l.max) {
+			return &countedConn{Conn: c, left: sync.OnceFunc(func() { l.open.Add(-1) })}, nil
 		}
 		c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) // it fits into an empty socket buffer
-		c.Write([]byte(tooMany))
+		c.Write([]byte(l.refusal))
 		c.Close()
-		l.s.conns.Add(-1)
+		l.open.Add(-1)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net/http"
 	"sync"
 	"time"
 
@@ -15,16 +14,17 @@ import (
 // frames is a connection that carries messages both ways: WebSocket or unix socket.
 // One goroutine reads and one writes; the other methods may be called by any.
 type frames interface {
-	// read returns the next message. io.EOF means that the other side sends no more
+	// read returns the next message, leasing its memory from f. io.EOF means that the other side sends no more
 	// but still listens; every other error, that it has left.
-	read() ([]byte, error)
+	read(f *flight) ([]byte, error)
 	// write sends the parts as one message.
 	write(parts ...[]byte) error
 	// ping asks the other side for a sign of life.
 	ping() error
 	// stopReading makes read return an error.
 	stopReading()
-	// close tells the other side why, if it can, and cuts the connection.
+	// close tells the other side why, if it can, and cuts the connection. It may be
+	// called again, by several at once: all return when it is cut.
 	close(reason closeReason)
 }
 
@@ -39,6 +39,7 @@ func (c closeReason) Error() string { return c.text }
 var (
 	closeNormal   = closeReason{1000, "bye"}
 	closeStopping = closeReason{1001, "the node is stopping"}
+	closeBusy     = closeReason{1013, errBusy.text}
 	closeLagging  = closeReason{1008, "lagging: too many events wait for this client, read faster or subscribe to less"}
 )
 
@@ -67,7 +68,7 @@ type stream struct {
 // message waits to be written as one frame.
 type message struct {
 	parts [3][]byte
-	slot  bool // it answers a call, whose slot is to be freed
+	f     *flight // of the call it answers, whose memory and slot are to be freed; nil for an event
 }
 
 // serveStream serves a connection until it ends, the server stops, or ctx ends, which
@@ -117,26 +118,33 @@ func reasonOf(ctx context.Context) closeReason {
 // read starts a call for every message until the connection gives no more.
 func (st *stream) read(ctx context.Context) error {
 	for {
-		body, err := st.conn.read()
+		f := &flight{s: st.s}
+		body, err := st.conn.read(f)
 		if err != nil {
+			f.release()
 			if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
 				st.out <- answer(nullID, &codeError{codeParse, "parse error"})
+			}
+			if errors.Is(err, errBusy) {
+				st.end(closeBusy)
 			}
 			return err
 		}
 		ctx := withReceived(ctx, time.Now())
 		if st.subscription(ctx, body) {
+			f.release()
 			continue
 		}
 		select {
 		case st.slots <- struct{}{}:
 		case <-ctx.Done():
+			f.release()
 			return ctx.Err()
 		}
 		st.workers.Go(func() {
 			var w answerWriter
-			st.s.call(ctx, st.api, &w, body)
-			st.out <- message{parts: [3][]byte{w.body}, slot: true}
+			st.s.call(ctx, f, st.api, &w, body)
+			st.out <- message{parts: f.splice(w.body), f: f}
 		})
 	}
 }
@@ -153,10 +161,11 @@ func (st *stream) write() {
 			if !ok {
 				return
 			}
-			if err == nil && m.parts[0] != nil {
+			if err == nil && len(m.parts[0]) > 0 {
 				err = st.conn.write(m.parts[:]...)
 			}
-			if m.slot {
+			if m.f != nil {
+				m.f.release()
 				<-st.slots
 			}
 		case <-ping.C:
@@ -181,24 +190,4 @@ func (st *stream) offer(m message) bool {
 	default:
 		return false
 	}
-}
-
-// answerWriter keeps the answer of a call that did not come by HTTP.
-type answerWriter struct {
-	header http.Header
-	body   []byte
-}
-
-func (w *answerWriter) Header() http.Header {
-	if w.header == nil {
-		w.header = make(http.Header)
-	}
-	return w.header
-}
-
-func (w *answerWriter) WriteHeader(int) {}
-
-func (w *answerWriter) Write(p []byte) (int, error) {
-	w.body = append(w.body, p...)
-	return len(p), nil
 }

@@ -5,20 +5,17 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync"
 	"time"
 )
 
 // jsonStream is a unix socket connection as frames: JSON values one after another,
-// each answer followed by a newline.
+// each answer followed by a newline. It is its owner's: no memory is leased for it.
 type jsonStream struct {
 	conn  net.Conn
 	limit *io.LimitedReader
 	dec   *json.Decoder
 	max   int64
 	wait  time.Duration // of one write
-	once  sync.Once
-	buf   []byte // the writer's
 }
 
 func newJSONStream(conn net.Conn, maxMessage int, writeTimeout time.Duration) *jsonStream {
@@ -26,7 +23,7 @@ func newJSONStream(conn net.Conn, maxMessage int, writeTimeout time.Duration) *j
 	return &jsonStream{conn: conn, limit: limit, dec: json.NewDecoder(limit), max: int64(maxMessage), wait: writeTimeout}
 }
 
-func (j *jsonStream) read() ([]byte, error) {
+func (j *jsonStream) read(*flight) ([]byte, error) {
 	j.limit.N = j.max
 	var raw json.RawMessage
 	err := j.dec.Decode(&raw)
@@ -38,12 +35,8 @@ func (j *jsonStream) read() ([]byte, error) {
 
 func (j *jsonStream) write(parts ...[]byte) error {
 	j.conn.SetWriteDeadline(time.Now().Add(j.wait))
-	j.buf = j.buf[:0]
-	for _, p := range parts {
-		j.buf = append(j.buf, p...)
-	}
-	j.buf = append(j.buf, '\n')
-	_, err := j.conn.Write(j.buf)
+	all := net.Buffers(append(parts, []byte{'\n'}))
+	_, err := all.WriteTo(j.conn)
 	return err
 }
 
@@ -51,4 +44,4 @@ func (j *jsonStream) ping() error { return nil } // the system tells when the ot
 
 func (j *jsonStream) stopReading() { j.conn.SetReadDeadline(time.Unix(1, 0)) }
 
-func (j *jsonStream) close(closeReason) { j.once.Do(func() { j.conn.Close() }) }
+func (j *jsonStream) close(closeReason) { j.conn.Close() }

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,7 +31,7 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		return // Upgrade has answered
 	}
 	conn.SetReadLimit(int64(s.cfg.MaxBody))
-	f := &wsFrames{conn: conn, timeout: s.cfg.WriteTimeout}
+	f := &wsFrames{conn: conn, timeout: s.cfg.WriteTimeout, closed: make(chan struct{})}
 	conn.SetPongHandler(func(string) error { return f.alive() })
 	s.serveStream(r.Context(), f, s.public)
 }
@@ -42,8 +41,9 @@ type wsFrames struct {
 	conn    *websocket.Conn
 	timeout time.Duration // of one write
 	stopped atomic.Bool
-	once    sync.Once
-	buf     []byte // the writer's
+	closing atomic.Bool
+	closed  chan struct{} // closed when close has ended
+	buf     []byte        // the writer's
 }
 
 // alive gives the client until two pings from now to show that it lives.
@@ -55,31 +55,36 @@ func (f *wsFrames) alive() error {
 	return nil
 }
 
-func (f *wsFrames) read() ([]byte, error) {
+func (f *wsFrames) read(fl *flight) ([]byte, error) {
 	if err := f.alive(); err != nil {
 		return nil, err
 	}
-	_, body, err := f.conn.ReadMessage()
-	return body, err
+	_, r, err := f.conn.NextReader()
+	if err != nil {
+		return nil, err
+	}
+	return fl.read(r, -1)
 }
 
 func (f *wsFrames) write(parts ...[]byte) error {
 	f.conn.SetWriteDeadline(time.Now().Add(f.timeout))
+	if total(parts) > small { // in fragments, which are not copied
+		w, err := f.conn.NextWriter(websocket.TextMessage)
+		for _, p := range parts {
+			if err == nil {
+				_, err = w.Write(p)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		return w.Close()
+	}
 	f.buf = f.buf[:0]
 	for _, p := range parts {
-		if len(f.buf) == 0 && len(p) == total(parts) {
-			return f.conn.WriteMessage(websocket.TextMessage, p) // a single part needs no copy
-		}
 		f.buf = append(f.buf, p...)
 	}
 	return f.conn.WriteMessage(websocket.TextMessage, f.buf)
-}
-
-func total(parts [][]byte) (n int) {
-	for _, p := range parts {
-		n += len(p)
-	}
-	return n
 }
 
 func (f *wsFrames) ping() error {
@@ -92,8 +97,11 @@ func (f *wsFrames) stopReading() {
 }
 
 func (f *wsFrames) close(reason closeReason) {
-	f.once.Do(func() {
-		f.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(reason.code, reason.text), time.Now().Add(closeWait))
-		f.conn.Close()
-	})
+	if !f.closing.CompareAndSwap(false, true) {
+		<-f.closed
+		return
+	}
+	f.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(reason.code, reason.text), time.Now().Add(closeWait))
+	f.conn.Close()
+	close(f.closed)
 }

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"strings"
 )
 
@@ -132,10 +132,16 @@ func (st *stream) unsubscribe(id string) any {
 	return true
 }
 
-func newSubscription(st *stream, namespace string) *subscription {
+// newID returns a fresh id nobody can guess, for a subscription or filter: a quantity
+// without leading zeros.
+func newID() string {
 	var random [16]byte
 	rand.Read(random[:]) // never fails
-	id := "0x" + hex.EncodeToString(random[:])
+	return "0x" + new(big.Int).SetBytes(random[:]).Text(16)
+}
+
+func newSubscription(st *stream, namespace string) *subscription {
+	id := newID()
 	head := fmt.Appendf(nil, `{"jsonrpc":"2.0","method":"%s_subscription","params":{"subscription":"%s","result":`, namespace, id)
 	return &subscription{st: st, id: id, head: head}
 }

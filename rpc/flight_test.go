@@ -1,0 +1,119 @@
+package rpc
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// largeBlock makes a block whose JSON is well above small.
+func largeBlock(r *rig) []byte {
+	for i := range uint64(8) {
+		r.ask("eth_sendRawTransaction", rawOf(r.tb, r.transfer(1, i, bytes.Repeat([]byte{7}, 30_000))))
+	}
+	r.seal()
+	raw, err := r.s.encoded(r.tb.Context(), r.chain.HeadID(), formFull)
+	must(r.tb, err)
+	if len(raw) < 4*small {
+		r.tb.Fatalf("the block has %d bytes of JSON", len(raw))
+	}
+	return raw
+}
+
+const latestBlock = `{"jsonrpc":"2.0","id":"x","method":"eth_getBlockByNumber","params":["latest",true]}`
+
+// TestLargeResultsAreSpliced: over every transport, alone and in a batch, the bytes are
+// those the dispatcher would have written.
+func TestLargeResultsAreSpliced(t *testing.T) {
+	r := startRig(t, Config{})
+	block := string(largeBlock(r))
+	one := `{"jsonrpc":"2.0","id":"x","result":` + block + `}`
+	for body, want := range map[string]string{
+		latestBlock:             one,
+		" \n" + latestBlock:     one,
+		"[" + latestBlock + "]": "[" + one + "]",
+		"[" + latestBlock + "," + latestBlock + "]": "[" + one + "," + one + "]",
+	} {
+		status, answer, header := r.request("POST", "/", body)
+		if status != 200 || answer != want || header.Get("Content-Type") != "application/json" {
+			t.Errorf("HTTP %.20s: %d, %d bytes, want %d", body, status, len(answer), len(want))
+		}
+		conn := r.dialWS()
+		must(t, conn.WriteMessage(websocket.TextMessage, []byte(body)))
+		if _, answer, err := conn.ReadMessage(); err != nil || string(answer) != want {
+			t.Errorf("WebSocket %.20s: %d bytes, %v, want %d", body, len(answer), err, len(want))
+		}
+	}
+	var got json.RawMessage
+	must(t, r.dial(r.ipc).Call(t.Context(), &got, "eth_getBlockByNumber", "latest", true))
+	if string(got) != block {
+		t.Errorf("socket: %d bytes, want %d", len(got), len(block))
+	}
+	if n := r.s.memory.Load(); n != 0 {
+		t.Errorf("%d bytes are still leased", n)
+	}
+}
+
+// TestMemoryIsBounded: large requests and batches of large answers that are on their
+// way count until the client has read; others are told to try again, small calls and
+// kept blocks go on, and all is given back.
+func TestMemoryIsBounded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, Config{MaxMemory: 5 << 20})
+		l := newPipeListener()
+		r.run(l)
+		largeBlock(r)
+		post := func(body string) (int, string) {
+			resp, err := l.client().Post("http://localhost/", "application/json", strings.NewReader(body))
+			must(t, err)
+			defer resp.Body.Close()
+			raw, err := io.ReadAll(resp.Body)
+			must(t, err)
+			return resp.StatusCode, string(raw)
+		}
+		for range 4 { // four slow bodies and a batch whose reader sleeps
+			head := "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 900000\r\n\r\n"
+			_, err := io.WriteString(l.dial(), head+strings.Repeat(" ", small+1))
+			must(t, err)
+		}
+		sleepy := l.dialWS(t)
+		must(t, sleepy.WriteMessage(websocket.TextMessage, []byte("["+latestBlock+"]")))
+		synctest.Wait()
+		if n := r.s.memory.Load(); n < 4<<20 || n > 5<<20 {
+			t.Errorf("%d bytes are leased, want that of four bodies and one answer", n)
+		}
+		padding := strings.Repeat(" ", 2*small)
+		if status, text := post(chainIDCall + padding); status != http.StatusServiceUnavailable || !strings.Contains(text, "try again") {
+			t.Errorf("a large request: %d %s, want 503", status, text)
+		}
+		if _, answer := post("[" + latestBlock + "]"); !strings.Contains(answer, `"code":-32005`) {
+			t.Errorf("a large answer in a batch: %.200s, want -32005", answer)
+		}
+		conn := l.dialWS(t)
+		var writer sync.WaitGroup
+		writer.Go(func() { conn.WriteMessage(websocket.TextMessage, []byte(chainIDCall+padding)) }) // cut off
+		if _, _, err := conn.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseTryAgainLater) {
+			t.Errorf("a large frame: %v, want close 1013", err)
+		}
+		writer.Wait()
+		if _, answer := post(chainIDCall); !strings.Contains(answer, "0x539") {
+			t.Errorf("a small call: %s", answer)
+		}
+		if _, answer := post(latestBlock); !strings.Contains(answer, `"transactions"`) {
+			t.Errorf("a kept block: %.200s", answer)
+		}
+		time.Sleep(r.s.cfg.ReadTimeout + r.s.cfg.WriteTimeout)
+		if n := r.s.memory.Load(); n != 0 {
+			t.Errorf("%d bytes are still leased after the timeouts", n)
+		}
+		r.stop()
+	})
+}
