@@ -421,7 +421,6 @@ type smallTrace struct {
 	mu   sync.Mutex
 	subs []chan TraceEvent
 	left int // subscribers that have ended
-	came chan struct{}
 }
 
 func (s *smallTrace) SubscribeTrace(buffer int) (<-chan TraceEvent, func()) {

@@ -42,6 +42,3 @@ func appendBytes(b, v []byte) []byte {
 func appendHash(b []byte, v common.Hash) []byte { return appendBytes(b, v[:]) }
 
 func appendAddress(b []byte, v common.Address) []byte { return appendBytes(b, v[:]) }
-
-// appendNull writes null in place of a field that is not known yet.
-func appendNull(b []byte) []byte { return append(b, "null"...) }
