@@ -34,10 +34,17 @@ import (
 )
 
 // TestMain lets the test binary be its own children: started as `<binary> node ...` it is a real
-// node, as `pheme node` is.
+// node, as `pheme node` is, and as `<binary> virtual-child` a run in virtual time.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "node" {
 		if err := realNode(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "pheme:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if len(os.Args) > 1 && os.Args[1] == devnet.VirtualCommand {
+		if err := devnet.RunVirtualChild(os.Stdin, os.Stdout, os.Stderr); err != nil {
 			fmt.Fprintln(os.Stderr, "pheme:", err)
 			os.Exit(1)
 		}

@@ -53,6 +53,7 @@ type observation struct {
 	refused   int      // transactions a node did not take
 	why       error    // the first refusal
 	late      time.Duration
+	floors    floors // nil where links are not shaped
 }
 
 // Measure runs the experiment, writes the run's folder and returns its results. progress receives
@@ -70,7 +71,9 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 	env := environment(cfg)
 	run := cfg.engine
 	if run == nil {
-		run = processEngine(cfg.Binary)
+		if run = processEngine(cfg.Binary); spec.Virtual() {
+			run = virtualEngine(cfg.Binary)
+		}
 	}
 	var runs []report.Run
 	var notes []string
@@ -84,6 +87,7 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 			return nil, err
 		}
 		seen.judgeHost(record)
+		seen.floors.apply(record)
 		if err := fit(spec, seen, record); err != nil {
 			return nil, err
 		}
@@ -99,7 +103,11 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 
 // announce says what is going to happen and how long it takes.
 func announce(p *progress, s experiment.Spec) {
-	p.say("%d nodes over %s, %s of degree %d, %s relay, links %s", s.Net.Nodes, s.Net.Transport, s.Net.Topology, s.Net.Degree, s.Net.Relay, report.Unshaped)
+	over := s.Net.Transport
+	if s.Virtual() {
+		over = "modelled links in virtual time"
+	}
+	p.say("%d nodes over %s, %s of degree %d, %s relay, links %s", s.Net.Nodes, over, s.Net.Topology, s.Net.Degree, s.Net.Relay, s.Links())
 	p.say("%d warm-up and %d counted blocks of %s (%d transactions) in slots of %v, %s",
 		s.Load.Warmup, s.Load.Blocks, s.Chain.BlockSize, s.TxsPerBlock(), s.Chain.Slot, seedsText(s.Seeds))
 	p.say("takes about %v", s.Expected().Round(time.Second))

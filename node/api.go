@@ -88,3 +88,6 @@ func addrsOf(h host.Host) []string {
 	}
 	return out
 }
+
+// Network is what the network side counts at present.
+func (n *Node) Network() p2p.Stats { return n.net.Stats() }

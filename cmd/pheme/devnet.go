@@ -39,6 +39,18 @@ func upCommand() *cobra.Command {
 	return cmd
 }
 
+// virtualChildCommand is what a virtual run starts this program as.
+func virtualChildCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    devnet.VirtualCommand,
+		Hidden: true,
+		Args:   noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usageOf(devnet.RunVirtualChild(cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()))
+		},
+	}
+}
+
 // measureFlags are the settings of an experiment that have a flag; a zero value leaves the file's
 // or the default.
 type measureFlags struct {
@@ -74,6 +86,9 @@ func (m *measureFlags) flags(f *pflag.FlagSet) {
 	f.IntVar(&m.spec.Net.Nodes, "nodes", 0, fmt.Sprintf("how many nodes (default %d)", d.Net.Nodes))
 	f.StringVar(&m.spec.Net.Relay, "relay", "", fmt.Sprintf("how blocks travel (default %s)", d.Net.Relay))
 	f.StringVar(&m.spec.Net.Transport, "transport", "", fmt.Sprintf("tcp or quic (default %s)", d.Net.Transport))
+	f.StringVar(&m.spec.Net.Latency, "latency", "", "lan, world, uniform:50ms or a CSV file; virtual engine (default world)")
+	f.StringVar(&m.spec.Net.Rate, "rate", "", "up and down of every node, such as 50mbit; virtual engine (default 50mbit)")
+	f.Float64Var(&m.spec.Net.Loss, "loss", 0, "share of packets lost, such as 0.01; virtual engine")
 	f.IntVar(&m.spec.Load.Blocks, "blocks", 0, fmt.Sprintf("counted blocks a seed (default %d)", d.Load.Blocks))
 	f.IntVar(&m.warmups, "warmup", 0, fmt.Sprintf("blocks before them that do not count (default %d)", d.Load.Warmup))
 	f.Var(&m.spec.Chain.BlockSize, "block-size", fmt.Sprintf("size of a block (default %s)", d.Chain.BlockSize))
@@ -126,6 +141,9 @@ func (m *measureFlags) overlay(path string) (experiment.Spec, error) {
 	over(&spec.Net.Nodes, m.spec.Net.Nodes)
 	over(&spec.Net.Relay, m.spec.Net.Relay)
 	over(&spec.Net.Transport, m.spec.Net.Transport)
+	over(&spec.Net.Latency, m.spec.Net.Latency)
+	over(&spec.Net.Rate, m.spec.Net.Rate)
+	over(&spec.Net.Loss, m.spec.Net.Loss)
 	over(&spec.Load.Blocks, m.spec.Load.Blocks)
 	over(&spec.Load.TxSize, m.spec.Load.TxSize)
 	over(&spec.Load.TxRate, m.spec.Load.TxRate)

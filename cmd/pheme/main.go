@@ -80,7 +80,7 @@ Start with:
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w: see '%s --help'", err, cmd.CommandPath())
 	})
-	root.AddCommand(devnetCommand(), nodeCommand(), genesisCommand(), keyCommand(), txCommand(), statusCommand(), versionCommand())
+	root.AddCommand(devnetCommand(), nodeCommand(), genesisCommand(), keyCommand(), txCommand(), statusCommand(), versionCommand(), virtualChildCommand())
 	return root
 }
 

@@ -15,8 +15,8 @@ import (
 // beside a slot, seldom enough not to be seen in the CPU.
 const statusEvery = 50 * time.Millisecond
 
-// meshLow is GossipSub's lower bound of a mesh; a node with fewer neighbours can only have those.
-const meshLow = 6
+// MeshLow is GossipSub's lower bound of a mesh; a node with fewer neighbours can only have those.
+const MeshLow = 6
 
 // Await looks at a condition again and again until it holds or ctx ends; then the error says what
 // was still missing, in the condition's own words.
@@ -80,7 +80,7 @@ func (c *Cluster) AwaitMesh(ctx context.Context, graph topology.Graph) error {
 			if s.Peers < len(graph[i]) {
 				return fmt.Sprintf("n%d is connected to %d of %d neighbours", i, s.Peers, len(graph[i])), nil
 			}
-			want := min(meshLow, len(graph[i]))
+			want := min(MeshLow, len(graph[i]))
 			if len(s.Mesh) == 0 {
 				return fmt.Sprintf("n%d has joined no topic", i), nil
 			}

@@ -174,12 +174,9 @@ func (n *Node) wait(c *child) {
 	if n.child == c {
 		n.child = nil
 	}
-	if state := c.cmd.ProcessState; state != nil {
-		n.usage.CPU += state.UserTime() + state.SystemTime()
-		if ru, ok := state.SysUsage().(*syscall.Rusage); ok {
-			n.usage.MaxRSS = max(n.usage.MaxRSS, maxRSS(ru))
-		}
-	}
+	used := UsageOf(c.cmd.ProcessState)
+	n.usage.CPU += used.CPU
+	n.usage.MaxRSS = max(n.usage.MaxRSS, used.MaxRSS)
 	asked := c.asked
 	if !asked || err != nil {
 		c.err = fmt.Errorf("%w: %s: %s%s", ErrExited, n.name, c.cmd.ProcessState, n.tail.quote())
@@ -189,6 +186,18 @@ func (n *Node) wait(c *child) {
 	if !asked && n.cluster.cfg.Exited != nil {
 		n.cluster.cfg.Exited(n.name, c.err)
 	}
+}
+
+// UsageOf is what a process that has ended used; nothing for one that never ran.
+func UsageOf(state *os.ProcessState) (u Usage) {
+	if state == nil {
+		return u
+	}
+	u.CPU = state.UserTime() + state.SystemTime()
+	if ru, ok := state.SysUsage().(*syscall.Rusage); ok {
+		u.MaxRSS = maxRSS(ru)
+	}
+	return u
 }
 
 // awaitReady waits for the file a node writes when it serves.

@@ -11,11 +11,14 @@ import (
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/pheme-net/pheme/p2p/link"
 )
 
 // Limits of what one host and one chain can carry; Validate names them.
 const (
 	maxNodes     = 64                     // processes on one machine; more is the virtual engine's work
+	maxVirtual   = 5000                   // nodes in virtual time: about 2 MB each before the first block
 	minSlot      = 100 * time.Millisecond // the chain's own floor
 	maxBlock     = 4 << 20                // the chain's body limit
 	maxTx        = 32 << 10               // the pool's and the wire's limit
@@ -28,8 +31,9 @@ const (
 type Spec struct {
 	// Name begins the folder of the run: lower-case letters, digits and dashes.
 	Name string `toml:"name" json:"name" comment:"begins the name of the run's folder"`
-	// Engine says what runs the nodes: "process" is one real process a node.
-	Engine string `toml:"engine" json:"engine" comment:"process: one real process a node"`
+	// Engine says what runs the nodes: "process" is one real process a node, "virtual" has all of
+	// them in one process in virtual time.
+	Engine string `toml:"engine" json:"engine" comment:"process: one real process a node; virtual: all nodes in one process in virtual time"`
 	// Seeds holds one run each; a seed fixes topology, keys, schedule and resampling.
 	Seeds []int64 `toml:"seeds" json:"seeds" comment:"one run for each"`
 
@@ -46,6 +50,10 @@ type Net struct {
 	Degree    int    `toml:"degree" json:"degree" comment:"connections a node in the random topology"`
 	Transport string `toml:"transport" json:"transport" comment:"tcp or quic"`
 	Relay     string `toml:"relay" json:"relay" comment:"how blocks travel: gossip"`
+	// The link model, in virtual time only.
+	Latency string  `toml:"latency,omitempty" json:"latency,omitempty" comment:"lan, world, uniform:50ms or a CSV file; virtual engine"`
+	Rate    string  `toml:"rate,omitempty" json:"rate,omitempty" comment:"up and down of every node, such as 50mbit; virtual engine"`
+	Loss    float64 `toml:"loss,omitempty" json:"loss,omitempty" comment:"share of packets lost; virtual engine"`
 }
 
 // Chain is the rhythm and size of blocks.
@@ -84,6 +92,13 @@ func (s *Spec) Resolve() {
 	fill(&s.Engine, "process")
 	if len(s.Seeds) == 0 {
 		s.Seeds = []int64{1}
+		if s.Virtual() {
+			s.Seeds = []int64{1, 2, 3, 4, 5} // enough to draw seeds too
+		}
+	}
+	if s.Virtual() {
+		fill(&s.Net.Latency, "world")
+		fill(&s.Net.Rate, "50mbit") // a home or a small server; EIP-7870's node
 	}
 	fill(&s.Net.Nodes, 8)
 	fill(&s.Net.Topology, "random")
@@ -99,6 +114,21 @@ func (s *Spec) Resolve() {
 	fill(&s.Load.Tick, Duration(50*time.Millisecond)) // one call a tick and node keeps HTTP off the measured CPU
 	fill(&s.Report.CoverageFloor, defaultFloor)
 	fill(&s.Report.Draws, 2000)
+}
+
+// Virtual says whether the run is in virtual time, over modelled links.
+func (s *Spec) Virtual() bool { return s.Engine == "virtual" }
+
+// Links describes the links in a few words.
+func (s *Spec) Links() string {
+	if !s.Virtual() {
+		return "unshaped"
+	}
+	text := s.Net.Latency + ", " + s.Net.Rate
+	if s.Net.Loss > 0 {
+		text += fmt.Sprintf(", %g %% loss (reno)", 100*s.Net.Loss)
+	}
+	return text
 }
 
 // TxsPerBlock is how many transactions of about TxSize fill a block, at least one.
@@ -152,9 +182,12 @@ func (s *Spec) Validate() error {
 		why string
 	}{
 		{!nameForm.MatchString(s.Name), "name", "use lower-case letters, digits and dashes"},
-		{s.Engine != "process", "engine", `must be "process"`},
+		{s.Engine != "process" && !s.Virtual(), "engine", `must be "process" or "virtual"`},
 		{len(s.Seeds) > 1000 || repeated(s.Seeds), "seeds", "must be at most 1000, each once"},
-		{s.Net.Nodes < 2 || s.Net.Nodes > maxNodes, "net.nodes", fmt.Sprintf("must be 2 to %d: every node is a process here", maxNodes)},
+		{s.Net.Nodes < 2 || !s.Virtual() && s.Net.Nodes > maxNodes, "net.nodes", fmt.Sprintf("must be 2 to %d: every node is a process here; the virtual engine takes more", maxNodes)},
+		{s.Net.Nodes > maxVirtual, "net.nodes", fmt.Sprintf("must be at most %d", maxVirtual)},
+		{!s.Virtual() && (s.Net.Latency != "" || s.Net.Rate != "" || s.Net.Loss != 0), "net", "latency, rate and loss shape the links of the virtual engine: set engine = \"virtual\""},
+		{!(s.Net.Loss >= 0 && s.Net.Loss <= 0.5), "net.loss", "must be 0 to 0.5"},
 		{!slices.Contains([]string{"random", "full", "ring", "line", "star"}, s.Net.Topology), "net.topology", "must be random, full, ring, line or star"},
 		{s.Net.Degree < 1 || s.Net.Degree > s.Net.Nodes-1, "net.degree", "must be 1 to net.nodes - 1"},
 		{s.Net.Topology == "random" && s.Net.Degree < 2 && s.Net.Nodes > 2, "net.degree", "must be at least 2, or the random network falls apart"},
@@ -171,6 +204,14 @@ func (s *Spec) Validate() error {
 		{s.Load.Tick.D() < time.Millisecond || s.Load.Tick.D() > s.Chain.Slot.D(), "load.tick", "must be 1ms to one slot"},
 		{!(s.Report.CoverageFloor > 0 && s.Report.CoverageFloor <= 1), "report.coverage_floor", "must be above 0 and at most 1"},
 		{s.Report.Draws < 200 || s.Report.Draws > 100_000, "report.draws", "must be 200 to 100000"},
+	}
+	if s.Virtual() {
+		if _, err := link.ParseLatency(s.Net.Latency); err != nil {
+			return fmt.Errorf("%w: net.latency: %w", ErrInvalid, err)
+		}
+		if _, err := link.ParseRate(s.Net.Rate); err != nil {
+			return fmt.Errorf("%w: net.rate: %w", ErrInvalid, err)
+		}
 	}
 	for _, c := range checks {
 		if c.bad {

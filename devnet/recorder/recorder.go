@@ -74,6 +74,8 @@ type Delivery struct {
 	Path    int64   // how a block came, as trace.PathGossip and its siblings
 	First   int64   // bytes of the copy that completed it
 	Again   float64 // bytes that came besides; a shared batch is split by size
+	Floor   float64 // ms, the physical floor over the open connections; 0 where links are not shaped
+	Direct  float64 // ms, the floor over the direct path from the origin
 	Hop     Stages  // the last hop's split; over all hops see Message.Trail
 }
 

@@ -20,7 +20,7 @@ const (
 // sentences that a reader of the figures must know.
 func New(spec experiment.Spec, env Environment, runs []Run, notes []string) *Results {
 	r := &Results{
-		Schema: Schema, Digest: spec.Digest(), Links: Unshaped, Experiment: spec, Environment: env,
+		Schema: Schema, Digest: spec.Digest(), Links: spec.Links(), Experiment: spec, Environment: env,
 		Notes: append([]string{}, notes...), Summary: summarize(spec, runs),
 	}
 	var blocks, txs []*recorder.Message

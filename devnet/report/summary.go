@@ -146,12 +146,30 @@ func (s *summary) blockFigures() {
 	imports := s.blocks.samples(func(d *recorder.Delivery) float64 { return d.Import })
 	s.out["block.import_p50_ms"] = s.blocks.draw.PercentileFigure(imports, .50)
 	s.out["block.import_p95_ms"] = s.blocks.draw.PercentileFigure(imports, .95)
-	for _, name := range []string{"block.floor_p95_ms", "block.stretch_p95", "block.stretch_net_p95"} {
-		s.out[name] = stats.Missing(NotShaped)
-	}
+	s.stretch()
 	one := func(*recorder.Message) float64 { return 1 }
 	s.out["block.size_bytes"] = s.blocks.ratio(func(m *recorder.Message) float64 { return float64(m.Size) }, one, len(s.blocks.messages))
 	s.out["block.dnf"] = stats.Bare(dnf(s.blocks.messages), len(s.blocks.messages), "a count")
+}
+
+// stretch compares the latencies with what physics allows on these links: p95 over p95 of the same
+// deliveries.
+func (s *summary) stretch() {
+	if !s.spec.Virtual() {
+		for _, name := range []string{"block.floor_p95_ms", "block.stretch_p95", "block.stretch_net_p95"} {
+			s.out[name] = stats.Missing(NotShaped)
+		}
+		return
+	}
+	b := s.blocks
+	all := b.samples(func(d *recorder.Delivery) float64 { return d.Latency })
+	floor := b.samples(func(d *recorder.Delivery) float64 { return d.Floor })
+	direct := b.samples(func(d *recorder.Delivery) float64 { return d.Direct })
+	s.out["block.floor_p95_ms"] = b.draw.PercentileFigure(floor, .95)
+	for name, low := range map[string]*stats.Samples{"block.stretch_p95": floor, "block.stretch_net_p95": direct} {
+		t, f := all.Percentile(.95), low.Percentile(.95)
+		s.out[name] = b.draw.Figure(func(w []uint16) float64 { return t(w) / f(w) }, all.Len())
+	}
 }
 
 // dnf counts the messages that did not reach every expected node.

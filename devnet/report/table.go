@@ -30,13 +30,16 @@ var headline = []row{
 	{"block.coverage", "block delivery", "coverage", percent, "share of expected deliveries made by the horizon"},
 	{"block.copies", "block delivery", "copies", times, "bytes received for a block by a node / its size; 1 is perfect"},
 	{"block.hops_max", "block delivery", "hops, most", plain, "longest way along first copies"},
+	{"block.floor_p95_ms", "physical floor", "p95", millisecond, "what no scheme beats that moves the bytes over these connections"},
+	{"block.stretch_p95", "physical floor", "stretch p95", times, "block p95 / floor p95; 1 is physics"},
+	{"block.stretch_net_p95", "physical floor", "  on direct paths", times, "the same against direct paths from the proposer"},
 	{"tx.p50_ms", "transaction", "p50", millisecond, "submitted over JSON-RPC to admitted by another node's pool"},
 	{"tx.p95_ms", "transaction", "p95", millisecond, "submitted over JSON-RPC to admitted by another node's pool"},
 	{"tx.coverage", "transaction", "coverage", percent, "share of expected admissions made by the horizon"},
 	{"tx.copies", "transaction", "copies", times, "bytes received for a transaction by a node / its size"},
 	{"net.bytes_per_node_per_s", "network", "a node receives", byteRate, "bytes received a second on gossip and fetch streams, mean over nodes; handshakes, security and muxing are not in it"},
 	{"net.multiplier", "network", "multiplier", times, "block bytes on the wire / (block size x nodes reached)"},
-	{"run.max_rss_bytes", "run", "largest node", byteCount, "most memory any node's process held"},
+	{"run.max_rss_bytes", "run", "largest process", byteCount, "most memory a process held: one node, or all of them in virtual time"},
 	{"run.events_lost", "run", "events lost", plain, "trace events dropped; more than none is not reported"},
 }
 
@@ -50,7 +53,7 @@ func Table(w io.Writer, r *Results) error {
 	last := ""
 	for _, h := range headline {
 		f, ok := r.Summary[h.metric]
-		if !ok {
+		if !ok || f.Why == NotShaped {
 			continue
 		}
 		group := h.group
@@ -86,8 +89,12 @@ func note(u unit, f stats.Figure) string {
 func plan(r *Results) string {
 	e := &r.Experiment
 	size := r.Summary["block.size_bytes"]
+	over := e.Net.Transport
+	if e.Virtual() {
+		over = "modelled links"
+	}
 	return fmt.Sprintf("%d nodes, %s, %s relay over %s; %d blocks of %s, %v slots",
-		e.Net.Nodes, topologyOf(r), e.Net.Relay, e.Net.Transport, r.Block.Messages, byteCount.figure(float64(size.Value)), e.Chain.Slot)
+		e.Net.Nodes, topologyOf(r), e.Net.Relay, over, r.Block.Messages, byteCount.figure(float64(size.Value)), e.Chain.Slot)
 }
 
 func topologyOf(r *Results) string {

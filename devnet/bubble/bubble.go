@@ -1,0 +1,51 @@
+package bubble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Run calls f in a bubble of its own and returns its error. A panic in f, and goroutines that are
+// stuck or left behind, come back as errors.
+func Run(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = errors.Join(err, fmt.Errorf("virtual time: %v", r))
+		}
+	}()
+	// The zero T has no runner behind it: nothing here may touch it.
+	synctest.Test(&testing.T{}, func(*testing.T) {
+		defer func() {
+			if r := recover(); r != nil {
+				err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+			}
+		}()
+		err = f()
+	})
+	return err
+}
+
+// Collect takes over garbage collection until ctx ends: it runs only when nothing else in the
+// bubble can, and only after the heap has grown by step bytes and by half. A collection in the
+// midst of work would change the order of things and, above a thousand nodes, stall them.
+func Collect(ctx context.Context, step uint64) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	base := uint64(0)
+	for ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+		if metrics.Read(heap); heap[0].Value.Uint64() > base+max(step, base/2) {
+			runtime.GC()
+			metrics.Read(heap)
+			base = heap[0].Value.Uint64()
+		}
+	}
+}

@@ -1,0 +1,346 @@
+package devnet
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ethereum/go-ethereum/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/devnet/bubble"
+	"github.com/pheme-net/pheme/devnet/cluster"
+	"github.com/pheme-net/pheme/devnet/experiment"
+	"github.com/pheme-net/pheme/devnet/recorder"
+	"github.com/pheme-net/pheme/devnet/topology"
+	"github.com/pheme-net/pheme/devnet/workload"
+	"github.com/pheme-net/pheme/mempool"
+	"github.com/pheme-net/pheme/node"
+	"github.com/pheme-net/pheme/p2p/link"
+	"github.com/pheme-net/pheme/p2p/link/virtual"
+	"github.com/pheme-net/pheme/p2p/trace"
+	"github.com/pheme-net/pheme/rpc"
+)
+
+const (
+	virtualMesh  = 2 * time.Minute // of virtual time, until every mesh must be formed
+	virtualAfter = 3 * time.Second // of virtual time, for what the libraries leave behind
+	maxOrigins   = 1024            // proposers that a genesis takes
+	gcStep       = 1 << 30         // bytes the heap grows between two collections, at least
+)
+
+// virtualRun is one seed inside the bubble.
+type virtualRun struct {
+	spec experiment.Spec
+	seed int64
+	say  func(format string, args ...any)
+
+	clock   trace.Clock
+	net     *virtual.Network
+	table   *link.Table
+	plan    *workload.Plan
+	graph   topology.Graph
+	genesis *chain.Genesis
+	keys    []*ecdsa.PrivateKey
+	members []*member
+	guards  string // folder of the proposers' last signed slots
+
+	first   uint64
+	warmup  recorder.Span
+	window  recorder.Span
+	outcome workload.Outcome
+}
+
+// member is one node of the run.
+type member struct {
+	host   *virtual.Host
+	chain  *chain.Chain
+	pool   *mempool.Pool
+	node   *node.Node
+	api    *pipeListener
+	client *rpc.Client
+	http   *http.Transport
+
+	closers []io.Closer // in the order they were opened
+
+	mu     sync.Mutex
+	events []trace.Event
+}
+
+func (m *member) record(e trace.Event) {
+	m.mu.Lock()
+	m.events = append(m.events, e)
+	m.mu.Unlock()
+}
+
+// runVirtual signs the workload in real time and runs the network in virtual time.
+func runVirtual(task virtualTask, say func(string, ...any)) (*virtualSight, error) {
+	r := &virtualRun{spec: task.Spec, seed: task.Seed, say: say}
+	var err error
+	say("signing transactions")
+	if r.plan, err = workload.New(r.spec, r.seed, cluster.ChainID); err != nil {
+		return nil, err
+	}
+	rng := rand.New(rand.NewPCG(uint64(r.seed), 1))
+	if r.graph, err = topology.Build(r.spec.Net.Topology, r.spec.Net.Nodes, r.spec.Net.Degree, rng); err != nil {
+		return nil, err
+	}
+	if r.guards, err = os.MkdirTemp("", "pheme-virtual-"); err != nil {
+		return nil, fmt.Errorf("make temporary folder: %w", err)
+	}
+	defer os.RemoveAll(r.guards)
+	var sight *virtualSight
+	err = bubble.Run(func() (err error) {
+		sight, err = r.inside()
+		return err
+	})
+	return sight, err
+}
+
+// inside is everything between the bubble's first instant and its last.
+func (r *virtualRun) inside() (sight *virtualSight, err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var behind sync.WaitGroup // what ends after the nodes have
+	defer func() {
+		cancel()
+		behind.Wait()
+		time.Sleep(virtualAfter)
+	}()
+	if err := r.wire(); err != nil {
+		return nil, err
+	}
+	behind.Go(func() { bubble.Collect(ctx, gcStep) })
+	behind.Go(func() { _ = r.net.Run(ctx) })
+	defer func() { err = errors.Join(err, r.close()) }()
+	for i := range r.spec.Net.Nodes {
+		if err := r.add(i); err != nil {
+			return nil, err
+		}
+	}
+	nodes, stop := context.WithCancel(ctx)
+	defer stop()
+	g, nodes := errgroup.WithContext(nodes)
+	for _, m := range r.members {
+		g.Go(func() error { return m.node.Run(nodes, nil) })
+	}
+	g.Go(func() error {
+		defer stop()
+		for _, step := range []func(context.Context) error{r.form, r.load, r.drain} {
+			if err := step(nodes); err != nil {
+				return err
+			}
+		}
+		sight = r.collect()
+		return nil
+	})
+	err = g.Wait()
+	return sight, err
+}
+
+// wire makes the network, the genesis and the proposers' keys.
+func (r *virtualRun) wire() (err error) {
+	r.clock = trace.ClockAt(time.Now(), 0)
+	if r.table, err = link.ParseLatency(r.spec.Net.Latency); err != nil {
+		return err
+	}
+	rate, err := link.ParseRate(r.spec.Net.Rate)
+	if err != nil {
+		return err
+	}
+	n := r.spec.Net.Nodes
+	cfg := link.Config{
+		Nodes: link.Uniform(n, r.table, rate, rate, rand.New(rand.NewPCG(uint64(r.seed), 2))),
+		Table: r.table, Seed: uint64(r.seed), Loss: r.spec.Net.Loss,
+	}
+	if r.net, err = virtual.New(cfg, virtual.Direct); err != nil {
+		return err
+	}
+	g := chain.Genesis{
+		ChainID: cluster.ChainID, TimeMS: uint64(time.Now().Add(time.Second).UnixMilli()), SlotMS: uint64(r.spec.Chain.Slot.D().Milliseconds()),
+		Alloc: fund(r.plan.Senders), Label: "pheme devnet",
+	}
+	for i := range min(n, maxOrigins) {
+		key, err := crypto.ToECDSA(crypto.Keccak256(fmt.Appendf(nil, "pheme devnet proposer %d of seed %d", i, r.seed)))
+		if err != nil {
+			return fmt.Errorf("derive proposer key: %w", err)
+		}
+		r.keys = append(r.keys, key)
+		g.Proposers = append(g.Proposers, crypto.PubkeyToAddress(key.PublicKey))
+	}
+	r.genesis, err = chain.DecodeGenesis(g.Encode())
+	return err
+}
+
+// add makes member i; nothing of it runs yet.
+func (r *virtualRun) add(i int) error {
+	m := &member{api: newPipeListener()}
+	r.members = append(r.members, m)
+	key, err := virtual.Identity(uint64(r.seed), i)
+	if err != nil {
+		return err
+	}
+	if m.host, err = virtual.NewHost(r.net, virtual.HostConfig{Node: i, Key: key}); err != nil {
+		return err
+	}
+	m.closers = append(m.closers, m.host)
+	if m.chain, err = chain.Open(chain.Config{}, r.genesis, "", nil); err != nil {
+		return err
+	}
+	m.closers = append(m.closers, m.chain)
+	if m.pool, err = mempool.Open(mempool.Config{}, r.genesis, m.chain.State()); err != nil {
+		return err
+	}
+	m.closers = append(m.closers, m.pool)
+	d := node.Deps{Chain: m.chain, Pool: m.pool, Host: m.host, Listener: m.api, Hook: m.record, Clock: r.clock}
+	if i < len(r.keys) {
+		d.Proposer = r.keys[i]
+		if d.Guard, err = chain.OpenSlotGuard(filepath.Join(r.guards, fmt.Sprint(i))); err != nil {
+			return err
+		}
+	}
+	cfg := node.Config{Name: fmt.Sprintf("n%d", i), BlockBytes: int(r.spec.Chain.BlockSize)}
+	cfg.P2P.Relay = r.spec.Net.Relay
+	if m.node, err = node.New(cfg, d); err != nil {
+		return err
+	}
+	m.http = &http.Transport{DialContext: m.api.dial, DisableCompression: true}
+	m.client, err = rpc.DialHTTP(context.Background(), "http://127.0.0.1", &http.Client{Transport: m.http})
+	return err
+}
+
+// form connects the graph, all dials at once, and waits until every mesh is formed.
+func (r *virtualRun) form(ctx context.Context) error {
+	r.say("connecting %d nodes", len(r.members))
+	g, dial := errgroup.WithContext(ctx)
+	for _, e := range r.graph.Edges() {
+		to := r.members[e[1]].host
+		g.Go(func() error {
+			return r.members[e[0]].host.Connect(dial, peer.AddrInfo{ID: to.ID(), Addrs: to.Addrs()})
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	r.say("waiting for the meshes")
+	within, cancel := context.WithTimeout(ctx, virtualMesh)
+	defer cancel()
+	err := cluster.Await(within, func(context.Context) (string, error) { return r.unmeshed(), nil })
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return fmt.Errorf("the mesh was not formed within %v: %w", virtualMesh, err)
+	}
+	return err
+}
+
+// unmeshed says which node still lacks what, or nothing.
+func (r *virtualRun) unmeshed() string {
+	for i, m := range r.members {
+		s, neighbours := m.node.Network(), len(r.graph[i])
+		want := min(cluster.MeshLow, neighbours)
+		switch {
+		case s.Peers < neighbours:
+			return fmt.Sprintf("n%d is connected to %d of %d neighbours", i, s.Peers, neighbours)
+		case s.MeshBlock < want || s.MeshTx < want:
+			return fmt.Sprintf("n%d has %d and %d of %d peers in its meshes", i, s.MeshBlock, s.MeshTx, want)
+		}
+	}
+	return ""
+}
+
+// load runs the workload through warm-up and window.
+func (r *virtualRun) load(ctx context.Context) error {
+	r.first = r.genesis.SlotAt(time.Now().Add(lead)) + 2
+	counted := r.first + uint64(r.spec.Load.Warmup)
+	end := counted + uint64(r.spec.Load.Blocks)
+	bound := func(slot uint64) int64 {
+		return r.clock.At(r.genesis.SlotStart(slot)) - int64(r.spec.Chain.Slot)/10
+	}
+	r.warmup = recorder.Span{From: bound(r.first), To: bound(counted)}
+	r.window = recorder.Span{From: bound(counted), To: bound(end)}
+	nodes := make([]workload.Submitter, len(r.members))
+	for i, m := range r.members {
+		nodes[i] = m.client
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		r.outcome, err = r.plan.Run(ctx, r.genesis.SlotStart(r.first-1), nodes)
+		return err
+	})
+	g.Go(func() error {
+		for s := r.first; s < end; s++ {
+			if err := until(ctx, r.genesis.SlotStart(s)); err != nil {
+				return err
+			}
+			if s < counted {
+				r.say("warm-up block %d of %d", s-r.first+1, r.spec.Load.Warmup)
+			} else {
+				r.say("counted block %d of %d", s-counted+1, r.spec.Load.Blocks)
+			}
+		}
+		return until(ctx, r.genesis.SlotStart(end))
+	})
+	return g.Wait()
+}
+
+// drain waits until all nodes have one head past the window and what was under way has arrived, at
+// most to the horizon of the last block.
+func (r *virtualRun) drain(ctx context.Context) error {
+	r.say("letting the last blocks arrive")
+	end := r.first + uint64(r.spec.Load.Warmup+r.spec.Load.Blocks)
+	within, cancel := context.WithDeadline(ctx, r.genesis.SlotStart(end).Add(r.spec.Horizon()))
+	defer cancel()
+	err := cluster.Await(within, func(context.Context) (string, error) {
+		head := r.members[0].chain.Head()
+		for i, m := range r.members {
+			if h := m.chain.Head(); chain.SlotOf(h) < end-1 || h.Hash() != head.Hash() {
+				return fmt.Sprintf("n%d is at slot %d", i, chain.SlotOf(h)), nil
+			}
+		}
+		return "", nil
+	})
+	if err != nil && (ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)) {
+		return err
+	}
+	return until(ctx, time.Now().Add(r.spec.Chain.Slot.D())) // transactions that a block overtook
+}
+
+// collect takes what was recorded up to now.
+func (r *virtualRun) collect() *virtualSight {
+	s := &virtualSight{Warmup: r.warmup, Refused: r.outcome.Refused, Late: r.outcome.Late, Floors: r.floors()}
+	if r.outcome.Why != nil {
+		s.Why = r.outcome.Why.Error()
+	}
+	s.Input = recorder.Input{Window: r.window, Horizon: r.spec.Horizon(), Slot: r.spec.Chain.Slot.D()}
+	for i, m := range r.members {
+		m.mu.Lock()
+		s.Input.Nodes = append(s.Input.Nodes, recorder.Node{Name: fmt.Sprintf("n%d", i), Tag: trace.PeerTag(m.host.ID().String()), Events: m.events})
+		m.events = nil
+		m.mu.Unlock()
+	}
+	return s
+}
+
+// close takes down what add made, the network's clients first.
+func (r *virtualRun) close() error {
+	var errs []error
+	for _, m := range r.members {
+		if m.client != nil {
+			m.client.Close()
+			m.http.CloseIdleConnections()
+		}
+		for _, c := range slices.Backward(m.closers) {
+			errs = append(errs, c.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
