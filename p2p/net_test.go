@@ -242,14 +242,38 @@ func TestAnnounceGetsPastTheSeenCache(t *testing.T) {
 	}
 }
 
-func TestOutboxRefusesWhenFull(t *testing.T) {
+func TestOutbox(t *testing.T) {
 	w := newWorld(t, "outbox")
 	o := newOutbox(2)
 	x, y, z := w.tx(0, 1), w.tx(0, 1), w.tx(0, 1)
 	if !o.put([]*chain.Tx{x, y}) || o.put([]*chain.Tx{z}) {
 		t.Fatal("limit not kept")
 	}
-	if got := fmt.Sprint(o.take()); got != fmt.Sprint([]*chain.Tx{x, y}) || !o.put([]*chain.Tx{z}) {
-		t.Fatal("take did not make room")
+	if got := fmt.Sprint(o.take(false)); got != fmt.Sprint([]*chain.Tx{x, y}) {
+		t.Fatal("order lost")
+	}
+	if o.take(true) != nil || !o.put([]*chain.Tx{x, y}) || !o.put([]*chain.Tx{z}) {
+		t.Fatal("refused although nobody is there to send to")
+	}
+	if got := fmt.Sprint(o.take(false)); got != fmt.Sprint([]*chain.Tx{y, z}) {
+		t.Fatal("the newest were not kept")
+	}
+}
+
+// TestTransactionsWaitForAPeer: what is published before there is anybody to
+// publish to is not lost.
+func TestTransactionsWaitForAPeer(t *testing.T) {
+	w := newWorld(t, "alone")
+	a := w.node("a")
+	x, gone := w.tx(0, 100), w.tx(1, 100)
+	a.back.AddTxs("", []*chain.Tx{x})
+	if err := a.net.PublishTx([]*chain.Tx{x, gone}); err != nil {
+		t.Fatal(err)
+	}
+	b := w.node("b")
+	link(a, b)
+	b.rec.wait(t, "the transaction", kind(trace.TxAdmitted, x.Hash()))
+	if len(a.rec.all(kind(trace.TxPublished, gone.Hash()))) != 0 {
+		t.Error("a transaction that left the pool was sent")
 	}
 }

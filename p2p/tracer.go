@@ -263,6 +263,13 @@ func (t *tracer) inMesh(p peer.ID) (in [numTopics]bool, size [numTopics]int) {
 	return in, size
 }
 
+// alone tells whether our mesh of a topic is empty.
+func (t *tracer) alone(topic int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.mesh[topic]) == 0
+}
+
 // The rest of pubsub.RawTracer is not needed.
 
 // OnNewOutboundStream implements pubsub.RawTracer.

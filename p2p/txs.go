@@ -76,6 +76,7 @@ type outbox struct {
 
 	mu    sync.Mutex
 	queue []*chain.Tx
+	alone bool // nobody is there to send to: the oldest make room instead of the newest being refused
 }
 
 func newOutbox(limit int) *outbox { return &outbox{limit: limit, wake: make(chan struct{}, 1)} }
@@ -83,11 +84,12 @@ func newOutbox(limit int) *outbox { return &outbox{limit: limit, wake: make(chan
 // put queues txs; false: there is no room for all of them, and none is taken.
 func (o *outbox) put(txs []*chain.Tx) bool {
 	o.mu.Lock()
-	if len(o.queue)+len(txs) > o.limit {
+	if len(o.queue)+len(txs) > o.limit && !o.alone {
 		o.mu.Unlock()
 		return false
 	}
 	o.queue = append(o.queue, txs...)
+	o.queue = o.queue[max(0, len(o.queue)-o.limit):]
 	o.mu.Unlock()
 	select {
 	case o.wake <- struct{}{}:
@@ -96,10 +98,13 @@ func (o *outbox) put(txs []*chain.Tx) bool {
 	return true
 }
 
-// take empties the queue.
-func (o *outbox) take() []*chain.Tx {
+// take empties the queue, unless nobody is there to send to.
+func (o *outbox) take(alone bool) []*chain.Tx {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.alone = alone; alone {
+		return nil
+	}
 	txs := o.queue
 	o.queue = nil
 	return txs
@@ -126,10 +131,14 @@ func (n *Net) Announce(txs []*chain.Tx) {
 }
 
 // runBatches forms and publishes batches: when one is full, or BatchDelay after
-// its first transaction.
+// its first transaction. While no peer is in the mesh the transactions wait: a
+// message published to nobody would be lost, for gossip offers it to nobody later.
 func (n *Net) runBatches(ctx context.Context) error {
 	timer := time.NewTimer(n.cfg.BatchDelay)
 	timer.Stop()
+	look := time.NewTicker(n.cfg.Heartbeat) // as often as a mesh changes
+	defer look.Stop()
+	waited := false
 	b := batcher{limit: min(n.cfg.BatchBytes, maxBatchBytes)}
 	for {
 		select {
@@ -137,16 +146,26 @@ func (n *Net) runBatches(ctx context.Context) error {
 			return nil
 		case <-timer.C:
 			n.sendBatch(ctx, b.take())
+			continue
+		case <-look.C:
+			if !waited {
+				continue
+			}
 		case <-n.outbox.wake:
-			for _, t := range n.outbox.take() {
-				if full := b.add(t); full != nil {
-					n.sendBatch(ctx, full)
-				}
+		}
+		alone := n.tracer.alone(topicTx)
+		for _, t := range n.outbox.take(alone) {
+			if waited && n.backend.Tx(t.Hash()) == nil {
+				continue // placed or gone meanwhile
 			}
-			if b.started {
-				timer.Reset(n.cfg.BatchDelay)
-				b.started = false
+			if full := b.add(t); full != nil {
+				n.sendBatch(ctx, full)
 			}
+		}
+		waited = alone
+		if b.started {
+			timer.Reset(n.cfg.BatchDelay)
+			b.started = false
 		}
 	}
 }
