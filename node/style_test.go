@@ -101,7 +101,6 @@ func checkNotes(files []source) (bad []string) {
 // from there. Everywhere else a sleep makes the test slow or flaky.
 func checkSleep(files []source) (bad []string) {
 	var uses []use
-	outside, named := map[string]bool{"": true}, map[string]bool{}
 	opens := bubbles(files)
 	for _, s := range files {
 		if s.test {
@@ -110,26 +109,29 @@ func checkSleep(files []source) (bad []string) {
 			}
 		}
 	}
+	named, outside := map[string]bool{}, map[string]bool{}
 	for _, u := range uses {
 		named[u.name] = true
 	}
-	for i, u := range uses {
-		if !named[u.in] && named[u.of] { // called through an interface: it lives where its type is named
-			uses[i].in = u.of
-		} else if !named[u.in] || testFunc.MatchString(u.in) { // called by the test runner, or by nobody we can see
-			outside[u.in] = true
+	out := func(u use) bool {
+		if u.bubble {
+			return false
 		}
+		if u.of != "" { // a method runs where its type lives, if it is called there, or through an interface
+			return (outside[u.of] || !named[u.of]) && (outside["."+u.in] || !named["."+u.in])
+		}
+		return outside[u.in] || !named[u.in] || testFunc.MatchString(u.in)
 	}
 	for changed := true; changed; {
 		changed = false
 		for _, u := range uses {
-			if outside[u.in] && !u.bubble && !outside[u.name] {
+			if u.name != "" && !outside[u.name] && out(u) {
 				outside[u.name], changed = true, true
 			}
 		}
 	}
 	for _, u := range uses {
-		if u.sleep != "" && outside[u.in] && !u.bubble {
+		if u.sleep != "" && out(u) {
 			bad = append(bad, u.sleep)
 		}
 	}
@@ -140,9 +142,10 @@ var testFunc = regexp.MustCompile(`^(Test|Benchmark|Fuzz|Example)`)
 
 // use is a name, or a sleep, met in the function in, a method of the type of.
 type use struct {
-	in, of, name string
-	bubble       bool   // met in an argument of synctest.Test
-	sleep        string // the complaint, if this is a sleep
+	in, of string
+	name   string // with a dot before it where it is selected
+	bubble bool   // met in an argument of synctest.Test
+	sleep  string // the complaint, if this is a sleep
 }
 
 // bubbles returns the functions that run an argument of theirs in a bubble: synctest.Test, devnet/bubble's Run, and those of
@@ -181,6 +184,11 @@ func usesOf(s source, d ast.Decl, opens map[string]bool) (uses []use) {
 			case *ast.Ident:
 				u.name = n.Name
 				uses = append(uses, u)
+			case *ast.SelectorExpr:
+				u.name = "." + n.Sel.Name
+				uses = append(uses, u)
+				walk(n.X, bubble)
+				return false
 			}
 			if n != nil && isSleep(n) && !limits[n] {
 				u.sleep = s.complain(n.Pos(), "a sleep outside a bubble: wait for a condition, or run the test in synctest.Test")
@@ -521,6 +529,7 @@ func TestStyleFinds(t *testing.T) {
 		{rule: "sleep", test: "func TestA(t *testing.T) { synctest.Test(t, func(t *testing.T) { use(&conn{}) }) }\nfunc (c *conn) Write() { time.Sleep(1) }"},
 		{rule: "sleep", test: "func TestA(t *testing.T) { use(&conn{}) }\nfunc (c *conn) Write() { time.Sleep(1) /* BAD */ }"},
 		{rule: "sleep", test: "func TestA(t *testing.T) { bubble(t, func() { time.Sleep(1) }) }\nfunc bubble(t *testing.T, f func()) { synctest.Test(t, func(*testing.T) { f() }) }"},
+		{rule: "sleep", test: "func TestA(t *testing.T) { synctest.Test(t, func(t *testing.T) { (&conn{}).close() }) }\nfunc TestB() { close(c) }\nfunc (c *conn) close() { time.Sleep(1) }"},
 		{rule: "errors", code: "func f() bool { return err.Error() == s /* BAD */ }"},
 		{rule: "errors", code: "func f() bool { return strings.Contains(err.Error(), s) /* BAD */ }"},
 		{rule: "errors", code: "func f() bool { return err == io.EOF /* BAD */ }"},
