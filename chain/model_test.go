@@ -302,24 +302,24 @@ func (r *modelRun) conserve(t *rapid.T, canonical []*modelBlock) {
 
 // TestChainModel runs random streams of blocks on every branch, good and bad, in
 // and out of order, with restarts and pruning.
-func TestChainModel(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(1, 3)
-		window := uint64(rapid.IntRange(2, 8).Draw(t, "window"))
-		g := &modelBlock{tip: w.genesis(), ok: true, have: true}
-		r := &modelRun{
-			model: model{w: w, cfg: Config{UndoBlocks: window}, all: []*modelBlock{g}, head: g},
-			st:    storage.NewMemStorage(),
-		}
-		r.open(t)
-		defer func() { _ = r.c.Close() }()
-		t.Repeat(map[string]func(*rapid.T){
-			"": r.check, "grow": r.Grow, "chain": r.Chain, "late": r.Late, "again": r.Again, "restart": r.Restart,
-		})
-		if _, err := r.c.Verify(context.Background()); err != nil {
-			t.Fatal(err)
-		}
+func TestChainModel(t *testing.T) { rapid.Check(t, chainModel) }
+
+func chainModel(t *rapid.T) {
+	w := newWorld(1, 3)
+	window := uint64(rapid.IntRange(2, 8).Draw(t, "window"))
+	g := &modelBlock{tip: w.genesis(), ok: true, have: true}
+	r := &modelRun{
+		model: model{w: w, cfg: Config{UndoBlocks: window}, all: []*modelBlock{g}, head: g},
+		st:    storage.NewMemStorage(),
+	}
+	r.open(t)
+	defer func() { _ = r.c.Close() }()
+	t.Repeat(map[string]func(*rapid.T){
+		"": r.check, "grow": r.Grow, "chain": r.Chain, "late": r.Late, "again": r.Again, "restart": r.Restart,
 	})
+	if _, err := r.c.Verify(context.Background()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (b *modelBlock) String() string { return fmt.Sprintf("%d/%d %s", b.Number(), b.Slot(), b.id) }
