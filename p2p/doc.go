@@ -1,3 +1,94 @@
-// Package p2p is a node's place in the network: libp2p host, peers, gossip of
-// transactions and blocks, verdicts, and catch-up.
+// Package p2p is a node's place in the network: the libp2p host, the peers, the
+// gossip of transactions and blocks, the verdict on every message, and catch-up.
+//
+// # Owns
+//
+//   - The host: TCP and QUIC, Noise and TLS, Yamux, resource and connection
+//     manager, built from go-libp2p's parts so that nothing else is linked in.
+//   - Peers: static and bootstrap addresses and mDNS; kept, redialled with
+//     backoff, refused when they are of another network or misbehave.
+//   - Topics /pheme/<network>/block/1 and /pheme/<network>/tx/1 on GossipSub,
+//     whose own protocol carries the network too; package relay owns the meaning
+//     of the block topic's messages.
+//   - Protocols /pheme/status/1 (handshake, then head notices) and
+//     /pheme/blocks/1 (blocks by id, ids after a locator).
+//
+// # Flow
+//
+//	PublishTx --> outbox --> batcher --> tx topic        (only the node that got them forms batches)
+//	PublishBlock --> relay --> block topic
+//	tx topic    --> takeBatch --> Backend.AddTxs --> verdict
+//	block topic --> relay.Receive --> take: chain.Check --> Backend.QueueBlock --> verdict
+//	                  |unknown parent, early
+//	                  v
+//	                holder --(parent or slot came)--> relay.Receive --> published again, unchanged
+//	                  |parent                                ^
+//	                  v                                      |
+//	                fetchParent: the sender, then others ----+
+//	head notice, status --> claims --> catch-up: ids, then blocks in order --> Backend.ImportBlock
+//
+// Verdicts are made in one function, verdict, from the error alone.
+//
+// # Goroutines
+//
+// New starts none. Run owns: relay, batches, held messages, fetches, catch-up,
+// dials, peers, mDNS, and one or two a peer for its status stream. libp2p calls
+// the stream handlers on goroutines of its own; Run waits for them. pubsub has its
+// own, which end with Run; the validators run on them and never wait.
+//
+// # Invariants
+//
+//   - A message is passed on only after its verdict is Accept, or it comes from
+//     this node, which judged it before.
+//   - Nothing a peer claims moves us: a better head is adopted block by block,
+//     each through chain.Check and the import.
+//   - Everything held for a peer is bounded, and no peer's share is another's.
+//   - No lock is held across I/O, a callback, a channel or a signature check.
+//   - A peer loses score only for bytes it could have known to be wrong. Silence,
+//     slowness and claims that lead nowhere cost it our trust, not its place in
+//     the mesh.
+//
+// # Refuses
+//
+// Publishing what is larger than the network's message limit (which follows from
+// the genesis), peers of another genesis, and settings it cannot keep.
+//
+// # Trace
+//
+// All events go through one trace.Hook. These are the ones of this package, and
+// what a joiner makes of the recordings of all nodes. Hash is the block id for
+// blocks, on the wire (msg.*, copy.duplicate) and off it; for batches it is the
+// batch's tag, whose first eight bytes tx.published carries in Aux.
+//
+//	tx.published    just before its batch is handed to gossip; one a transaction
+//	block.published just before the block is handed to the relay, at its proposer
+//	msg.queued      GossipSub put it on the peer's queue
+//	msg.written     the stream took the last byte; At - Aux is when the write began
+//	msg.read        the stream gave the last byte, before it was decoded; At - Aux is the first byte
+//	msg.dropped     given up; Aux says where
+//	copy.duplicate  a payload came again
+//	block.firstbyte the first byte of the copy that was whole first
+//	block.received  every transaction in hand and the root matches; Peer is who completed it
+//	block.accepted  and the cheap check passed
+//	block.relayed   the first byte went on to somebody
+//	peer.up/down    handshake agreed; last status stream gone
+//
+// The sizes of msg.written and msg.read of one stream add up to its bytes: a
+// payload with its framing is one event, what else the message carried another
+// of class control. Requests for blocks are msg.written at the server and
+// msg.read at the client, of class sync, one a block.
+//
+//   - Path and hops: block.received gives the sender of the copy that counted;
+//     follow Peer back to the node that has block.sealed. hops(i) = hops(Peer) + 1.
+//   - Copies of a block at i: the sizes of i's msg.read with its Hash. Duplicates:
+//     the sizes of its copy.duplicate. Of a transaction: those of its batch.
+//   - Stages of the hop from p to i, with p's events where Peer is i and i's where
+//     Peer is p: wait until p's msg.queued | queue until its msg.written began |
+//     serialise and congestion until it ended | wire until i's msg.read | decode
+//     and validate until i's block.accepted | import until block.imported. p may
+//     stamp the end of a write after i has read its last byte, since the call
+//     returns later than the bytes leave: move it back to the read.
+//   - A block with Aux PathHeld was whole at msg.read and waited for its parent or
+//     its slot; one with PathFetch or PathSync was asked for.
+//   - Bytes: Stats counts the same by class without a trace, and the whole wire.
 package p2p

@@ -11,7 +11,10 @@ type Kind uint8
 
 // The kinds of events. Beside each: what Hash, Peer, Size and Aux hold. Fields
 // not named are zero. Peer is always the tag of the other side, never of the
-// node itself.
+// node itself. Hash of msg.* and copy.duplicate is the block id for payloads that
+// bring a block (ClassBlock, ClassSync), the batch's tag for ClassTx, and zero for
+// the rest; their Size is bytes on the wire with framing, but copy.duplicate's and
+// that of an incoming msg.dropped is the payload's alone.
 const (
 	KindNone       Kind = iota
 	TxSubmitted         // RPC bytes read. Hash: transaction. Size: raw bytes.
