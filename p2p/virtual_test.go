@@ -28,7 +28,7 @@ type bubble struct {
 const delay = 30 * time.Millisecond
 
 // newBubble starts n nodes in a line and waits for their meshes. It runs inside
-// synctest.Test; the caller defers close.
+// synctest.Test; the caller defers burst.
 func newBubble(t *testing.T, label string, n int) *bubble {
 	t.Helper()
 	v := &bubble{world: newWorld(t, label), mock: mocknet.New(), clock: trace.ClockAt(time.Now(), 0)}
@@ -77,8 +77,8 @@ func newBubble(t *testing.T, label string, n int) *bubble {
 	return v
 }
 
-// close ends all that lives in the bubble.
-func (v *bubble) close() {
+// burst ends all that lives in the bubble.
+func (v *bubble) burst() {
 	v.stop()
 	_ = v.mock.Close()
 	for _, n := range v.nodes {
@@ -94,7 +94,7 @@ func (v *bubble) close() {
 func TestVirtualTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newBubble(t, "virtual", 3)
-		defer v.close()
+		defer v.burst()
 		blk := v.block(v.tx(0, 1000))
 		start := v.clock.Now()
 		v.nodes[0].propose(blk)
@@ -128,7 +128,7 @@ func TestVirtualTime(t *testing.T) {
 func TestEarlyBlocksAreHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newBubble(t, "early", 3)
-		defer v.close()
+		defer v.burst()
 		a, b, c := v.nodes[0], v.nodes[1], v.nodes[2]
 		slot := v.genesis.SlotAt(time.Now()) + 1
 		begins := v.genesis.SlotStart(slot)
@@ -171,7 +171,7 @@ func TestEarlyBlocksAreHeld(t *testing.T) {
 func TestNoticeHealsALostBlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newBubble(t, "notice", 2)
-		defer v.close()
+		defer v.burst()
 		a, b := v.nodes[0], v.nodes[1]
 		start := v.clock.Now()
 		blk := v.block()
