@@ -102,6 +102,10 @@ func TestSchemas(t *testing.T) {
 	check("eth_getTransactionByHash absent", common.Hash{1})
 	check("eth_getTransactionReceipt absent", common.Hash{1})
 	check("eth_sendRawTransaction", fresh)
+	for _, method := range []string{"debug_getRawHeader", "debug_getRawBlock", "debug_getRawReceipts"} {
+		check(method, "0x1")
+	}
+	check("debug_getRawTransaction", b.Txs()[0].Hash())
 	check("eth_newBlockFilter")
 	check("eth_newPendingTransactionFilter")
 	check("eth_newFilter", map[string]any{})
@@ -131,7 +135,7 @@ func resultSchemas(t *testing.T, document []byte) map[string]*jsonschema.Schema 
 	must(t, json.Unmarshal(document, &doc))
 	schemas := make(map[string]*jsonschema.Schema, len(doc.Methods))
 	for _, m := range doc.Methods {
-		if prefix, _, _ := strings.Cut(m.Name, "_"); prefix == "engine" || prefix == "testing" || prefix == "debug" {
+		if prefix, _, _ := strings.Cut(m.Name, "_"); prefix == "engine" || prefix == "testing" {
 			continue
 		}
 		schema, err := jsonschema.UnmarshalJSON(strings.NewReader(string(m.Result.Schema)))

@@ -26,7 +26,8 @@
 // Invariants: every queue, cache, request, batch and connection count has a limit
 // in [Config]; no call holds a lock while it waits; a call that panics answers
 // -32603 and no other call notices; a subscriber that lags is closed with a
-// reason and never waited for.
+// reason and never waited for; what is above 64 KiB and on its way is counted from
+// its first byte read to its last byte written, and bounded over all clients.
 //
 // What it refuses: keys (no method takes or returns one), contract creation, blob
 // and set-code transactions (by name), state of past blocks, foreign Host and

@@ -57,13 +57,17 @@ func (a *ethAPI) GetTransactionByBlockNumberAndIndex(number gethrpc.BlockNumber,
 	return a.s.txAt(b, int(min(index, 1<<31))), nil
 }
 
-// GetRawTransactionByHash returns a transaction's bytes.
+// GetRawTransactionByHash returns a transaction's bytes, from a block or the pool.
 func (a *ethAPI) GetRawTransactionByHash(hash common.Hash) hexutil.Bytes {
 	defer a.s.watchPanic()
-	if b, index := a.s.lookup(hash); b != nil {
+	return a.s.rawTx(hash)
+}
+
+func (s *Server) rawTx(hash common.Hash) hexutil.Bytes {
+	if b, index := s.lookup(hash); b != nil {
 		return b.Txs()[index].Raw()
 	}
-	if t := a.s.deps.Pool.Get(hash); t != nil {
+	if t := s.deps.Pool.Get(hash); t != nil {
 		return t.Raw()
 	}
 	return nil

@@ -12,6 +12,9 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/core/types"
+	"github.com/ethereum/go-ethereum/crypto"
+	"github.com/ethereum/go-ethereum/rlp"
+	"github.com/ethereum/go-ethereum/trie"
 	"github.com/holiman/uint256"
 
 	"github.com/pheme-net/pheme/chain"
@@ -221,5 +224,52 @@ func TestHexRules(t *testing.T) {
 	}
 	if got := string(appendBytes(nil, []byte{0, 10})); got != `"0x000a"` {
 		t.Errorf("bytes = %s, want \"0x000a\"", got)
+	}
+}
+
+// TestRawChainData: what debug_ hands out is what hashes to the ids and roots.
+func TestRawChainData(t *testing.T) {
+	r := newRig(t, Config{})
+	b := everyKind(r, 12)
+	bytesOf := func(method string) (raw hexutil.Bytes) {
+		must(t, json.Unmarshal(r.ask(method, "latest"), &raw))
+		return raw
+	}
+	if got := crypto.Keccak256Hash(bytesOf("debug_getRawHeader")); got != b.ID() {
+		t.Errorf("hash of the raw header = %s, want %s", got, b.ID())
+	}
+	var block types.Block
+	must(t, rlp.DecodeBytes(bytesOf("debug_getRawBlock"), &block))
+	if root := types.DeriveSha(block.Transactions(), trie.NewStackTrie(nil)); block.Hash() != b.ID() || root != b.Header().TxHash {
+		t.Errorf("raw block %s with root %s, want %s with %s", block.Hash(), root, b.ID(), b.Header().TxHash)
+	}
+	var raws []hexutil.Bytes
+	must(t, json.Unmarshal(r.ask("debug_getRawReceipts", b.ID()), &raws))
+	receipts := make(types.Receipts, len(raws))
+	for i, raw := range raws {
+		receipts[i] = new(types.Receipt)
+		must(t, receipts[i].UnmarshalBinary(raw))
+	}
+	if root := types.DeriveSha(receipts, trie.NewStackTrie(nil)); root != b.Header().ReceiptHash {
+		t.Errorf("root of the raw receipts = %s, want %s", root, b.Header().ReceiptHash)
+	}
+	if _, fault := r.try("debug_getRawBlock", "0x9"); fault == nil || fault.Message != "block not found" {
+		t.Errorf("an absent block: %+v, want that it is not found", fault)
+	}
+}
+
+func TestEvidence(t *testing.T) {
+	r, other := newRig(t, Config{}), newRig(t, Config{})
+	if got := r.ask("pheme_evidence"); string(got) != "[]" {
+		t.Errorf("evidence = %s, want []", got)
+	}
+	r.ask("eth_sendRawTransaction", rawOf(t, r.transfer(1, 0, nil)))
+	first, second := r.sealAt(3), other.sealAt(3)
+	_, err := r.chain.Add(second)
+	must(t, err)
+	var got []Evidence
+	must(t, json.Unmarshal(r.ask("pheme_evidence"), &got))
+	if len(got) != 1 || got[0].Slot != 3 || got[0].Proposer != r.addressOf(0) || !slices.Contains(got[0].Blocks, first.ID()) || !slices.Contains(got[0].Blocks, second.ID()) {
+		t.Errorf("evidence = %+v, want %s and %s of slot 3", got, first.ID(), second.ID())
 	}
 }

@@ -132,6 +132,20 @@ func (a *phemeAPI) WaitReceipt(ctx context.Context, hash common.Hash, timeoutMS 
 	return a.s.waitReceipt(ctx, hash, a.s.waitTime(timeoutMS))
 }
 
+// Evidence lists what proposers did that no honest one does: two blocks signed for one
+// slot, and signed blocks that break the full rules.
+func (a *phemeAPI) Evidence() []Evidence {
+	defer a.s.watchPanic()
+	out := []Evidence{}
+	for _, e := range a.s.chain.Evidence() {
+		out = append(out, Evidence{Slot: e.Slot, Proposer: e.Proposer, Blocks: []common.Hash{e.First.ID(), e.Second.ID()}, Reason: "two blocks for one slot"})
+	}
+	for _, i := range a.s.chain.Invalid() {
+		out = append(out, Evidence{Slot: i.Header.Slot(), Proposer: i.Header.Proposer(), Blocks: []common.Hash{i.Header.ID()}, Reason: i.Reason})
+	}
+	return out
+}
+
 // adminAPI is the admin_ namespace, served on the unix socket only.
 type adminAPI struct{ s *Server }
 

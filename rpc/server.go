@@ -95,6 +95,7 @@ func (s *Server) newDispatcher(admin bool) (*gethrpc.Server, error) {
 		"net":    &netAPI{s},
 		"web3":   &web3API{s},
 		"txpool": &txpoolAPI{s},
+		"debug":  &debugAPI{s},
 		"pheme":  &phemeAPI{s},
 	}
 	if admin {

@@ -60,6 +60,14 @@ type Peer struct {
 	Mesh      map[string]bool `json:"mesh,omitempty"` // topics in whose mesh it is
 }
 
+// Evidence is an offence of a proposer, as pheme_evidence lists it.
+type Evidence struct {
+	Slot     uint64         `json:"slot"`
+	Proposer common.Address `json:"proposer"`
+	Blocks   []common.Hash  `json:"blocks"` // the two of one slot, or the invalid one
+	Reason   string         `json:"reason"`
+}
+
 // TraceEvent is one event of pheme_subscribe "trace", in the terms of the node's
 // trace records.
 type TraceEvent struct {
