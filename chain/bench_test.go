@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/big"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -36,16 +37,15 @@ func newBenchWorld(accounts int) *benchWorld {
 
 // pooled is a transfer with its sender known.
 func (w *benchWorld) pooled(from int, nonce uint64, to common.Address, data int) *Tx {
+	input := make([]byte, data)
+	_, _ = rand.NewChaCha8([32]byte{byte(from), byte(nonce)}).Read(input)
 	inner := types.NewTx(&types.DynamicFeeTx{
-		ChainID: big.NewInt(1337), Nonce: nonce, To: &to, Value: common.Big1, Gas: gasTx + gasByte*uint64(data), Data: make([]byte, data),
+		ChainID: big.NewInt(1337), Nonce: nonce, To: &to, Value: common.Big1, Gas: gasTx + gasByte*uint64(data), Data: input,
 		GasFeeCap: big.NewInt(2_000_000_000), GasTipCap: big.NewInt(1_000_000_000), V: common.Big0, R: big.NewInt(int64(from) + 1), S: common.Big1,
 	})
 	tx, err := NewTx(inner)
 	if err != nil {
 		panic(err)
-	}
-	for i := range tx.inner.Data() {
-		tx.inner.Data()[i] = 1
 	}
 	tx.sender.Store(&w.accounts[from%len(w.accounts)])
 	return tx

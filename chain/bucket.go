@@ -132,9 +132,10 @@ func bucketGet(bucket []byte, addr common.Address) Account {
 	return Account{}
 }
 
-// mergeBucket is a checked bucket after changes, which are sorted by address.
+// mergeBucket is a checked bucket after changes, which are sorted by address, in
+// the form that newBucket takes.
 func mergeBucket(old []byte, changes []bucketChange) []byte {
-	out := make([]byte, 0, len(old)+40*len(changes))
+	out := append(make([]byte, 0, 1+len(old)+40*len(changes)), kindBucket)
 	for _, c := range changes {
 		for len(old) > 0 && bytes.Compare(old[:common.AddressLength], c.Addr[:]) < 0 {
 			rest := skipEntry(old)

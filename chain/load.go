@@ -109,7 +109,7 @@ func readState(r leveldb.Reader) (st State, bytes uint64, err error) {
 			return fmt.Errorf("%w: %s", ErrCorrupt, err)
 		}
 		bytes += uint64(len(key) + len(value))
-		buckets = append(buckets, indexed{index, append([]byte(nil), value...)})
+		buckets = append(buckets, indexed{index, append([]byte{kindBucket}, value...)})
 		return nil
 	})
 	return stateOf(buckets), bytes, err

@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"math/bits"
@@ -41,10 +42,10 @@ func (s State) Digest(t Subtree) common.Hash { return s.find(t).hash() }
 
 // Children encodes the digests of the 16 parts of a valid subtree that is not a
 // bucket: a bitmap (2 bytes) of those that are not empty, then their digests.
-// Nil if all are empty. Hash it with CheckChildren.
+// Nil if all are empty. Check it with CheckChildren. The caller must not change it.
 func (s State) Children(t Subtree) []byte {
 	if n := s.find(t); n != nil && t.Depth < treeDepth {
-		return n.appendChildren(nil)
+		return n.data[1:]
 	}
 	return nil
 }
@@ -62,7 +63,7 @@ func CheckChildren(digest common.Hash, raw []byte) (kids [treeFanout]common.Hash
 	if bitmap == 0 || len(raw) != 2+bits.OnesCount16(bitmap)*common.HashLength {
 		return kids, fmt.Errorf("%w: digests of %d bytes for bitmap %04x", ErrInvalidProof, len(raw), bitmap)
 	}
-	if innerDigest(raw) != digest {
+	if sha256.Sum256(append([]byte{kindInner}, raw...)) != digest {
 		return kids, fmt.Errorf("%w: digests do not hash to %s", ErrInvalidProof, digest)
 	}
 	raw = raw[2:]
@@ -112,7 +113,7 @@ func VerifyBucket(root common.Hash, index uint16, bucket []byte, p Proof) ([]Cha
 	if len(p.Levels) != depth {
 		return nil, fmt.Errorf("%w: proof has %d levels, want %d", ErrInvalidProof, len(p.Levels), depth)
 	}
-	if bucketDigest(bucket) != want {
+	if newBucket(append([]byte{kindBucket}, bucket...)).hash() != want {
 		return nil, fmt.Errorf("%w: bucket %04x does not hash to %s", ErrInvalidProof, index, want)
 	}
 	return DecodeBucket(index, bucket)

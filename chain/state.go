@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"iter"
+	"math/bits"
 	"slices"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -43,12 +44,21 @@ type State struct {
 	root *node
 }
 
-// node is one inner node or one bucket. It never changes once reachable.
+// node is one inner node or one bucket. It never changes once reachable. Beside
+// its children an inner node keeps what its digest covers, so that a change
+// below it reads none of the other children.
 type node struct {
 	digest common.Hash
 	kids   *[treeFanout]*node // inner nodes
-	bucket []byte             // buckets: encoded entries, see bucket.go
+	data   []byte             // what digest covers: a byte for the kind, then children or entries
 }
+
+// Kinds of node, the first byte of what is hashed: as in RFC 6962, no bucket can
+// pass for an inner node.
+const (
+	kindBucket = 0
+	kindInner  = 1
+)
 
 // BucketOf is the bucket an address lives in: the first 16 bits of SHA-256(addr).
 func BucketOf(addr common.Address) uint16 {
@@ -83,7 +93,7 @@ func (s State) Bucket(index uint16) []byte {
 	if n == nil {
 		return nil
 	}
-	return n.bucket
+	return n.entries()
 }
 
 // All yields every account, by bucket and address.
@@ -111,7 +121,7 @@ func (n *node) walk(index uint16, depth int, yield func(uint16, []byte) bool) bo
 		return true
 	}
 	if depth == treeDepth {
-		return yield(index, n.bucket)
+		return yield(index, n.entries())
 	}
 	for i, kid := range n.kids {
 		if !kid.walk(index<<4|uint16(i), depth+1, yield) {
@@ -130,36 +140,26 @@ type bucketChange struct {
 // With is the state after changes, in any order, at most one an address. Cost a
 // change: its bucket and its path of four nodes, shared between changes.
 func (s State) With(changes []Change) State {
-	sorted := make([]bucketChange, len(changes))
+	order := make([]uint64, len(changes)) // bucket, then position
 	for i, c := range changes {
-		sorted[i] = bucketChange{BucketOf(c.Addr), c}
+		order[i] = uint64(BucketOf(c.Addr))<<32 | uint64(i)
 	}
-	slices.SortFunc(sorted, func(a, b bucketChange) int {
-		if a.index != b.index {
-			return int(a.index) - int(b.index)
-		}
-		return a.Addr.Cmp(b.Addr)
-	})
+	slices.Sort(order)
+	sorted := make([]bucketChange, len(changes))
+	for i, o := range order {
+		sorted[i] = bucketChange{uint16(o >> 32), changes[uint32(o)]}
+	}
 	return State{s.root.with(0, sorted)}
 }
 
 // with is the subtree n at depth after changes, which all fall in it; nil when
 // nothing is left in it.
 func (n *node) with(depth int, changes []bucketChange) *node {
-	if len(changes) == 0 {
-		return n
-	}
 	if depth == treeDepth {
-		var old []byte
-		if n != nil {
-			old = n.bucket
-		}
-		return newBucket(mergeBucket(old, changes))
+		slices.SortFunc(changes, func(a, b bucketChange) int { return a.Addr.Cmp(b.Addr) })
+		return newBucket(mergeBucket(n.entries(), changes))
 	}
-	kids := new([treeFanout]*node)
-	if n != nil {
-		*kids = *n.kids
-	}
+	kids, sums := n.children()
 	for len(changes) > 0 {
 		i := nibble(changes[0].index, depth)
 		end := 1
@@ -167,15 +167,16 @@ func (n *node) with(depth int, changes []bucketChange) *node {
 			end++
 		}
 		kids[i] = kids[i].with(depth+1, changes[:end])
+		sums[i] = kids[i].hash()
 		changes = changes[end:]
 	}
-	return newInner(kids)
+	return newInner(kids, &sums)
 }
 
-// indexed is a bucket beside its index.
+// indexed is a bucket beside its index, as newBucket takes it.
 type indexed struct {
-	index  uint16
-	bucket []byte
+	index uint16
+	data  []byte
 }
 
 // stateOf builds a state from checked buckets in ascending order, which it keeps.
@@ -186,9 +187,10 @@ func buildNode(depth int, buckets []indexed) *node {
 		return nil
 	}
 	if depth == treeDepth {
-		return newBucket(buckets[0].bucket)
+		return newBucket(buckets[0].data)
 	}
-	kids := new([treeFanout]*node)
+	var none *node
+	kids, sums := none.children()
 	for len(buckets) > 0 {
 		i := nibble(buckets[0].index, depth)
 		end := 1
@@ -196,43 +198,64 @@ func buildNode(depth int, buckets []indexed) *node {
 			end++
 		}
 		kids[i] = buildNode(depth+1, buckets[:end])
+		sums[i] = kids[i].hash()
 		buckets = buckets[end:]
 	}
-	return newInner(kids)
+	return newInner(kids, &sums)
 }
 
-// newBucket takes ownership of the encoded entries.
-func newBucket(bucket []byte) *node {
-	if len(bucket) == 0 {
+// newBucket takes ownership of data: the kind, then the entries.
+func newBucket(data []byte) *node {
+	if len(data) <= 1 {
 		return nil
 	}
-	return &node{digest: bucketDigest(bucket), bucket: bucket}
+	return &node{digest: sha256.Sum256(data), data: data}
 }
 
-func newInner(kids *[treeFanout]*node) *node {
-	if *kids == [treeFanout]*node{} {
+// entries are the encoded accounts of a bucket.
+func (n *node) entries() []byte {
+	if n == nil {
 		return nil
 	}
-	n := &node{kids: kids}
-	var buf [2 + treeFanout*32]byte
-	n.digest = innerDigest(n.appendChildren(buf[:0]))
-	return n
+	return n.data[1:]
 }
 
-// appendChildren appends what an inner node's digest covers: a bitmap of the
-// present children, then their digests.
-func (n *node) appendChildren(out []byte) []byte {
-	at := len(out)
-	out = append(out, 0, 0)
+// newInner makes the node over kids, whose digests are sums; nil over none.
+func newInner(kids *[treeFanout]*node, sums *[treeFanout]common.Hash) *node {
 	var bitmap uint16
-	for i, kid := range n.kids {
+	for i, kid := range kids {
 		if kid != nil {
 			bitmap |= 1 << i
-			out = append(out, kid.digest[:]...)
 		}
 	}
-	binary.BigEndian.PutUint16(out[at:], bitmap)
-	return out
+	if bitmap == 0 {
+		return nil
+	}
+	data := make([]byte, 0, 3+bits.OnesCount16(bitmap)*common.HashLength)
+	data = binary.BigEndian.AppendUint16(append(data, kindInner), bitmap)
+	for i, kid := range kids {
+		if kid != nil {
+			data = append(data, sums[i][:]...)
+		}
+	}
+	return &node{digest: sha256.Sum256(data), kids: kids, data: data}
+}
+
+// children copies the children of an inner node, and their digests.
+func (n *node) children() (kids *[treeFanout]*node, sums [treeFanout]common.Hash) {
+	kids = new([treeFanout]*node)
+	if n == nil {
+		return kids, sums
+	}
+	*kids = *n.kids
+	at := 3
+	for i, kid := range kids {
+		if kid != nil {
+			copy(sums[i][:], n.data[at:])
+			at += common.HashLength
+		}
+	}
+	return kids, sums
 }
 
 func (n *node) hash() common.Hash {
@@ -244,21 +267,6 @@ func (n *node) hash() common.Hash {
 
 // nibble is the child that a bucket is below at depth.
 func nibble(index uint16, depth int) int { return int(index>>(12-4*depth)) & 15 }
-
-func bucketDigest(bucket []byte) common.Hash {
-	if len(bucket) == 0 {
-		return common.Hash{}
-	}
-	return prefixedHash(0, bucket)
-}
-
-func innerDigest(children []byte) common.Hash { return prefixedHash(1, children) }
-
-// prefixedHash keeps buckets and inner nodes apart, as RFC 6962 does.
-func prefixedHash(prefix byte, data []byte) common.Hash {
-	var buf [1024]byte
-	return sha256.Sum256(append(append(buf[:0], prefix), data...))
-}
 
 // diff lists the buckets that differ between two states, in order.
 func diff(a, b State) []uint16 {

@@ -118,7 +118,7 @@ func checkSameTree(t *rapid.T, a, b State) {
 		if err := checkBucket(i, bucket); err != nil {
 			t.Fatal(err)
 		}
-		buckets = append(buckets, indexed{i, bucket})
+		buckets = append(buckets, indexed{i, append([]byte{kindBucket}, bucket...)})
 	}
 	if st := stateOf(buckets); st.Root() != a.Root() {
 		t.Fatalf("stateOf(buckets) has root %s, want %s", st.Root(), a.Root())
