@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/big"
+	"slices"
 	"testing"
 	"time"
 
@@ -392,6 +393,70 @@ func TestRequestFlood(t *testing.T) {
 	other := w.node("other")
 	link(other, n)
 	other.reaches(blocks[2])
+}
+
+// TestHungryReader: a peer that asks and does not read holds a bounded part of us.
+func TestHungryReader(t *testing.T) {
+	w := newWorld(t, "hungry")
+	n := w.node("n")
+	var txs []*chain.Tx
+	for i := range 25 {
+		txs = append(txs, w.tx(i%8, 30<<10))
+	}
+	blk := w.block(txs...)
+	n.give(blk)
+	ids := slices.Repeat([]common.Hash{blk.ID()}, maxAsked)
+	e := w.evil("hungry", w.claim(0, common.Hash{}), func(s network.Stream) { _ = s.Reset() })
+	if err := n.net.AddPeer(e.addr()); err != nil {
+		t.Fatal(err)
+	}
+	n.until("up", func() bool { return n.net.peers.isUp(e.host.ID()) })
+	refused := 0
+	for range 3 * maxServing {
+		s, err := e.host.NewStream(t.Context(), n.host.ID(), blocksProtocol)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = s.SetDeadline(time.Now().Add(patience))
+		if err := writeFrame(s, request{Kind: askBlocks, IDs: ids}.encode()); err == nil {
+			if _, err = s.Read(make([]byte, 1)); err == nil {
+				continue // being served, and we read no more
+			}
+		}
+		refused++
+	}
+	if refused != 2*maxServing {
+		t.Errorf("%d of %d refused, want all but %d", refused, 3*maxServing, maxServing)
+	}
+	other := w.node("other")
+	link(other, n)
+	other.reaches(blk)
+}
+
+// TestNoticeFlood: head notices without end cost the peer its connection.
+func TestNoticeFlood(t *testing.T) {
+	w := newWorld(t, "notices")
+	n := w.node("n")
+	h, err := NewHost(testConfig(), identity("noisy"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	h.SetStreamHandler(statusProtocol, func(s network.Stream) {
+		for i := range uint64(100_000) {
+			if writeFrame(s, w.claim(i, common.Hash{byte(i), byte(i >> 8)}).encode()) != nil {
+				return
+			}
+		}
+	})
+	if err := n.net.AddPeer((&testNode{t: t, host: h}).addr()); err != nil {
+		t.Fatal(err)
+	}
+	n.rec.wait(t, "up", kind(trace.PeerUp, common.Hash{}))
+	n.rec.wait(t, "cut off", kind(trace.PeerDown, common.Hash{}))
+	if n.net.peers.penalty(h.ID()) == 0 {
+		t.Error("not punished")
+	}
 }
 
 // TestForeignProtocolIsNamed: a host that does not speak pheme is let go.

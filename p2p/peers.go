@@ -25,7 +25,8 @@ type remote struct {
 	failed  int                              // catch-ups that followed it in vain, in a row
 	rest    time.Time                        // its claims are not followed before
 	streams map[network.Stream]chan struct{} // status streams and how to wake their writers
-	served  bucket                           // what we gave it
+	served  bucket                           // what it may still ask of us
+	serving int                              // its requests being answered
 }
 
 // peers are the peers whose status agreed, and the penalties of all.
@@ -170,12 +171,31 @@ func (p *peers) count() int {
 	return len(p.up)
 }
 
-// take asks the peer's bucket for one request, or for bytes already sent.
-func (p *peers) take(id peer.ID, requests, bytes int, now time.Time) bool {
+// maxServing is how many requests of one peer are answered at once: each holds a
+// block while the peer reads it.
+const maxServing = 8
+
+// begin asks whether a request of a peer may be answered now. The caller calls
+// finish afterwards.
+func (p *peers) begin(id peer.ID, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.up[id]
-	return r != nil && r.served.take(float64(requests), float64(bytes), now)
+	if r == nil || r.serving >= maxServing || !r.served.take(1, 0, now) {
+		return false
+	}
+	r.serving++
+	return true
+}
+
+// finish notes what answering cost.
+func (p *peers) finish(id peer.ID, bytes int, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r := p.up[id]; r != nil {
+		r.serving = max(0, r.serving-1) // it may have left and come back meanwhile
+		r.served.take(0, float64(bytes), now)
+	}
 }
 
 // claim is what a peer says its head is, and when it is followed.

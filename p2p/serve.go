@@ -28,15 +28,17 @@ func (n *Net) serve(raw network.Stream) {
 	// before its status.
 	ctx, cancel := context.WithTimeout(n.tasks.ctx, n.cfg.StatusTimeout)
 	defer cancel()
-	if !n.peers.wait(ctx, p) || !n.peers.take(p, 1, 0, time.Now()) {
+	if !n.peers.wait(ctx, p) || !n.peers.begin(p, time.Now()) {
 		_ = s.Reset()
 		return
 	}
+	sent := 0
+	defer func() { n.peers.finish(p, sent, time.Now()) }()
 	b, err := readFrame(s, maxRequestBytes)
 	if err == nil {
 		var r request
 		if r, err = decodeRequest(b); err == nil {
-			err = n.answer(s, r)
+			sent, err = n.answer(s, r)
 		}
 	}
 	if err != nil {
@@ -49,30 +51,28 @@ func (n *Net) serve(raw network.Stream) {
 	_ = s.Close()
 }
 
-func (n *Net) answer(s *countedStream, r request) error {
+// answer writes the answer to a request and returns the bytes of blocks in it.
+func (n *Net) answer(s *countedStream, r request) (sent int, err error) {
 	if r.Kind == askAfter {
-		return writeFrame(s, n.after(r.IDs).encode())
+		return 0, writeFrame(s, n.after(r.IDs).encode())
 	}
-	p := s.Conn().RemotePeer()
-	sent := 0
-	defer func() { n.peers.take(p, 0, sent, time.Now()) }()
 	for _, id := range r.IDs {
 		raw := n.fresh.raw(id)
 		if raw == nil {
 			raw = n.chain.RawBlock(id)
 		}
 		if raw == nil || sent > 0 && sent+len(raw) > maxAnswerBytes {
-			return nil
+			return sent, nil
 		}
 		begin := n.clock.Now()
 		if err := writeFrame(s, raw); err != nil {
-			return err
+			return sent, err
 		}
 		end := n.clock.Now()
 		n.hook.Emit(trace.Event{At: end, Kind: trace.MsgWritten, Class: trace.ClassSync, Hash: id, Peer: s.tag, Size: uint32(len(raw)), Aux: end - begin})
 		sent += len(raw)
 	}
-	return nil
+	return sent, nil
 }
 
 // after answers askAfter: what follows the first block of the locator that is on

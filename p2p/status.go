@@ -169,11 +169,26 @@ func (n *Net) hear(s network.Stream) (status, error) {
 
 func short(b []byte) string { return hex.EncodeToString(b[:4]) }
 
+// Head notices: a node sends at most one in noticeGap on a stream, the newest. A
+// peer that goes on sending far more is cut off, for each one costs a look at all
+// claims.
+const (
+	noticeGap   = 50 * time.Millisecond // half the shortest slot
+	noticeBurst = 400                   // in ten seconds: twice what the gap allows
+)
+
+// errFlood is a peer that sends more head notices than its chain can have heads.
+var errFlood = errors.New("p2p: too many head notices")
+
 // listen takes the peer's head notices until the stream ends.
 func (n *Net) listen(s network.Stream) error {
 	p := s.Conn().RemotePeer()
+	allowed := newBucket(noticeBurst, 0, time.Now())
 	for {
 		claim, err := n.hear(s)
+		if err == nil && !allowed.take(1, 0, time.Now()) {
+			err = errFlood
+		}
 		if err == nil && claim.Genesis != n.genesisID {
 			err = fmt.Errorf("%w: its genesis changed", ErrProtocol)
 		}
@@ -187,6 +202,8 @@ func (n *Net) listen(s network.Stream) error {
 
 // tell sends our status whenever the stream is woken.
 func (n *Net) tell(s network.Stream, wake, done <-chan struct{}) {
+	gap := time.NewTimer(noticeGap)
+	defer gap.Stop()
 	for {
 		select {
 		case <-done:
@@ -197,6 +214,12 @@ func (n *Net) tell(s network.Stream, wake, done <-chan struct{}) {
 		if err := n.send(s); err != nil {
 			_ = s.Reset() // ends listen
 			return
+		}
+		gap.Reset(noticeGap)
+		select {
+		case <-done:
+			return
+		case <-gap.C:
 		}
 	}
 }
@@ -213,6 +236,10 @@ func (n *Net) part(p peer.ID, why error) {
 		n.dialer.foreign(p)
 	case errors.Is(why, ErrProtocol):
 		n.punish(p, offenceProtocol, why)
+	case errors.Is(why, errFlood):
+		n.punish(p, offenceFlood, why)
+	case n.peers.isUp(p):
+		return // by another stream: one of two connections ended
 	default:
 		log.Debugw("peer down", "peer", p, "err", why)
 	}
@@ -224,7 +251,7 @@ func (n *Net) part(p peer.ID, why error) {
 const (
 	offenceProtocol = 40 // bytes no honest peer sends
 	offenceLie      = 40 // a block that is not what was asked for
-	offenceFlood    = 10 // more requests than allowed
+	offenceFlood    = 20 // far more head notices than there are heads
 )
 
 // punish takes score from a peer and puts it out when it has too many offences.
