@@ -67,21 +67,25 @@ func (s *Server) encoded(ctx context.Context, id common.Hash, f form) (json.RawM
 		if b == nil {
 			return nil, s.pruned(id)
 		}
-		g := s.chain.Genesis()
-		if f == formHashes {
-			return appendBlock(make([]byte, 0, roomHeader+len(b.Txs())*roomTxHash), b, g, false), nil
-		}
-		chain.RecoverSenders(b.Txs(), g) // a block just read from disk has none yet
-		if f == formFull {
-			return appendBlock(make([]byte, 0, roomHeader+len(b.Txs())*roomTx+2*b.Size()), b, g, true), nil
-		}
-		receipts := s.receipts(b)
-		return appendReceipts(make([]byte, 0, 2+len(receipts)*roomReceipt), b, receipts, g), nil
+		return s.encode(b, f), nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return kept(ctx, raw)
+}
+
+// encode writes a block in one form.
+func (s *Server) encode(b *chain.Block, f form) []byte {
+	g := s.chain.Genesis()
+	if f == formHashes {
+		return appendBlock(make([]byte, 0, roomHeader+len(b.Txs())*roomTxHash), b, g, false)
+	}
+	chain.RecoverSenders(b.Txs(), g) // a block just read from disk has none yet
+	if f == formFull {
+		return appendBlock(make([]byte, 0, roomHeader+len(b.Txs())*roomTx+2*b.Size()), b, g, true)
+	}
+	return appendReceipts(make([]byte, 0, 2+len(b.Txs())*roomReceipt), b, s.receipts(b), g)
 }
 
 // pruned returns the error for a block whose body was there once, with geth's code

@@ -54,13 +54,13 @@ func appendHeaderFields(b []byte, h *types.Header) []byte {
 	return b
 }
 
-// Bytes of JSON for one transaction of a block beside its input, and for its hash: what
-// to make room for.
+// Bytes of JSON to make room for: of a transaction beside twice its encoding, of its
+// hash, of a header and of a receipt.
 const (
-	roomTx      = 1024
+	roomTx      = 500
 	roomTxHash  = 70
 	roomHeader  = 1536
-	roomReceipt = 1280
+	roomReceipt = 1024
 )
 
 // appendBlock writes a block, with whole transactions or their hashes only.

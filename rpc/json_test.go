@@ -211,13 +211,20 @@ func TestHexRules(t *testing.T) {
 			}
 		}
 	}
-	wide := new(big.Int).Lsh(big.NewInt(5), 200)
-	want := string(mustMarshal(t, (*hexutil.Big)(wide)))
-	if got := string(appendBig(nil, wide)); got != want {
-		t.Errorf("quantity %d = %s, want %s", wide, got, want)
+	for shift := range uint(253) {
+		for _, odd := range []int64{1, 5, 7} {
+			wide := new(big.Int).Lsh(big.NewInt(odd), shift)
+			want := string(mustMarshal(t, (*hexutil.Big)(wide)))
+			if got := string(appendBig(nil, wide)); got != want {
+				t.Errorf("quantity %d = %s, want %s", wide, got, want)
+			}
+			if got := string(appendUint256(nil, uint256.MustFromBig(wide))); got != want {
+				t.Errorf("quantity %d = %s, want %s", wide, got, want)
+			}
+		}
 	}
-	if got := string(appendUint256(nil, uint256.MustFromBig(wide))); got != want {
-		t.Errorf("quantity %d = %s, want %s", wide, got, want)
+	if got := string(appendBig(nil, nil)); got != `"0x0"` {
+		t.Errorf("no quantity = %s, want \"0x0\"", got)
 	}
 	if got := string(appendBytes(nil, nil)); got != `"0x"` {
 		t.Errorf("no bytes = %s, want \"0x\"", got)
