@@ -320,6 +320,25 @@ func TestRedial(t *testing.T) {
 	b.reaches(missed)
 }
 
+// TestSlowStarter: a node that listens before it speaks is not taken for a stranger.
+func TestSlowStarter(t *testing.T) {
+	w := newWorld(t, "slow")
+	a := w.node("a")
+	h, err := NewHost(testConfig(), identity("b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &testNode{t: t, cfg: testConfig(), key: identity("b"), chain: openChain(t, w.genesis), rec: newRecorder(), host: h}
+	if err := a.net.AddPeer(b.addr()); err != nil {
+		t.Fatal(err)
+	}
+	a.until("connected", func() bool { return a.connected(b) })
+	b.run()
+	a.rec.wait(t, "up", kind(trace.PeerUp, common.Hash{}))
+	a.meshed(b)
+	b.meshed(a)
+}
+
 func TestTakenPortIsNamed(t *testing.T) {
 	w := newWorld(t, "port")
 	a := w.node("a")

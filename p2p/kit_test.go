@@ -313,6 +313,14 @@ func (n *testNode) start() {
 		n.t.Fatal(err)
 	}
 	n.host = h
+	n.run()
+}
+
+// run makes and runs the node's Net on its host, which it closes at the end.
+func (n *testNode) run() {
+	n.t.Helper()
+	h := n.host
+	var err error
 	n.back = &testBackend{chain: n.chain, rec: n.rec, queue: make(chan *chain.Block, 256), pool: make(map[common.Hash]*chain.Tx)}
 	n.net, err = New(n.cfg, h, n.chain, n.back, n.rec.emit, trace.NewClock())
 	if err != nil {

@@ -136,8 +136,8 @@ func (n *Net) Announce(txs []*chain.Tx) {
 func (n *Net) runBatches(ctx context.Context) error {
 	timer := time.NewTimer(n.cfg.BatchDelay)
 	timer.Stop()
-	look := time.NewTicker(n.cfg.Heartbeat) // as often as a mesh changes
-	defer look.Stop()
+	look := time.NewTimer(n.cfg.Heartbeat) // while they wait, as often as a mesh changes
+	look.Stop()
 	waited := false
 	b := batcher{limit: min(n.cfg.BatchBytes, maxBatchBytes)}
 	for {
@@ -148,9 +148,6 @@ func (n *Net) runBatches(ctx context.Context) error {
 			n.sendBatch(ctx, b.take())
 			continue
 		case <-look.C:
-			if !waited {
-				continue
-			}
 		case <-n.outbox.wake:
 		}
 		alone := n.tracer.alone(topicTx)
@@ -162,7 +159,9 @@ func (n *Net) runBatches(ctx context.Context) error {
 				n.sendBatch(ctx, full)
 			}
 		}
-		waited = alone
+		if waited = alone; alone {
+			look.Reset(n.cfg.Heartbeat)
+		}
 		if b.started {
 			timer.Reset(n.cfg.BatchDelay)
 			b.started = false

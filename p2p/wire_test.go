@@ -205,3 +205,26 @@ func FuzzReadFrame(f *testing.F) {
 		}
 	})
 }
+
+// FuzzTakeBatch: whatever comes on the transaction topic gets a verdict, the same
+// one each time, and nothing of a rejected batch is admitted.
+func FuzzTakeBatch(f *testing.F) {
+	w := newWorld(f, "fuzz")
+	n := w.node("n")
+	n.stop()
+	good := encodeBatch(nonce{1}, [][]byte{w.tx(0, 10).Raw(), w.tx(1, 500).Raw()})
+	f.Add(good)
+	f.Add(encodeBatch(nonce{2}, [][]byte{w.tx(2, 10).Raw(), {0xc0}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		clear(n.back.pool)
+		first := verdict(n.net.takeBatch("x", b))
+		if first == Reject && len(n.back.pool) > 0 {
+			t.Fatal("a member of a rejected batch was admitted")
+		}
+		clear(n.back.pool)
+		if again := verdict(n.net.takeBatch("x", b)); again != first {
+			t.Fatalf("%v, then %v", first, again)
+		}
+		n.rec.forget()
+	})
+}
