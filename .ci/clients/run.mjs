@@ -210,6 +210,14 @@ async function agreement() {
   return `${urls.length} nodes have block ${number} ${blocks[0].hash.slice(0, 10)} and its state root`
 }
 
+// nodes asks each node what it is: when one does not answer, nothing else is worth a try.
+async function nodes() {
+  const versions = await Promise.all(urls.map((u) => createPublicClient({ transport: http(u, { retryCount: 0 }) }).request({ method: 'web3_clientVersion' })))
+  return `${urls.length} of ${[...new Set(versions)].join(', ')}`
+}
+
+await check('nodes', nodes)
+if (failed > 0) process.exit(1)
 await check(`ethers ${ethers.version} transfers`, ethersTransfers)
 await check(`ethers ${ethers.version} WebSocket`, ethersSubscribe)
 await check(`ethers ${ethers.version} refusals`, ethersRefusals)
