@@ -125,6 +125,9 @@ func (c *Chain) Add(b *Block) (Update, error) {
 	if err != nil {
 		return Update{}, err
 	}
+	if c.cfg.Shared != nil {
+		b = c.cfg.Shared.take(b)
+	}
 	RecoverSenders(b.txs, c.g)
 	for i, tx := range b.txs {
 		if err := CheckTx(tx, c.g); err != nil {
@@ -197,7 +200,7 @@ func (c *Chain) admit(b *Block) (*entry, error) {
 // addSide stores a block that does not become the head.
 func (c *Chain) addSide(e *entry, b *Block) (Update, error) {
 	batch := new(leveldb.Batch)
-	putBlock(batch, b)
+	c.store.putBlock(batch, b)
 	head := c.view.Load().head
 	take := func() {
 		c.mu.Lock()
@@ -236,7 +239,7 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 		putCanonical(batch, block, undo)
 		st = next
 	}
-	putBlock(batch, b)
+	c.store.putBlock(batch, b)
 	putBuckets(batch, v.state, st)
 	evict(batch, canonical, others, low)
 	pruned := c.store.pruned.Load()

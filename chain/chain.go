@@ -22,9 +22,10 @@ var log = logging.Logger("chain")
 
 // Config holds the settings of a Chain. A zero field means its default.
 type Config struct {
-	UndoBlocks  uint64 // depth of the deepest reorg; default max(4,096 blocks, 10 minutes of slots)
-	PruneBodies uint64 // keep the bodies of this many newest blocks, at least UndoBlocks; 0 keeps all
-	Extra       string // extraData of built blocks, at most 32 bytes
+	UndoBlocks  uint64  // depth of the deepest reorg; default max(4,096 blocks, 10 minutes of slots)
+	PruneBodies uint64  // keep the bodies of this many newest blocks, at least UndoBlocks; 0 keeps all
+	Extra       string  // extraData of built blocks, at most 32 bytes
+	Shared      *Shared // where chains of one process keep their blocks; nil keeps them in the database
 
 	marker    marker       // tests: a marker on a simulated disk
 	failpoint func(string) // tests: called at the named steps of a commit and of opening
@@ -143,7 +144,9 @@ func (c *Chain) open(dir string, st storage.Storage) error {
 
 // openStore opens the database in a folder, or in memory.
 func (c *Chain) openStore(folder string, st storage.Storage, mark marker) error {
-	c.store = &store{folder: folder, stor: st, mark: mark, failpoint: c.cfg.failpoint, opts: databaseOptions(folder == "")}
+	c.store = &store{
+		folder: folder, stor: st, mark: mark, shared: c.cfg.Shared, failpoint: c.cfg.failpoint, opts: databaseOptions(folder == ""),
+	}
 	if c.cfg.tune != nil {
 		c.cfg.tune(&c.store.opts)
 	}
@@ -212,9 +215,12 @@ func (c *Chain) create() error {
 	}
 	st := c.g.state()
 	b := assemble(sh, nil)
+	if c.cfg.Shared != nil {
+		b = c.cfg.Shared.take(b)
+	}
 	batch := new(leveldb.Batch)
 	batch.Put([]byte{tableMeta}, encodeRLP(meta{Version: formatVersion, Genesis: sh.id, Network: c.g.Network()}))
-	putBlock(batch, b)
+	c.store.putBlock(batch, b)
 	putCanonical(batch, b, nil)
 	putBuckets(batch, State{}, st)
 	if err := c.store.commit(batch, sh.id, 0); err != nil {

@@ -41,6 +41,7 @@ type store struct {
 	lazy      bool // commits are not synced
 	opts      opt.Options
 	mark      marker
+	shared    *Shared // holds the bodies, if not nil
 	failpoint func(string)
 	db        atomic.Pointer[handle]
 	pruned    atomic.Uint64 // bodies of lower numbers are gone, but for block 0
@@ -70,7 +71,7 @@ func databaseOptions(memory bool) opt.Options {
 		DisableLargeBatchTransaction: true,
 	}
 	if memory {
-		o.WriteBuffer = 256 << 10 // allocated at once: a thousand nodes share one process in virtual time
+		o.WriteBuffer = 128 << 10 // allocated at once: a thousand nodes share one process in virtual time
 		o.BlockCacheCapacity = 64 << 10
 		o.CompactionTableSize = 1 << 20
 	}

@@ -20,10 +20,12 @@ func prunedKey() []byte { return []byte{tableMeta, 'p'} }
 // side blocks and undo records.
 func lowKey() []byte { return []byte{tableMeta, 'u'} }
 
-// putBlock stores a block whatever branch it is on.
-func putBlock(batch *leveldb.Batch, b *Block) {
+// putBlock stores a block whatever branch it is on. A shared body is not stored.
+func (s *store) putBlock(batch *leveldb.Batch, b *Block) {
 	batch.Put(blockKey(tableHeader, b.Number(), b.id), b.Encode())
-	batch.Put(blockKey(tableBody, b.Number(), b.id), b.body)
+	if s.shared == nil {
+		batch.Put(blockKey(tableBody, b.Number(), b.id), b.body)
+	}
 	batch.Put(hashKey(tableNumber, b.id), binary.BigEndian.AppendUint64(nil, b.Number()))
 }
 
@@ -168,14 +170,25 @@ func (s *store) body(number uint64, id common.Hash) ([]byte, error) {
 	if err != nil || raw != nil {
 		return raw, err
 	}
-	if number > 0 && number < s.pruned.Load() {
+	if number > 0 && (number < s.pruned.Load() || s.shared != nil) {
 		return nil, fmt.Errorf("%w: body of block %d", ErrPruned, number)
 	}
 	return nil, fmt.Errorf("%w: body of block %d %s is missing", ErrCorrupt, number, id)
 }
 
+// sharedBlock is the block of a header where it is shared, nil otherwise.
+func (s *store) sharedBlock(sh *SignedHeader) *Block {
+	if s.shared == nil {
+		return nil
+	}
+	return s.shared.find(sh.id)
+}
+
 // envelope puts header and stored body together again.
 func (s *store) envelope(sh *SignedHeader) (raw, body []byte, err error) {
+	if b := s.sharedBlock(sh); b != nil {
+		return b.raw, b.body, nil
+	}
 	stored, err := s.body(sh.Number(), sh.id)
 	if err != nil {
 		return nil, nil, err
@@ -191,6 +204,9 @@ func (s *store) envelope(sh *SignedHeader) (raw, body []byte, err error) {
 
 // block is the stored block of a header.
 func (s *store) block(sh *SignedHeader) (*Block, error) {
+	if b := s.sharedBlock(sh); b != nil {
+		return b, nil
+	}
 	raw, body, err := s.envelope(sh)
 	if err != nil {
 		return nil, err

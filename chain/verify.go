@@ -57,9 +57,11 @@ type verifier struct {
 	mark   []byte
 	done   Verified
 
-	ids    fingerprint // of headers: id and number
+	ids   fingerprint // of headers: id and number
+	roots map[uint64]undoStep
+
+	mu     sync.Mutex  // guards places and done.Txs
 	places fingerprint // of canonical transactions: hash, number, position
-	roots  map[uint64]undoStep
 }
 
 // undoStep is a block of the undo window: its parent's root and its id.
@@ -142,7 +144,6 @@ func (v *verifier) walkBlocks(ctx context.Context, g *errgroup.Group) error {
 	defer bodies.release()
 	canonical := newCursor(v, tableCanonical)
 	defer canonical.release()
-	var mu sync.Mutex // guards places
 	var parent *SignedHeader
 	err := walk(v.snap, []byte{tableHeader}, nil, func(key, value []byte) error {
 		if ctx.Err() != nil {
@@ -166,23 +167,17 @@ func (v *verifier) walkBlocks(ctx context.Context, g *errgroup.Group) error {
 			}
 			canonical.next()
 		}
+		if b := v.c.store.sharedBlock(sh); b != nil {
+			v.check(g, sh, b.body, isCanonical)
+			return nil
+		}
 		if !bytes.Equal(bodies.key(), blockKey(tableBody, sh.Number(), sh.id)) {
 			if isCanonical && sh.Number() > 0 && sh.Number() < v.c.store.pruned.Load() {
 				return nil
 			}
 			return fmt.Errorf("%w: body of block %d %s is missing", ErrCorrupt, sh.Number(), sh.id)
 		}
-		body := bodies.take()
-		g.Go(func() error {
-			places, n, err := checkStoredBody(sh, body)
-			mu.Lock()
-			defer mu.Unlock()
-			if isCanonical {
-				v.places.merge(places)
-				v.done.Txs += n
-			}
-			return err
-		})
+		v.check(g, sh, bodies.take(), isCanonical)
 		return nil
 	})
 	switch {
@@ -194,6 +189,20 @@ func (v *verifier) walkBlocks(ctx context.Context, g *errgroup.Group) error {
 		return fmt.Errorf("%w: the canonical index does not end at the head", ErrCorrupt)
 	}
 	return errors.Join(bodies.it.Error(), canonical.it.Error())
+}
+
+// check compares a body with its header, beside others.
+func (v *verifier) check(g *errgroup.Group, sh *SignedHeader, body []byte, isCanonical bool) {
+	g.Go(func() error {
+		places, n, err := checkStoredBody(sh, body)
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if isCanonical {
+			v.places.merge(places)
+			v.done.Txs += n
+		}
+		return err
+	})
 }
 
 // checkStoredBody compares a body with its header.

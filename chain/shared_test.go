@@ -1,0 +1,78 @@
+package chain
+
+import (
+	"bytes"
+	"context"
+	"testing"
+	"time"
+
+	"github.com/syndtr/goleveldb/leveldb/storage"
+)
+
+// TestShared: chains that share their blocks hold the same Block and store no
+// body, and behave like any other.
+func TestShared(t *testing.T) {
+	w := newWorld(1, 3)
+	cfg := Config{UndoBlocks: 20, Shared: NewShared()}
+	stores := []storage.Storage{storage.NewMemStorage(), storage.NewMemStorage()}
+	open := func(i int) *Chain {
+		c, err := Open(cfg, w.g, "", stores[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	chains := []*Chain{open(0), open(1)}
+	lose, win := w.run(w.genesis(), 5, 3, 2), w.run(w.genesis(), 6, 3, 3)
+	for _, b := range append(lose, win...) {
+		var first *Block
+		for _, c := range chains {
+			got, err := c.DecodeBlock(bytes.Clone(b.Raw()), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first != nil && got != first {
+				t.Fatal("the second chain decodes a block of its own")
+			}
+			if err := c.Check(got, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Add(got); err != nil {
+				t.Fatal(err)
+			}
+			first = got
+		}
+	}
+	for i, c := range chains {
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		c = open(i)
+		chains[i] = c
+		if _, err := c.Verify(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if len(dump(t, c, tableBody)) != 0 {
+			t.Fatal("bodies are stored")
+		}
+		for _, b := range append(lose, win...) {
+			if !bytes.Equal(c.RawBlock(b.id), b.Raw()) {
+				t.Fatalf("RawBlock(%d)", b.Number())
+			}
+		}
+	}
+	if chains[0].BlockByNumber(3) != chains[1].BlockByNumber(3) {
+		t.Fatal("the chains hold two copies")
+	}
+	// Bytes that differ anywhere are another block's, or no block's.
+	raw := bytes.Clone(win[0].Raw())
+	raw[len(raw)-1] ^= 1
+	if got, err := chains[0].DecodeBlock(raw, nil); err != nil || got == chains[0].BlockByNumber(1) {
+		t.Fatalf("a block with another signature: %v, %v", got, err)
+	}
+	cfg.Shared.Drop(3)
+	if chains[0].BlockByNumber(2) != nil || chains[0].BlockByNumber(3) == nil || chains[0].Damage() != nil {
+		t.Fatalf("after Drop: %v, %v", chains[0].BlockByNumber(2), chains[0].Damage())
+	}
+}
