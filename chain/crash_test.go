@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	logging "github.com/ipfs/go-log/v2"
 )
 
 // The child of the crash tests: this test binary with these variables set.
@@ -31,6 +33,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	_ = logging.SetLogLevel("chain", "fatal") // faults are what most of these tests are about
 	os.Exit(m.Run())
 }
 

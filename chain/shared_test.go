@@ -24,7 +24,7 @@ func TestShared(t *testing.T) {
 		return c
 	}
 	chains := []*Chain{open(0), open(1)}
-	lose, win := w.run(w.genesis(), 5, 3, 2), w.run(w.genesis(), 6, 3, 3)
+	lose, win := w.run(w.genesis(), 5, 3, 2), w.run(w.genesis(), 6, 3, 7)
 	for _, b := range append(lose, win...) {
 		var first *Block
 		for _, c := range chains {
