@@ -10,11 +10,11 @@
 //
 // # The model
 //
-//	 streams (Pipe)   connection (flow)       uplink           path            downlink
-//	 Write -> [queue]\                      node's rate,   delay + jitter,   node's rate,
-//	 Write -> [queue]-- window, resends --> round robin -> loss, cut     --> FIFO or fair --> Event
-//	 Write -> [queue]/         ^            over flows                           |
-//	                           '-------- acknowledgement, one way later ---------'
+//	streams (Pipe)   connection (flow)       uplink           path            downlink
+//	Write -> [queue]\                      node's rate,   delay + jitter,   node's rate,
+//	Write -> [queue]-- window, resends --> round robin -> loss, cut     --> FIFO or fair --> Event
+//	Write -> [queue]/         ^            over flows                           |
+//	                          '-------- acknowledgement, one way later ---------'
 //
 // Uplink: all connections of a node share its rate, round robin in turns of
 // 2.5 ms (1 to 48 packets), and so do the streams of a connection within its

@@ -130,11 +130,14 @@ func (f *flow) take(limit int) (b *burst, size int) {
 	}
 	p := f.ready.pop()
 	if f.datagram { // whole or not at all
+		if p.wantRoom {
+			f.net.out = append(f.net.out, Event{Kind: Left, Tag: p.Tag})
+		}
 		b = &burst{pipe: p, size: p.queued, missing: p.queued}
-		p.queued = 0
-	} else {
-		b = p.cut(limit)
+		p.queued, p.listed = 0, false
+		return b, b.size
 	}
+	b = p.cut(limit)
 	if p.listed = p.sendable(); p.listed {
 		f.ready.push(p)
 	}

@@ -104,13 +104,24 @@ func TestDatagrams(t *testing.T) {
 	l := newLab(t, cfg)
 	var tags []int
 	var last time.Duration
-	l.seen = func(at time.Duration, e Event) { tags, last = append(tags, e.Tag.(int)), at }
+	left := 0
+	l.seen = func(at time.Duration, e Event) {
+		if e.Kind == Left {
+			left++
+			near(t, "leaving", at, (8*Mbit).Time(e.Tag.(int)*1452)+time.Nanosecond, 0.001)
+			return
+		}
+		tags, last = append(tags, e.Tag.(int)), at
+	}
 	for i := range 2000 {
-		l.Datagram(l.now, 0, 1, 1452, i)
+		l.Datagram(l.now, 0, 1, 1452, i, i%100 == 0)
 	}
 	l.until(-1)
 	if got := len(tags); got < 1740 || got > 1860 {
 		t.Errorf("%d of 2000 arrived, want about 1800", got)
+	}
+	if left != 20 {
+		t.Errorf("%d of 20 told that they left", left)
 	}
 	if !slices.IsSorted(tags) {
 		t.Error("out of order, though nothing reorders")
@@ -157,7 +168,7 @@ func TestPartitionAndHeal(t *testing.T) {
 		l.Write(l.now, p, []byte("under way when the path is cut"))
 		l.until(1500 * time.Millisecond)
 		l.Write(l.now, p, []byte("sent into the cut"))
-		l.Datagram(l.now, 0, 1, 100, "gone")
+		l.Datagram(l.now, 0, 1, 100, "gone", false)
 		l.until(-1)
 		// Reno probes 0.2, 0.6, 1.4 and 3 s after it met the cut at 1.03 s, none every 0.2 s.
 		if len(came) != 2 {

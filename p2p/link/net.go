@@ -35,6 +35,7 @@ const (
 	Room                     // Pipe holds no more than the send buffer again; asked for by WantRoom
 	Closed                   // Conn is closed at end Side, with Code, by the other end or by the network
 	Packet                   // a datagram with Tag has arrived at node To
+	Left                     // a datagram with Tag has left its sender's queue; only if asked for
 )
 
 // Event tells the owner of a Net what has happened.
@@ -218,14 +219,15 @@ const maxDatagram = 1 << 16
 
 // Datagram sends one packet from one node to another, of any size up to UDP's.
 // It arrives once or not at all, as a Packet event with the tag. All datagrams
-// between two nodes are one flow; nothing holds it back but the rates.
-func (n *Net) Datagram(now time.Time, from, to, bytes int, tag any) {
+// between two nodes are one flow; nothing holds it back but the rates. With tell
+// there is a Left event too.
+func (n *Net) Datagram(now time.Time, from, to, bytes int, tag any, tell bool) {
 	f := n.nodes[from].ports[to]
 	if f == nil {
 		f = &flow{net: n, from: from, to: to, rng: n.nodes[from].rng, window: NewWindow(NoWindow, None), datagram: true, age: -1, key: uint64(to) | 1<<62}
 		n.nodes[from].ports[to] = f
 	}
-	p := &Pipe{Tag: tag, flow: f, id: f.pipes, queued: min(max(bytes, 1), maxDatagram), credit: maxDatagram}
+	p := &Pipe{Tag: tag, flow: f, id: f.pipes, queued: min(max(bytes, 1), maxDatagram), credit: maxDatagram, wantRoom: tell}
 	f.pipes++
 	n.offerPipe(n.instant(now), p)
 }

@@ -125,8 +125,8 @@ func (c *conn) roundTrip(ctx context.Context) error {
 	back := make(chan struct{})
 	var once sync.Once
 	for wait := time.Second; ; wait *= 2 {
-		c.s.down.Datagram(c.s.node, c.peer, handshakeBytes, func() {
-			c.s.down.Datagram(c.peer, c.s.node, handshakeBytes, func() { once.Do(func() { close(back) }) })
+		c.s.down.Datagram(c.s.node, c.peer, handshakeBytes, nil, func() {
+			c.s.down.Datagram(c.peer, c.s.node, handshakeBytes, nil, func() { once.Do(func() { close(back) }) })
 		})
 		timer := time.NewTimer(wait)
 		select {

@@ -119,7 +119,7 @@ func (s *Shaper) Apply(c link.Change) error {
 // them: Lost and Resent are of what was sent to it.
 func (s *Shaper) Count() link.Count {
 	sum, _ := s.down.Total()
-	sum.Sent = s.up.Count(0).Sent
+	sum.Sent, sum.Received = s.up.Count(0).Sent, s.down.Count(s.node).Received
 	return sum
 }
 

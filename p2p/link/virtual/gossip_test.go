@@ -141,10 +141,10 @@ func BenchmarkGossip(b *testing.B) {
 		stack   Stack
 		window  int
 	}{
-		{50, 128 << 10, Direct, link.NoWindow}, {50, 128 << 10, Direct, 0}, {50, 128 << 10, Secured, link.NoWindow}, {50, 1 << 20, Direct, link.NoWindow},
+		{50, 128 << 10, Direct, link.NoWindow}, {50, 128 << 10, Direct, 0}, {50, 128 << 10, Secured, link.NoWindow}, {50, 128 << 10, QUIC, 0}, {50, 1 << 20, Direct, link.NoWindow},
 		{200, 128 << 10, Direct, link.NoWindow}, {200, 1 << 20, Direct, link.NoWindow}, {1000, 128 << 10, Direct, link.NoWindow},
 	} {
-		stack := map[Stack]string{Direct: "direct", Secured: "secured"}[c.stack]
+		stack := map[Stack]string{Direct: "direct", Secured: "secured", QUIC: "quic"}[c.stack]
 		b.Run(fmt.Sprintf("n=%d/size=%dKiB/stack=%s/window=%d", c.n, c.size>>10, stack, c.window), func(b *testing.B) {
 			for range b.N {
 				var g gossip

@@ -20,15 +20,10 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/core/protocol"
-	"github.com/libp2p/go-libp2p/core/sec"
 	blankhost "github.com/libp2p/go-libp2p/p2p/host/blank"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	"github.com/libp2p/go-libp2p/p2p/host/peerstore/pstoremem"
-	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
-	"github.com/libp2p/go-libp2p/p2p/net/swarm"
-	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
 	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
-	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	"github.com/multiformats/go-multistream"
 )
 
@@ -50,6 +45,7 @@ type Host struct {
 	node  int
 	ids   identify.IDService
 	store peerstore.Peerstore
+	under io.Closer // what the transport leaves open
 }
 
 var _ host.Host = (*Host)(nil)
@@ -89,20 +85,21 @@ func NewHost(n *Network, cfg HostConfig) (*Host, error) {
 		return nil, fmt.Errorf("virtual: host %d: %w", cfg.Node, err)
 	}
 	bus := eventbus.NewBus()
-	sw, err := newSwarm(n, cfg, id, store, bus)
+	sw, under, err := newSwarm(n, cfg, id, store, bus)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("virtual: host %d: %w", cfg.Node, err), store.Close())
 	}
-	h := &Host{BlankHost: blankhost.NewBlankHost(sw, blankhost.WithEventBus(bus), blankhost.WithConnectionManager(cfg.ConnManager)), net: n, node: cfg.Node, store: store}
+	h := &Host{net: n, node: cfg.Node, store: store, under: under}
+	h.BlankHost = blankhost.NewBlankHost(sw, blankhost.WithEventBus(bus), blankhost.WithConnectionManager(cfg.ConnManager))
 	if h.BlankHost == nil {
-		return nil, errors.Join(fmt.Errorf("virtual: host %d: not made", cfg.Node), sw.Close(), store.Close())
+		return nil, errors.Join(fmt.Errorf("virtual: host %d: not made", cfg.Node), sw.Close(), under.Close(), store.Close())
 	}
 	options := []identify.Option{identify.DisableSignedPeerRecord()}
 	if cfg.UserAgent != "" {
 		options = append(options, identify.UserAgent(cfg.UserAgent))
 	}
 	if h.ids, err = identify.NewIDService(h, options...); err != nil {
-		return nil, errors.Join(fmt.Errorf("virtual: host %d: identify: %w", cfg.Node, err), sw.Close(), store.Close())
+		return nil, errors.Join(fmt.Errorf("virtual: host %d: identify: %w", cfg.Node, err), sw.Close(), under.Close(), store.Close())
 	}
 	h.ids.Start()
 	h.awaitIdentify(bus)
@@ -117,37 +114,6 @@ func (h *Host) awaitIdentify(bus event.Bus) {
 	for !slices.Contains(bus.GetAllEventTypes(), last) {
 		time.Sleep(time.Microsecond)
 	}
-}
-
-func newSwarm(n *Network, cfg HostConfig, id peer.ID, store peerstore.Peerstore, bus event.Bus) (*swarm.Swarm, error) {
-	if err := errors.Join(store.AddPrivKey(id, cfg.Key), store.AddPubKey(id, cfg.Key.GetPublic())); err != nil {
-		return nil, err
-	}
-	tr := &Transport{net: n, node: cfg.Node}
-	if n.stack == Secured {
-		if err := tr.secure(cfg); err != nil {
-			return nil, err
-		}
-	}
-	sw, err := swarm.NewSwarm(id, store, bus, swarm.WithResourceManager(cfg.Resources))
-	if err != nil {
-		return nil, err
-	}
-	n.settle(cfg.Node, id, cfg.Key.GetPublic(), tr)
-	if err := errors.Join(sw.AddTransport(tr), sw.Listen(n.Addr(cfg.Node))); err != nil {
-		return nil, errors.Join(err, sw.Close())
-	}
-	return sw, nil
-}
-
-func (t *Transport) secure(cfg HostConfig) error {
-	muxers := []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: yamux.DefaultTransport}}
-	security, err := noise.New(noise.ID, cfg.Key, muxers)
-	if err != nil {
-		return err
-	}
-	t.up, err = upgrader.New([]sec.SecureTransport{security}, muxers, nil, cfg.Resources, nil)
-	return err
 }
 
 // settle says who is at a node from now on.
@@ -169,7 +135,7 @@ func (h *Host) WireBytes() (in, out uint64) {
 
 // Close closes every connection and waits for identify.
 func (h *Host) Close() error {
-	return errors.Join(h.BlankHost.Close(), h.ids.Close(), h.store.Close())
+	return errors.Join(h.BlankHost.Close(), h.ids.Close(), h.under.Close(), h.store.Close())
 }
 
 // Connect dials a peer unless connected and waits until it is identified, like

@@ -3,6 +3,7 @@ package virtual
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -27,7 +28,8 @@ type Network struct {
 	net     *link.Net
 	planned time.Time // when Run will look again
 	nodes   []node
-	byAddr  map[string]int
+	byAddr  map[string]int // by multiaddr, as bytes
+	byIP    map[string]int // by four bytes
 }
 
 // node is one place in the network, with the host that is there now, if any.
@@ -35,7 +37,9 @@ type node struct {
 	addr     ma.Multiaddr
 	id       peer.ID
 	key      crypto.PubKey
+	ip       net.IP // four bytes
 	listener *listener
+	socket   *socket
 	tr       *Transport
 }
 
@@ -48,6 +52,9 @@ const (
 	Direct Stack = iota
 	// Secured puts Noise and Yamux on one byte stream a connection, as over TCP.
 	Secured
+	// QUIC runs go-libp2p's whole QUIC over packets: its own windows and
+	// retransmissions instead of the model's, at thirty times the work.
+	QUIC
 )
 
 // New returns the network of cfg, whose schedule begins now. A zero field of
@@ -60,20 +67,25 @@ func NewAt(cfg link.Config, stack Stack, start time.Time) (*Network, error) {
 	if time.Until(start) > 0 {
 		return nil, fmt.Errorf("virtual: the schedule would begin at %s: that is in the future", start)
 	}
-	net, err := link.New(cfg, start)
+	model, err := link.New(cfg, start)
 	if err != nil {
 		return nil, err
 	}
-	cfg = net.Links().Config()
+	cfg = model.Links().Config()
 	n := &Network{
-		cfg: cfg, stack: stack, wake: make(chan struct{}, 1), net: net,
-		nodes: make([]node, len(cfg.Nodes)), byAddr: make(map[string]int, len(cfg.Nodes)),
+		cfg: cfg, stack: stack, wake: make(chan struct{}, 1), net: model,
+		nodes: make([]node, len(cfg.Nodes)), byAddr: make(map[string]int, len(cfg.Nodes)), byIP: make(map[string]int, len(cfg.Nodes)),
 	}
 	if stack == Direct { // under encryption no two writes are equal
 		n.pool = newInterner()
 	}
 	for i := range n.nodes {
-		n.nodes[i].addr = ma.StringCast(fmt.Sprintf("/ip4/%s/tcp/8000", ip(i)))
+		n.nodes[i].ip = ip(i)
+		n.byIP[string(ip(i))] = i
+		n.nodes[i].addr = ma.StringCast(fmt.Sprintf("/ip4/%s/tcp/%d", ip(i), port))
+		if stack == QUIC {
+			n.nodes[i].addr = ma.StringCast(fmt.Sprintf("/ip4/%s/udp/%d/quic-v1", ip(i), port))
+		}
 		n.byAddr[string(n.nodes[i].addr.Bytes())] = i
 	}
 	return n, nil
@@ -81,7 +93,7 @@ func NewAt(cfg link.Config, stack Stack, start time.Time) (*Network, error) {
 
 // ip gives every node a public address in a /16 of its own for the first 20,480
 // nodes, so that no limit or score that goes by subnet takes them for one.
-func ip(i int) string { return fmt.Sprintf("%d.%d.%d.1", 20+i%80, i/80%256, i/(80*256)) }
+func ip(i int) net.IP { return net.IPv4(byte(20+i%80), byte(i/80), byte(i/(80*256)), 1).To4() }
 
 // Addr returns the listening address of node i.
 func (n *Network) Addr(i int) ma.Multiaddr { return n.nodes[i].addr }
@@ -140,6 +152,8 @@ func (n *Network) dispatch(e *link.Event) {
 	switch e.Kind {
 	case link.Packet:
 		e.Tag.(packet).arrive(n, e.To)
+	case link.Left:
+		e.Tag.(*letter).left()
 	case link.Closed:
 		ends(e.Conn)[e.Side].closedByNetwork(e.Code)
 	case link.Opened:
@@ -159,14 +173,18 @@ func (n *Network) dispatch(e *link.Event) {
 // packet is what a datagram carries.
 type packet interface{ arrive(n *Network, at int) }
 
-type callback func()
+// letter is a packet of somebody else's.
+type letter struct{ left, arrived func() }
 
-func (f callback) arrive(*Network, int) { f() }
+func (l *letter) arrive(*Network, int) { l.arrived() }
 
-// Datagram sends a packet that arrives once, when arrived is called, or not at
-// all. The callback must not block.
-func (n *Network) Datagram(from, to, bytes int, arrived func()) {
-	n.do(func(net *link.Net, now time.Time) { net.Datagram(now, from, to, bytes, callback(arrived)) })
+// Datagram sends a packet. It calls left, unless nil, when the uplink takes it,
+// and arrived when it arrives, which it does once or not at all. Neither may
+// block.
+func (n *Network) Datagram(from, to, bytes int, left, arrived func()) {
+	n.do(func(net *link.Net, now time.Time) {
+		net.Datagram(now, from, to, bytes, &letter{left, arrived}, left != nil)
+	})
 }
 
 // Apply makes a change take effect now; see package link for the changes.

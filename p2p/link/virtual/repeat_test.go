@@ -24,6 +24,7 @@ func flood(tb testing.TB, cfg link.Config, blocks, size int) (latencies []time.D
 		var mu sync.Mutex
 		var sent time.Time
 		var wg sync.WaitGroup
+		done := make(chan struct{})
 		nodes := make([]*relay, len(w.hosts))
 		for i, h := range w.hosts {
 			r := &relay{seen: map[uint64]bool{}}
@@ -43,7 +44,7 @@ func flood(tb testing.TB, cfg link.Config, blocks, size int) (latencies []time.D
 				if err != nil {
 					tb.Fatal(err)
 				}
-				nodes[way[0]].to(s, &wg)
+				nodes[way[0]].to(s, &wg, done)
 			}
 		}
 		bytes := rand.NewChaCha8([32]byte{1})
@@ -51,15 +52,13 @@ func flood(tb testing.TB, cfg link.Config, blocks, size int) (latencies []time.D
 			block := make([]byte, size)
 			bytes.Read(block)
 			binary.BigEndian.PutUint64(block, uint64(b))
+			mu.Lock()
 			sent = time.Now()
+			mu.Unlock()
 			nodes[b*7%len(nodes)].pass(block)
 			time.Sleep(5 * time.Second)
 		}
-		for _, r := range nodes {
-			for _, q := range r.queues {
-				close(q)
-			}
-		}
+		close(done)
 		wg.Wait()
 	})
 	slices.Sort(latencies)
@@ -74,16 +73,21 @@ type relay struct {
 	got    func()
 }
 
-func (r *relay) to(s network.Stream, wg *sync.WaitGroup) {
+func (r *relay) to(s network.Stream, wg *sync.WaitGroup, done chan struct{}) {
 	q := make(chan []byte, 16)
 	r.queues = append(r.queues, q)
 	wg.Go(func() {
-		for b := range q {
-			if _, err := s.Write(b); err != nil {
+		for {
+			select {
+			case b := <-q:
+				if _, err := s.Write(b); err != nil {
+					return
+				}
+			case <-done:
+				_ = s.Close()
 				return
 			}
 		}
-		_ = s.Close()
 	})
 }
 

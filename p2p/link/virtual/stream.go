@@ -43,6 +43,27 @@ type deadline struct {
 
 func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
 
+// set changes the deadline, wakes who waits on cond now and again when it has
+// passed. mu, which is cond's, is held.
+func (d *deadline) set(t time.Time, mu *sync.Mutex, cond *sync.Cond) {
+	d.stop()
+	d.at = t
+	if !t.IsZero() {
+		d.timer = time.AfterFunc(time.Until(t), func() {
+			mu.Lock()
+			defer mu.Unlock()
+			cond.Broadcast()
+		})
+	}
+	cond.Broadcast()
+}
+
+func (d *deadline) stop() {
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+}
+
 // route belongs to a pipe and says whose it is.
 type route struct{ writer, reader *stream }
 
@@ -221,9 +242,7 @@ func (s *stream) fail(err error) {
 	}
 	s.writers.Broadcast()
 	for i := range s.deadline {
-		if t := s.deadline[i].timer; t != nil {
-			t.Stop()
-		}
+		s.deadline[i].stop()
 	}
 }
 
@@ -242,20 +261,7 @@ func (s *stream) SetWriteDeadline(t time.Time) error { s.setDeadline(writing, t)
 func (s *stream) setDeadline(way int, t time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := &s.deadline[way]
-	d.at = t
-	if d.timer != nil {
-		d.timer.Stop()
-	}
-	cond := []*sync.Cond{s.readers, s.writers}[way]
-	if !t.IsZero() {
-		d.timer = time.AfterFunc(time.Until(t), func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			cond.Broadcast()
-		})
-	}
-	cond.Broadcast()
+	s.deadline[way].set(t, &s.mu, []*sync.Cond{s.readers, s.writers}[way])
 }
 
 // The rest is what the network calls.

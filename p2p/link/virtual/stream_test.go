@@ -46,7 +46,11 @@ func (w *field) pipe(from, to int) (out, in network.Stream) {
 		w.tb.Fatal(err)
 	}
 	w.must(out.Write([]byte{1}))
-	in = <-accepted
+	select {
+	case in = <-accepted:
+	case <-time.After(time.Minute):
+		w.tb.Fatalf("no stream from %d to %d", from, to)
+	}
 	w.must(io.ReadFull(in, make([]byte, 1)))
 	w.must(in.Write([]byte{1}))
 	w.must(io.ReadFull(out, make([]byte, 1)))

@@ -84,7 +84,7 @@ func (d *dial) arrive(n *Network, at int) {
 			d.pair, d.err = pair, nil
 		}
 	}
-	n.do(func(net *link.Net, now time.Time) { net.Datagram(now, d.to, d.from, link.PacketBytes, d) })
+	n.do(func(net *link.Net, now time.Time) { net.Datagram(now, d.to, d.from, link.PacketBytes, d, false) })
 }
 
 // Dial connects to the node that has the address, which must be p.
@@ -116,7 +116,7 @@ func (t *Transport) handshake(ctx context.Context, addr ma.Multiaddr) (*[2]*conn
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	for wait := dialRetry; ; wait *= 2 {
-		t.net.do(func(net *link.Net, now time.Time) { net.Datagram(now, d.from, d.to, link.PacketBytes, d) })
+		t.net.do(func(net *link.Net, now time.Time) { net.Datagram(now, d.from, d.to, link.PacketBytes, d, false) })
 		retry.Reset(wait)
 		select {
 		case <-d.done:
