@@ -96,15 +96,16 @@ func (n *Net) meet(s *countedStream, dialled bool) {
 	p := s.Conn().RemotePeer()
 	defer s.Reset() // nothing more is said either way
 	_ = s.SetDeadline(time.Now().Add(n.cfg.StatusTimeout))
+	ours := n.status()
 	if dialled {
-		if err := n.send(s); err != nil {
+		if err := n.send(s, ours); err != nil {
 			n.part(p, err)
 			return
 		}
 	}
 	theirs, err := n.hear(s)
 	if err == nil && theirs.Genesis != n.genesisID {
-		if !dialled && n.send(s) == nil { // so that its log can say why, too
+		if !dialled && n.send(s, ours) == nil { // so that its log can say why, too
 			_ = s.CloseWrite()
 			_, _ = io.Copy(io.Discard, io.LimitReader(s, maxStatusBytes)) // until it hangs up
 		}
@@ -116,12 +117,12 @@ func (n *Net) meet(s *countedStream, dialled bool) {
 	}
 	now := time.Now()
 	due := now
-	if theirs.Number <= n.status().Number+1 {
+	if theirs.Number <= ours.Number+1 {
 		due = now.Add(n.grace) // its newest block may be on its way to us, too
 	}
 	wake, first := n.peers.join(s.Conn(), s, theirs, due, newBucket(n.cfg.ServeRequests, n.cfg.ServeBytes, now), now)
 	if !dialled {
-		err = n.send(s)
+		err = n.send(s, ours)
 	}
 	_ = s.SetDeadline(time.Time{})
 	if first {
@@ -130,29 +131,30 @@ func (n *Net) meet(s *countedStream, dialled bool) {
 	}
 	n.sync.kick()
 	if err == nil {
-		err = n.talk(s, wake)
+		err = n.talk(s, wake, ours)
 	}
 	if n.peers.leave(p, s) {
 		n.hook.Emit(trace.Event{At: n.clock.Now(), Kind: trace.PeerDown, Peer: s.tag})
-		n.part(p, err)
 		n.dialer.lost(p)
 	}
+	n.part(p, err)
 }
 
-// talk sends and takes head notices until the stream ends.
-func (n *Net) talk(s network.Stream, wake <-chan struct{}) error {
+// talk sends and takes head notices until the stream ends. told is what the peer
+// knows of us.
+func (n *Net) talk(s network.Stream, wake <-chan struct{}, told status) error {
 	done := make(chan struct{})
 	var teller sync.WaitGroup
 	defer teller.Wait()
 	defer s.Reset() // ends a write that waits
 	defer close(done)
-	teller.Go(func() { n.tell(s, wake, done) })
+	teller.Go(func() { n.tell(s, wake, done, told) })
 	return n.listen(s)
 }
 
-// send writes our status.
-func (n *Net) send(s network.Stream) error {
-	if err := writeFrame(s, n.status().encode()); err != nil {
+// send writes a status of ours.
+func (n *Net) send(s network.Stream, ours status) error {
+	if err := writeFrame(s, ours.encode()); err != nil {
 		return fmt.Errorf("send status: %w", err)
 	}
 	return nil
@@ -200,26 +202,30 @@ func (n *Net) listen(s network.Stream) error {
 	}
 }
 
-// tell sends our status whenever the stream is woken.
-func (n *Net) tell(s network.Stream, wake, done <-chan struct{}) {
+// tell sends our status whenever it has changed.
+func (n *Net) tell(s network.Stream, wake, done <-chan struct{}, told status) {
 	gap := time.NewTimer(noticeGap)
 	defer gap.Stop()
 	for {
+		if ours := n.status(); ours != told { // it may have changed before anybody could wake us
+			_ = s.SetWriteDeadline(time.Now().Add(n.cfg.RequestTimeout))
+			if err := n.send(s, ours); err != nil {
+				_ = s.Reset() // ends listen
+				return
+			}
+			told = ours
+			gap.Reset(noticeGap)
+			select {
+			case <-done:
+				return
+			case <-gap.C:
+			}
+			continue
+		}
 		select {
 		case <-done:
 			return
 		case <-wake:
-		}
-		_ = s.SetWriteDeadline(time.Now().Add(n.cfg.RequestTimeout))
-		if err := n.send(s); err != nil {
-			_ = s.Reset() // ends listen
-			return
-		}
-		gap.Reset(noticeGap)
-		select {
-		case <-done:
-			return
-		case <-gap.C:
 		}
 	}
 }

@@ -21,8 +21,8 @@ import (
 // when gossip has had the time to bring what is missing and did not. The ids
 // from the newest common block on come first, then the blocks in order, several
 // parts at once and from several peers. Nothing a peer claims is believed: only
-// what chain.Check and the import accept moves us, and a claim that leads
-// nowhere is not followed again.
+// what chain.Check and the import accept moves us, and the claims of a peer that
+// was followed in vain rest, longer each time, while others are followed.
 
 // syncer is the state others may look at.
 type syncer struct {

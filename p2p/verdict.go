@@ -41,8 +41,8 @@ func (v Verdict) result() pubsub.ValidationResult {
 //	  second or third block of a slot, a descendant of an invalid
 //	  block, what the pool did not want, trouble of our own
 //
-// An error that wraps both chain.ErrInvalid and one of the sentinels that blame
-// nobody (blameless) is Ignore: when in doubt no peer is punished.
+// An error that wraps both chain.ErrInvalid and one of those that blame nobody is
+// Ignore: when in doubt no peer is punished.
 func verdict(err error) Verdict {
 	if err == nil {
 		return Accept
