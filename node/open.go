@@ -57,15 +57,15 @@ func Serve(ctx context.Context, cfg Config, ready func(Ready)) error {
 	if err := setLogLevel(cfg.LogLevel); err != nil {
 		return err
 	}
-	genesis, err := chain.ReadGenesis(cfg.Genesis)
+	genesis, dir, err := cfg.store()
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrConfig, err)
+		return err
 	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make data dir: %w", err)
 	}
 	d := Deps{Clock: trace.NewClock()}
-	if d.Chain, err = chain.Open(cfg.Chain, genesis, filepath.Join(cfg.DataDir, chainDir), nil); err != nil {
+	if d.Chain, err = chain.Open(cfg.Chain, genesis, dir, nil); err != nil {
 		return err
 	}
 	defer d.Chain.Close()

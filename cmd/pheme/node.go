@@ -15,6 +15,7 @@ func nodeCommand() *cobra.Command {
 	var file string
 	var flags node.Config
 	var blockSize experiment.Bytes
+	var verify, repair bool
 	cmd := &cobra.Command{
 		Use:   "node --data-dir DIR --genesis FILE",
 		Short: "run one node until it is told to stop (Ctrl-C or SIGTERM)",
@@ -26,9 +27,18 @@ While the node serves, node.json in the data dir says where: JSON-RPC, socket, p
 			if err != nil {
 				return usageError{err}
 			}
-			err = node.Serve(cmd.Context(), cfg, func(r node.Ready) {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s serves JSON-RPC at %s and peers at %v\n", r.Name, r.RPC, r.P2P)
-			})
+			switch {
+			case verify && repair:
+				return usagef("--verify and --repair exclude each other: verify first, repair what it names")
+			case verify:
+				err = verifyStore(cmd, cfg)
+			case repair:
+				err = repairStore(cmd, cfg)
+			default:
+				err = node.Serve(cmd.Context(), cfg, func(r node.Ready) {
+					fmt.Fprintf(cmd.ErrOrStderr(), "%s serves JSON-RPC at %s and peers at %v\n", r.Name, r.RPC, r.P2P)
+				})
+			}
 			if errors.Is(err, node.ErrConfig) {
 				return usageError{err}
 			}
@@ -49,6 +59,9 @@ While the node serves, node.json in the data dir says where: JSON-RPC, socket, p
 	f.StringVar(&flags.P2P.Relay, "relay", "gossip", "how blocks travel")
 	f.Var(&blockSize, "block-size", "size our own blocks are filled to, such as 128KiB (default: the genesis limit)")
 	f.BoolVar(&flags.Pool.JournalSync, "journal-sync", false, "fsync the pool's journal before answering: acknowledged transactions survive power loss")
+	f.Uint64Var(&flags.Chain.PruneBodies, "prune-bodies", 0, "keep the transactions of this many newest blocks only; 0 keeps all")
+	f.BoolVar(&verify, "verify", false, "read and check everything stored, then end")
+	f.BoolVar(&repair, "repair", false, "bring a damaged store back to its longest verified prefix, then end")
 	f.BoolVar(&flags.Trace, "trace", false, "record every event in trace.bin of the data dir")
 	f.StringVar(&flags.Name, "name", "", "name in status and traces (default: from the peer id)")
 	f.StringVar(&flags.LogLevel, "log-level", "info", "debug, info, warn or error")
@@ -74,6 +87,7 @@ func nodeConfig(set *pflag.FlagSet, file string, flags node.Config, blockSize ex
 		"static":       func() { cfg.P2P.Static = flags.P2P.Static },
 		"mdns":         func() { cfg.P2P.MDNS = flags.P2P.MDNS },
 		"relay":        func() { cfg.P2P.Relay = flags.P2P.Relay },
+		"prune-bodies": func() { cfg.Chain.PruneBodies = flags.Chain.PruneBodies },
 		"journal-sync": func() { cfg.Pool.JournalSync = flags.Pool.JournalSync },
 		"trace":        func() { cfg.Trace = flags.Trace },
 		"name":         func() { cfg.Name = flags.Name },
@@ -88,4 +102,31 @@ func nodeConfig(set *pflag.FlagSet, file string, flags node.Config, blockSize ex
 		cfg.BlockBytes = int(blockSize)
 	}
 	return cfg, nil
+}
+
+func verifyStore(cmd *cobra.Command, cfg node.Config) error {
+	fmt.Fprintln(cmd.ErrOrStderr(), "reading everything stored")
+	v, err := node.Verify(cmd.Context(), cfg)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "sound: %d blocks, %d transactions, %d accounts, %d commits, %.1f MiB\n",
+		v.Blocks, v.Txs, v.Accounts, v.Commits, float64(v.Bytes)/(1<<20))
+	return nil
+}
+
+func repairStore(cmd *cobra.Command, cfg node.Config) error {
+	fmt.Fprintln(cmd.ErrOrStderr(), "looking for the longest prefix of the chain that verifies")
+	r, err := node.Repair(cmd.Context(), cfg)
+	if err != nil {
+		return err
+	}
+	w := cmd.OutOrStdout()
+	if r.Rebuilt {
+		fmt.Fprintf(w, "rebuilt: %d stored blocks could not be used; the damaged database is in %s: remove it when you are content\n", r.Skipped, r.Kept)
+	} else {
+		fmt.Fprintln(w, "the database is whole and was kept")
+	}
+	fmt.Fprintf(w, "head is block %d %s: start the node, peers bring what is missing\n", r.Head, r.HeadID)
+	return nil
 }
