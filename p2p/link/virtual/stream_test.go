@@ -141,7 +141,7 @@ func TestClosedForm(t *testing.T) {
 		inBubble(t, 5, stack, rate, func(w *field) {
 			const size = 256 << 10
 			first, in := w.pipe(0, 1)
-			began, arrived := time.Now(), time.Time{}
+			var arrived time.Time
 			var wg sync.WaitGroup
 			for i := 1; i < 5; i++ {
 				from, out := in, network.Stream(nil)
@@ -157,7 +157,7 @@ func TestClosedForm(t *testing.T) {
 					}
 				})
 			}
-			began = time.Now()
+			began := time.Now()
 			w.must(first.Write(make([]byte, size)))
 			wg.Wait()
 			near(t, "line of four hops", arrived.Sub(began), 4*(rate.Time(size)+50*time.Millisecond), 0.02)
