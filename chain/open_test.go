@@ -200,6 +200,7 @@ func TestPrune(t *testing.T) {
 
 // TestSmallDisk fills a real file system and frees it again.
 func TestSmallDisk(t *testing.T) {
+	skipRace(t)
 	dir := t.TempDir()
 	if err := mountSmall(dir); err != nil {
 		t.Skipf("no small file system to fill: %v", err)
