@@ -17,7 +17,7 @@
 //	                          '-------- acknowledgement, one way later ---------'
 //
 // Uplink: all connections of a node share its rate, round robin in turns of
-// 2.5 ms (1 to 48 packets), and so do the streams of a connection within its
+// 2.5 ms (Config.Turn; 1 to 48 packets), and so do the streams of a connection within its
 // turns: many small writes weigh as much as one large.
 //
 // Path: each pair has a smallest delay and an exponential tail, see Path. One

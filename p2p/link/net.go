@@ -11,15 +11,15 @@ import (
 const FrameBytes = 12
 
 // maxBurst is the most a flow sends before the next has its turn: 48 packets.
-// Slower uplinks have shorter turns, see burstBytes.
+// Slower uplinks have shorter turns, see Config.Turn.
 const maxBurst = 48 * PacketBytes
 
-// burstBytes is a turn of 2.5 ms, in whole packets: 12 of them at 50 Mbit/s.
-func burstBytes(up Rate) int {
+// burst returns how many bytes a flow may send in its turn, in whole packets.
+func (n *Net) burst(up Rate) int {
 	if up <= 0 {
 		return maxBurst
 	}
-	packets := int(int64(up) / (8 * 400) / PacketBytes)
+	packets := int(float64(up) / 8 * n.cfg.Turn.Seconds() / PacketBytes)
 	return min(max(packets, 1)*PacketBytes, maxBurst)
 }
 

@@ -35,7 +35,7 @@ func (n *Net) pump(at int64, node int) {
 	if a.busy {
 		return
 	}
-	limit := burstBytes(n.links.Node(node).Up)
+	limit := n.burst(n.links.Node(node).Up)
 	for {
 		f := a.current
 		if f == nil {
@@ -87,7 +87,7 @@ func (n *Net) transmit(at int64, f *flow, limit int) {
 func (n *Net) uplinkFree(at int64, node int) {
 	a := &n.nodes[node]
 	a.busy = false
-	if f := a.current; f != nil && (f.turn+PacketBytes > burstBytes(n.links.Node(node).Up) || !f.sendable()) {
+	if f := a.current; f != nil && (f.turn+PacketBytes > n.burst(n.links.Node(node).Up) || !f.sendable()) {
 		a.current = nil
 		n.offer(at, f)
 	}

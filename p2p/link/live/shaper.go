@@ -54,7 +54,10 @@ func New(cfg link.Config, node int, start time.Time) (*Shaper, error) {
 	if err != nil {
 		return nil, err
 	}
-	up := link.Config{Nodes: make([]link.Node, 1+slots), Table: here, Window: link.NoWindow, SendBuffer: cfg.SendBuffer, RecvWindow: kernelWindow}
+	if cfg.Turn == 0 {
+		cfg.Turn = turn
+	}
+	up := link.Config{Nodes: make([]link.Node, 1+slots), Table: here, Window: link.NoWindow, SendBuffer: cfg.SendBuffer, RecvWindow: kernelWindow, Turn: cfg.Turn}
 	up.Nodes[0].Up = cfg.Nodes[node].Up
 	down := cfg
 	down.Nodes = make([]link.Node, len(cfg.Nodes))
@@ -81,6 +84,10 @@ func New(cfg link.Config, node int, start time.Time) (*Shaper, error) {
 
 // maxNodes is what the header of a packet can tell apart.
 const maxNodes = 1 << 16
+
+// turn is shorter than the model's own: what leaves in a turn reaches the kernel
+// when its last byte has left.
+const turn = 800 * time.Microsecond
 
 // kernelWindow is how much of a connection may wait for the kernel to take it.
 const kernelWindow = 128 << 10

@@ -135,6 +135,24 @@ func TestGossipOnTheRealStack(t *testing.T) {
 	})
 }
 
+// TestGossipAgainstPackets runs one overlay over the model and over real QUIC.
+func TestGossipAgainstPackets(t *testing.T) {
+	run := func(stack Stack) (g gossip) {
+		synctest.Test(t, func(t *testing.T) {
+			g = runGossip(t, uniformConfig(t, 20, "uniform:50ms-100ms", 50*link.Mbit, 1), stack, 3, 128<<10)
+		})
+		if g.missing > 0 {
+			t.Fatalf("stack %d: %d deliveries missing", stack, g.missing)
+		}
+		slices.Sort(g.latencies)
+		return g
+	}
+	model, real := run(Direct), run(QUIC)
+	t.Logf("model: %s copies=%.2f; quic: %s copies=%.2f", summary(model.latencies), model.copies, summary(real.latencies), real.copies)
+	near(t, "p50", quantile(model.latencies, 0.5), quantile(real.latencies, 0.5), 0.15)
+	near(t, "p95", quantile(model.latencies, 0.95), quantile(real.latencies, 0.95), 0.2)
+}
+
 func BenchmarkGossip(b *testing.B) {
 	for _, c := range []struct {
 		n, size int
