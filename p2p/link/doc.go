@@ -44,6 +44,9 @@
 // connection that stays cut for Config.DeadAfter ends at both sides. A close is
 // told to the other side after one delay; what was not sent by then is dropped.
 //
+// Datagrams of a pair of nodes are one flow without a window: each is lost or
+// arrives whole, in order.
+//
 // # Units
 //
 // Rates are bits a second of payload: stream bytes and FrameBytes for every mark

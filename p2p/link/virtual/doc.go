@@ -5,16 +5,22 @@
 //	host 0: swarm, identify, GossipSub ...        host 1
 //	  | streams                                     ^
 //	  v                                             |
-//	Transport   (Direct: a stream is two pipes; Secured: Noise + Yamux on one)
+//	stack       Direct: a stream is two pipes. Secured: Noise + Yamux on one pipe.
+//	  |         QUIC: go-libp2p's QUIC, packet by packet.
 //	  |                                             |
 //	  '--------------> Network.Run <----------------'
 //	                 one link.Net: all rates, delays, loss, cuts
 //
+// Direct is the one to measure with. The other two check it: what Noise and Yamux
+// add, and whether the model's window does what QUIC's own does. On one overlay
+// of 50 nodes, 128 KiB, p50 / p95 / p99 were 477 / 730 / 1015 ms over the model
+// and 490 / 735 / 970 ms over QUIC, at a fourteenth of the CPU (BenchmarkGossip).
+//
 // # Goroutines
 //
 // Run is the only one. It sleeps until the model's next step, advances it, and
-// hands what came of it to streams, connections and listeners. Everything else
-// happens in the goroutine of the caller.
+// hands what came of it to streams, connections, listeners and sockets.
+// Everything else happens in the goroutine of the caller.
 //
 // # Behaviour
 //
