@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -86,7 +85,7 @@ func (m *member) record(e trace.Event) {
 
 // runVirtual signs the workload in real time and runs the network in virtual time.
 func runVirtual(task virtualTask, say func(string, ...any)) (*virtualSight, error) {
-	r := &virtualRun{spec: task.Spec, seed: task.Seed, say: say}
+	r := &virtualRun{spec: task.Spec, seed: task.Seed, guards: task.Dir, say: say}
 	var err error
 	say("signing transactions")
 	if r.plan, err = workload.New(r.spec, r.seed, cluster.ChainID); err != nil {
@@ -96,10 +95,6 @@ func runVirtual(task virtualTask, say func(string, ...any)) (*virtualSight, erro
 	if r.graph, err = topology.Build(r.spec.Net.Topology, r.spec.Net.Nodes, r.spec.Net.Degree, rng); err != nil {
 		return nil, err
 	}
-	if r.guards, err = os.MkdirTemp("", "pheme-virtual-"); err != nil {
-		return nil, fmt.Errorf("make temporary folder: %w", err)
-	}
-	defer os.RemoveAll(r.guards)
 	var sight *virtualSight
 	err = bubble.Run(func() (err error) {
 		sight, err = r.inside()

@@ -29,6 +29,7 @@ const VirtualCommand = "virtual-child"
 type virtualTask struct {
 	Spec experiment.Spec
 	Seed int64
+	Dir  string // for the proposers' last signed slots; the parent's, which removes it
 }
 
 // virtualSight is what the child saw: the exported form of an observation.
@@ -51,13 +52,19 @@ func virtualEngine(binary string) engine {
 			}
 			binary = self
 		}
-		task, err := json.Marshal(virtualTask{spec, seed})
+		dir, err := os.MkdirTemp("", "pheme-virtual-")
+		if err != nil {
+			return nil, fmt.Errorf("make temporary folder: %w", err)
+		}
+		defer os.RemoveAll(dir)
+		task, err := json.Marshal(virtualTask{spec, seed, dir})
 		if err != nil {
 			return nil, fmt.Errorf("encode experiment: %w", err)
 		}
 		began := time.Now()
 		child := exec.CommandContext(ctx, binary, VirtualCommand)
 		child.Env = append(os.Environ(), "GOMAXPROCS=1") // a bubble has one lock: more cores slow it down
+		child.SysProcAttr = cluster.OwnGroup() // it dies with us, not of the terminal's Ctrl-C
 		child.Stdin = bytes.NewReader(task)
 		sight, last, err := follow(child, p)
 		if err != nil {

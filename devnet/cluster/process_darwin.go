@@ -2,8 +2,8 @@ package cluster
 
 import "syscall"
 
-// ownGroup keeps a terminal's Ctrl-C from the children, which their parent stops in order.
-func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+// OwnGroup keeps a terminal's Ctrl-C from the children, which their parent stops in order.
+func OwnGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 // maxRSS is the most memory the process held, in bytes, as macOS counts.
 func maxRSS(r *syscall.Rusage) int64 { return r.Maxrss }

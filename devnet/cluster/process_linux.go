@@ -2,9 +2,9 @@ package cluster
 
 import "syscall"
 
-// ownGroup keeps a terminal's Ctrl-C from the children, which their parent stops in order, and
+// OwnGroup keeps a terminal's Ctrl-C from the children, which their parent stops in order, and
 // lets them stop when the parent is killed.
-func ownGroup() *syscall.SysProcAttr {
+func OwnGroup() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 }
 
