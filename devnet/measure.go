@@ -150,12 +150,16 @@ func next(r *report.Results) string {
 		command = "go run ./cmd/pheme devnet measure "
 	}
 	switch s := r.Experiment; {
+	case s.Virtual() && s.Net.Nodes < 100:
+		return command + "--engine virtual --nodes 100 --seeds 1"
+	case s.Virtual():
+		return command + "--engine virtual --block-size 1MiB --seeds 1"
 	case len(s.Seeds) == 1 && s.Chain.BlockSize < 1<<20:
 		return command + "--block-size 1MiB"
 	case len(s.Seeds) == 1:
 		return command + "--seeds 5"
 	default:
-		return command + "--nodes 16"
+		return command + "--engine virtual --nodes 100 --seeds 1"
 	}
 }
 
