@@ -120,9 +120,28 @@ func TestDevnet(t *testing.T) {
 	if err := c.AwaitMesh(ctx, graph); err != nil {
 		t.Fatal(err)
 	}
+	t.Run("idle", func(t *testing.T) { idle(t, c) })
 	t.Run("transfers", func(t *testing.T) { transfers(ctx, t, c, funded) })
 	t.Run("killed", func(t *testing.T) { killed(ctx, t, c, funded) })
 	t.Run("late", func(t *testing.T) { late(ctx, t, c) })
+}
+
+// idle wants every connected node that has nothing to do within 60 MB of memory.
+func idle(t *testing.T, c *cluster.Cluster) {
+	for _, n := range c.Nodes() {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.PID()))
+		if err != nil {
+			t.Skipf("this system does not tell a process's memory: %v", err)
+		}
+		_, after, _ := strings.Cut(string(status), "VmRSS:")
+		var kib int
+		if _, err := fmt.Sscan(after, &kib); err != nil {
+			t.Fatalf("resident memory of %s: %v", n.Name(), err)
+		}
+		if kib > 60<<10 {
+			t.Errorf("%s holds %d KiB, want at most 60 MiB", n.Name(), kib)
+		}
+	}
 }
 
 // transfers sends 1,000 of them by a client nobody here wrote, from five accounts to five nodes,

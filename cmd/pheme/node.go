@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -23,6 +24,7 @@ func nodeCommand() *cobra.Command {
 While the node serves, node.json in the data dir says where: JSON-RPC, socket, peer address.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			began := time.Now()
 			cfg, err := nodeConfig(cmd.Flags(), file, flags, blockSize)
 			if err != nil {
 				return usageError{err}
@@ -36,7 +38,8 @@ While the node serves, node.json in the data dir says where: JSON-RPC, socket, p
 				err = repairStore(cmd, cfg)
 			default:
 				err = node.Serve(cmd.Context(), cfg, func(r node.Ready) {
-					fmt.Fprintf(cmd.ErrOrStderr(), "%s serves JSON-RPC at %s and peers at %v\n", r.Name, r.RPC, r.P2P)
+					fmt.Fprintf(cmd.ErrOrStderr(), "%s serves JSON-RPC at %s and peers at %v, started in %v\n",
+						r.Name, r.RPC, r.P2P, time.Since(began).Round(time.Millisecond))
 				})
 			}
 			if errors.Is(err, node.ErrConfig) {
