@@ -64,7 +64,7 @@ func virtualEngine(binary string) engine {
 		began := time.Now()
 		child := exec.CommandContext(ctx, binary, VirtualCommand)
 		child.Env = append(os.Environ(), "GOMAXPROCS=1") // a bubble has one lock: more cores slow it down
-		child.SysProcAttr = cluster.OwnGroup() // it dies with us, not of the terminal's Ctrl-C
+		child.SysProcAttr = cluster.OwnGroup()           // it dies with us, not of the terminal's Ctrl-C
 		child.Stdin = bytes.NewReader(task)
 		sight, last, err := follow(child, p)
 		if err != nil {
