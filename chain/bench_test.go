@@ -244,30 +244,40 @@ func BenchmarkCommit(b *testing.B) {
 func benchStore(b *testing.B, w *benchWorld, blocks, txs, data int) string {
 	b.Helper()
 	dir := benchDir(b)
-	c := openChain(b, w.world, Config{}, dir)
-	c.store.lazy = true
-	c.store.mark = noMarker{}
-	nonces := map[int]uint64{}
-	p, next := w.genesis(), 0
-	for range blocks {
-		var body []*Tx
-		for range txs {
-			from := next % len(w.accounts)
-			body = append(body, w.pooled(from, nonces[from], w.accounts[(next*7+3)%len(w.accounts)], data))
-			nonces[from]++
-			next++
+	p := w.genesis()
+	nonces, next := map[int]uint64{}, 0
+	grow := func(c *Chain, n int) {
+		for range n {
+			var body []*Tx
+			for range txs {
+				from := next % len(w.accounts)
+				body = append(body, w.pooled(from, nonces[from], w.accounts[(next*7+3)%len(w.accounts)], data))
+				nonces[from]++
+				next++
+			}
+			p = w.next(p, p.Slot()+1, body...)
+			add(b, c, p)
 		}
-		p = w.next(p, p.Slot()+1, body...)
-		add(b, c, p)
 	}
-	c.store.mark = newFileMarker(dir, func(string) {})
-	c.store.putMark()
-	// A copy of a store that is not closed is what kill -9 leaves.
-	killed := benchDir(b)
-	if err := os.CopyFS(filepath.Join(killed, "chain"), os.DirFS(dir)); err != nil {
+	// Most of it without a sync and a marker a block, which would only take time.
+	c := openChain(b, w.world, Config{marker: noMarker{}}, dir)
+	c.store.lazy = true
+	grow(c, blocks-100)
+	if err := newFileMarker(dir, func(string) {}).write(headMark{c.store.last.Seq, c.store.last.Head, c.store.last.hash()}.encode()); err != nil {
 		b.Fatal(err)
 	}
-	return filepath.Join(killed, "chain")
+	if err := c.Close(); err != nil {
+		b.Fatal(err)
+	}
+	// Then some in the log, and a copy of the files while they are open, which is
+	// what kill -9 leaves.
+	c = openChain(b, w.world, Config{}, dir)
+	grow(c, 100)
+	killed := filepath.Join(benchDir(b), "chain")
+	if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
+		b.Fatal(err)
+	}
+	return killed
 }
 
 // BenchmarkOpen opens, and with it verifies, what kill -9 left of a chain.
