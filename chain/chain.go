@@ -159,7 +159,8 @@ func (c *Chain) openStore(folder string, st storage.Storage, mark marker) error 
 	return c.store.openDB()
 }
 
-// Close ends the chain; further calls give ErrClosed or nothing.
+// Close ends the chain; further calls give ErrClosed or nothing. One goroutine of
+// LevelDB's, which empties its pool of buffers, lives on for up to a second.
 func (c *Chain) Close() error {
 	c.turn <- struct{}{}
 	defer func() { <-c.turn }()
