@@ -240,6 +240,52 @@ func TestEquivocation(t *testing.T) {
 	}
 }
 
+// TestEquivocationDoesNotPartUs: a part of the network may have built on a block
+// that is the third of its slot here.
+func TestEquivocationDoesNotPartUs(t *testing.T) {
+	w := newWorld(2, 4)
+	c := openChain(t, w, Config{}, "")
+	var same []tip
+	for i := range 4 {
+		same = append(same, w.next(w.genesis(), 5, w.transfer(i, 0, w.user(0), 1)))
+	}
+	add(t, c, same[0], same[1])
+	own := w.next(same[2], 7)     // the equivocating proposer itself builds on its third block
+	another := w.next(same[3], 6) // the other proposer builds on its fourth
+	for _, b := range []tip{own, another} {
+		if err := c.Check(b.Block, time.Now()); !errors.Is(err, ErrUnknownParent) {
+			t.Fatalf("Check of a child = %v", err)
+		}
+	}
+	if err := c.Check(same[2].Block, time.Now()); !errors.Is(err, ErrEquivocation) {
+		t.Fatalf("the third block, which only its maker built on: %v", err)
+	}
+	if err := c.Check(same[3].Block, time.Now()); !errors.Is(err, ErrSecondBlock) {
+		t.Fatalf("the fourth block, which another built on: %v", err)
+	}
+	add(t, c, same[3], another)
+	if c.HeadID() != another.ID() {
+		t.Fatalf("head %s, want %s", c.HeadID(), another.ID())
+	}
+}
+
+// TestInvalidListIsBounded condemns more blocks than it holds.
+func TestInvalidListIsBounded(t *testing.T) {
+	w := newWorld(1, 0)
+	x := newIndex(100)
+	x.head = &entry{SignedHeader: w.genesis().SignedHeader, status: stored}
+	x.put(x.head)
+	var left []*entry
+	for slot := uint64(1); slot <= maxInvalid+10; slot++ {
+		e := &entry{SignedHeader: w.next(w.genesis(), slot).SignedHeader}
+		x.put(e)
+		left = append(left, x.mark(e, "test")...)
+	}
+	if len(x.invalid) != maxInvalid || len(x.byID) != maxInvalid+1 || len(left) != 10 || left[0].Slot() != 1 {
+		t.Fatalf("%d on the list, %d in the index, %d left it", len(x.invalid), len(x.byID), len(left))
+	}
+}
+
 func TestUndoWindow(t *testing.T) {
 	w := newWorld(1, 1)
 	c := openChain(t, w, Config{UndoBlocks: 4}, "")

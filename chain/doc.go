@@ -34,7 +34,7 @@
 //   - Accounts, canonical index and transaction index are those of the head, as if
 //     its branch had always been canonical.
 //   - The accounts hash to the head's state root.
-//   - At most two blocks of a slot are kept.
+//   - At most two blocks of a slot are kept, and those others have built on.
 //   - An invalid block is executed once.
 //
 // # Refused

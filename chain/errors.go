@@ -49,6 +49,8 @@ var (
 	// other, since a branch may grow on it, but it is not relayed.
 	ErrSecondBlock = errors.New("chain: second block of this slot")
 	// ErrEquivocation means that two blocks of this slot are kept already: drop it.
+	// If another proposer builds on it, Check of the child says ErrUnknownParent,
+	// and from then on this block passes with ErrSecondBlock.
 	ErrEquivocation = errors.New("chain: third block of this slot")
 	// ErrBadBlock means that the body matches the header and breaks the full
 	// rules: overdrawn, a wrong nonce, gas, receipts or state root, or a bad

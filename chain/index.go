@@ -21,6 +21,7 @@ const (
 	maxChecked = 1024 // blocks between Check and Add; an import queue is far shorter
 	maxInvalid = 1024 // each took a proposer's signature and one of two places in a slot
 	perSlot    = 2    // blocks kept of one slot: one more than honest, as evidence
+	maxWanted  = 256  // missing parents that another proposer has built on
 )
 
 // entry is what memory holds of one block of the undo window.
@@ -46,6 +47,13 @@ type index struct {
 	low      uint64        // lowest number in the index; it never goes down
 	checked  []common.Hash // oldest first; may name blocks that have moved on
 	invalid  []common.Hash // oldest first
+	wanted   []wanted      // oldest first
+}
+
+// wanted is a block that is missing and that a proposer has built on.
+type wanted struct {
+	id common.Hash
+	by common.Address
 }
 
 func newIndex(window uint64) *index {
@@ -90,13 +98,14 @@ func (x *index) place(sh *SignedHeader) error {
 	}
 	parent := x.byID[sh.Parent()]
 	if parent == nil {
+		x.want(wanted{sh.Parent(), sh.Proposer()})
 		return fmt.Errorf("%w: %s", ErrUnknownParent, sh.Parent())
 	}
 	if err := checkParent(sh.header, parent.header, sh.id); err != nil {
 		return err
 	}
 	same := len(x.bySlot[sh.Slot()])
-	if same >= perSlot {
+	if same >= perSlot && !x.needed(sh) {
 		return fmt.Errorf("%w %d", ErrEquivocation, sh.Slot())
 	}
 	e := &entry{SignedHeader: sh}
@@ -112,6 +121,23 @@ func (x *index) place(sh *SignedHeader) error {
 		return fmt.Errorf("%w %d", ErrSecondBlock, sh.Slot())
 	}
 	return nil
+}
+
+// want remembers that a proposer has built on a missing block.
+func (x *index) want(w wanted) {
+	if !slices.Contains(x.wanted, w) {
+		x.wanted = append(x.wanted, w)
+	}
+	if len(x.wanted) > maxWanted {
+		x.wanted = slices.Delete(x.wanted, 0, 1)
+	}
+}
+
+// needed tells whether another proposer has built on a block. Then it is kept
+// even as the third of its slot: a proposer that gives three blocks to three
+// parts of the network must not part them for ever.
+func (x *index) needed(sh *SignedHeader) bool {
+	return slices.ContainsFunc(x.wanted, func(w wanted) bool { return w.id == sh.id && w.by != sh.Proposer() })
 }
 
 // put enters e under its id, number and slot.

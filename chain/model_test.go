@@ -27,11 +27,12 @@ type modelBlock struct {
 // model is a chain without an index, undo or disk: it keeps every block and works
 // everything out again each time.
 type model struct {
-	w    *world
-	cfg  Config
-	all  []*modelBlock
-	head *modelBlock
-	low  uint64 // branches begin at this number or above
+	w     *world
+	cfg   Config
+	all   []*modelBlock
+	head  *modelBlock
+	low   uint64                                  // branches begin at this number or above
+	built map[common.Hash]map[common.Address]bool // missing blocks, and who has built on them
 }
 
 // alive tells whether the chain still knows of b at all: it does not begin below
@@ -69,8 +70,14 @@ func (m *model) add(b *modelBlock) error {
 	case b.Number() <= m.low, b.Number()+m.cfg.UndoBlocks <= m.head.Number():
 		return ErrTooOld
 	case !m.alive(b.parent):
+		by := m.built[b.parent.id]
+		if by == nil {
+			by = map[common.Address]bool{}
+			m.built[b.parent.id] = by
+		}
+		by[b.Proposer()] = true
 		return ErrUnknownParent
-	case same >= perSlot:
+	case same >= perSlot && !m.built[b.id][m.w.g.Proposer(b.Slot()+1)]:
 		return ErrEquivocation
 	case b.parent.bad:
 		b.bad, b.saved = true, false
@@ -110,6 +117,7 @@ func (m *model) restart() {
 			b.bad = false
 		}
 	}
+	m.built = map[common.Hash]map[common.Address]bool{}
 }
 
 // modelRun drives a chain and its model side by side.
@@ -305,11 +313,11 @@ func (r *modelRun) conserve(t *rapid.T, canonical []*modelBlock) {
 func TestChainModel(t *testing.T) { rapid.Check(t, chainModel) }
 
 func chainModel(t *rapid.T) {
-	w := newWorld(1, 3)
+	w := newWorld(2, 3)
 	window := uint64(rapid.IntRange(2, 8).Draw(t, "window"))
 	g := &modelBlock{tip: w.genesis(), ok: true, have: true}
 	r := &modelRun{
-		model: model{w: w, cfg: Config{UndoBlocks: window}, all: []*modelBlock{g}, head: g},
+		model: model{w: w, cfg: Config{UndoBlocks: window}, all: []*modelBlock{g}, head: g, built: map[common.Hash]map[common.Address]bool{}},
 		st:    storage.NewMemStorage(),
 	}
 	r.open(t)
