@@ -168,10 +168,10 @@ func TestDamage(t *testing.T) {
 // TestBitFlips flips a bit at 64 places of the tables.
 func TestBitFlips(t *testing.T) {
 	d := newDamaged(t)
-	rng := rand.New(rand.NewPCG(64, 0))
 	for i := range 64 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
+			rng := rand.New(rand.NewPCG(64, uint64(i)))
 			dir := d.copy(t)
 			tables := d.files(t, dir, "*.ldb")
 			edit(t, tables[rng.IntN(len(tables))], func(b []byte) []byte {

@@ -62,6 +62,7 @@ While the node serves, node.json in the data dir says where: JSON-RPC, socket, p
 	f.StringVar(&flags.P2P.Relay, "relay", "gossip", "how blocks travel")
 	f.Var(&blockSize, "block-size", "size our own blocks are filled to, such as 128KiB (default: the genesis limit)")
 	f.BoolVar(&flags.Pool.JournalSync, "journal-sync", false, "fsync the pool's journal before answering: acknowledged transactions survive power loss")
+	f.Lookup("block-size").DefValue = "" // the text names it
 	f.Uint64Var(&flags.Chain.PruneBodies, "prune-bodies", 0, "keep the transactions of this many newest blocks only; 0 keeps all")
 	f.BoolVar(&verify, "verify", false, "read and check everything stored, then end")
 	f.BoolVar(&repair, "repair", false, "bring a damaged store back to its longest verified prefix, then end")
