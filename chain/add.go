@@ -125,6 +125,11 @@ func (c *Chain) Add(b *Block) (Update, error) {
 	if err != nil {
 		return Update{}, err
 	}
+	defer func() {
+		c.mu.Lock()
+		c.index.giveBack(e)
+		c.mu.Unlock()
+	}()
 	if c.cfg.Shared != nil {
 		b = c.cfg.Shared.take(b)
 	}
@@ -163,6 +168,7 @@ func (c *Chain) resume() error {
 }
 
 // admit lets a block in whose parent is imported and which is not imported itself.
+// From here until Add ends the entry is the writer's.
 func (c *Chain) admit(b *Block) (*entry, error) {
 	c.mu.Lock()
 	e := c.index.byID[b.id]
@@ -194,6 +200,7 @@ func (c *Chain) admit(b *Block) (*entry, error) {
 	if parent := c.index.byID[b.Parent()]; parent == nil || parent.status != stored {
 		return nil, fmt.Errorf("%w: %s is not imported", ErrUnknownParent, b.Parent())
 	}
+	e.status = adding
 	return e, nil
 }
 
@@ -205,7 +212,7 @@ func (c *Chain) addSide(e *entry, b *Block) (Update, error) {
 	take := func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		e.status = stored
+		c.index.store(e)
 	}
 	if err := c.commit(batch, head, take); err != nil {
 		return Update{}, err
@@ -250,7 +257,7 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 	}
 	take := func() {
 		c.mu.Lock()
-		e.status = stored
+		c.index.store(e)
 		c.index.head = e
 		c.mu.Unlock()
 		c.store.pruned.Store(pruned)
@@ -342,6 +349,9 @@ func (c *Chain) tell(have map[common.Hash]*Block) (Update, error) {
 	u := Update{Old: old.header, Head: head.header, Moved: old.id != head.id}
 	if !u.Moved {
 		return u, nil
+	}
+	if have == nil {
+		have = map[common.Hash]*Block{}
 	}
 	c.mu.Lock()
 	revert, apply := c.index.fork(&entry{SignedHeader: old}, &entry{SignedHeader: head})

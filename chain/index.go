@@ -13,6 +13,7 @@ type status uint8
 
 const (
 	checked status = iota // passed Check, not yet added
+	adding                // in the writer's hands: not to be forgotten
 	stored                // on disk, canonical or on a side branch
 	invalid               // on the invalid list, for ever
 )
@@ -168,6 +169,26 @@ func (x *index) forget(id common.Hash) {
 	if e := x.byID[id]; e != nil && e.status == checked {
 		x.drop(e)
 	}
+}
+
+// giveBack ends adding without success: the block is as it was after Check.
+func (x *index) giveBack(e *entry) {
+	if e.status == adding {
+		e.status = checked
+		x.checked = append(x.checked, e.id)
+	}
+}
+
+// store makes e a stored entry. If Check has entered the block once more since
+// it was given back, that entry goes.
+func (x *index) store(e *entry) {
+	if o := x.byID[e.id]; o != e {
+		if o != nil {
+			x.drop(o)
+		}
+		x.put(e)
+	}
+	e.status = stored
 }
 
 // trimChecked forgets the oldest checked blocks above the limit.

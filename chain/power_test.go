@@ -209,9 +209,17 @@ func (w failingWriter) Sync() error {
 // It counts, and the caller and the watchers hear of it once.
 func TestUnknownOutcome(t *testing.T) {
 	skipRace(t)
-	for _, stays := range []bool{false, true} {
+	for name, tc := range map[string]struct {
+		stays bool // the disk goes on failing while the store is reopened
+		next  int  // block that is added then, -1 for one on a side branch
+		moved int  // blocks that the update of that Add tells
+	}{"heals at once": {false, 0, 1}, "heals later": {true, 4, 2}, "then a side block": {true, -1, 1}} {
 		w := newWorld(1, 3)
 		blocks := w.run(w.genesis(), 6, 3, 2)
+		next := w.next(blocks[1], blocks[1].Slot()+9)
+		if tc.next > 0 {
+			next = blocks[tc.next]
+		}
 		d := newDisk()
 		var fail, after bool
 		cfg := Config{UndoBlocks: 20, marker: d, tune: small, failpoint: func(step string) {
@@ -225,20 +233,20 @@ func TestUnknownOutcome(t *testing.T) {
 		}
 		defer c.Close()
 		add(t, c, blocks[:3]...)
-		fail, after = true, stays
+		fail, after = true, tc.stays
 		u, err := c.Add(blocks[3].Block)
-		if stays {
+		if tc.stays {
 			if !errors.Is(err, ErrStorage) || c.Weight() != 3 {
 				t.Fatalf("Add = %v, head %d", err, c.Weight())
 			}
 			after = false
-			u, err = c.Add(blocks[4].Block) // its parent turns out to be there
+			u, err = c.Add(next.Block) // block 3 turns out to be there
 		}
 		if err != nil || u.Old.Number.Uint64() != 3 || !u.Moved || u.Head.Number.Uint64() != c.Weight() {
-			t.Fatalf("stays %v: Add = %+v, %v", stays, u, err)
+			t.Fatalf("%s: Add = %+v, %v", name, u, err)
 		}
-		if want := map[bool]int{false: 1, true: 2}[stays]; len(u.Applied) != want {
-			t.Fatalf("stays %v: %d applied, want %d", stays, len(u.Applied), want)
+		if len(u.Applied) != tc.moved {
+			t.Fatalf("%s: %d applied, want %d", name, len(u.Applied), tc.moved)
 		}
 		for _, b := range blocks[c.Weight():] {
 			add(t, c, b)

@@ -1,0 +1,103 @@
+package chain
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// TestReadersAndWriter reads everything from several goroutines while the head
+// moves between two branches: no view is ever half of one and half of another.
+func TestReadersAndWriter(t *testing.T) {
+	w := newWorld(1, 3)
+	c := openChain(t, w, Config{}, "")
+	a, b := w.run(w.genesis(), 30, 3, 2), w.run(w.genesis(), 30, 3, 3)
+	var done atomic.Bool
+	var g errgroup.Group
+	for range 2 {
+		g.Go(func() error {
+			for !done.Load() {
+				if err := readAll(c); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	g.Go(func() error {
+		for !done.Load() {
+			if _, err := c.Verify(context.Background()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	g.Go(func() error { // the checks of blocks that the writer is also adding
+		for i := 0; !done.Load(); i = (i + 1) % len(a) {
+			_ = c.Check(a[i].Block, time.Now())
+			_ = c.Check(b[i].Block, time.Now())
+			c.Forget(b[i].ID())
+			_, _ = c.Evidence(), c.Invalid()
+		}
+		return nil
+	})
+	updates, stop := c.Watch(1)
+	defer stop()
+	moved := 0
+	for i := range a {
+		first, second := a, b
+		if i%2 == 1 {
+			first, second = b, a
+		}
+		for _, branch := range [][]tip{first, second} {
+			u, err := c.Add(branch[i].Block)
+			if err != nil {
+				t.Error(err)
+				break
+			}
+			if u.Moved {
+				moved++
+				<-updates
+			}
+		}
+	}
+	done.Store(true)
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if moved < len(a) || c.Damage() != nil || c.UpdatesLost() != 0 {
+		t.Fatalf("head moved %d times, damage %v", moved, c.Damage())
+	}
+}
+
+// readAll takes one look at everything.
+func readAll(c *Chain) error {
+	st, head := c.State(), c.Head()
+	if n := head.Number.Uint64(); n > 0 && c.Weight() < n {
+		return fmt.Errorf("the head went down from %d to %d", n, c.Weight())
+	}
+	_ = supply(st)
+	for n := range c.Weight() + 1 {
+		sh := c.SignedHeaderByNumber(n)
+		if sh == nil {
+			continue // between two branches
+		}
+		b := c.BlockByID(sh.ID())
+		if b == nil || b.ID() != sh.ID() || b.Number() != n {
+			return fmt.Errorf("block %d is %v", n, b)
+		}
+		for _, tx := range b.Txs() {
+			if in, at, ok := c.Lookup(tx.Hash()); ok && in.Txs()[at].Hash() != tx.Hash() {
+				return fmt.Errorf("lookup of %s finds another", tx.Hash())
+			}
+		}
+		if r, err := c.Receipts(sh.ID()); err != nil || len(r) != len(b.Txs()) {
+			return fmt.Errorf("receipts of %d: %d, %w", n, len(r), err)
+		}
+	}
+	return nil
+}
