@@ -24,7 +24,7 @@ func TestVirtualTime(t *testing.T) {
 				t.Fatal(err)
 			}
 			early := c.Check(b, time.Now())
-			if e, ok := early.(ErrEarly); !ok || !e.Hold || e.When.Sub(time.Now()) != 200*time.Millisecond {
+			if e, ok := early.(ErrEarly); !ok || !e.Hold || time.Until(e.When) != 200*time.Millisecond {
 				t.Fatalf("slot %d: Check = %v", slot, early)
 			}
 			time.Sleep(200 * time.Millisecond)
