@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/core/types"
@@ -40,12 +41,19 @@ func (c *Chain) Verify(ctx context.Context) (Verified, error) {
 		return Verified{}, err
 	}
 	defer release()
-	for _, step := range []func(context.Context) error{v.commits, v.blocks, v.lookups, v.state} {
-		if err := step(ctx); err != nil {
-			return v.done, c.store.damage(err)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return v.state(ctx) }) // beside the hashing of bodies: it is one thread's work
+	g.Go(func() error {
+		for _, step := range []func(context.Context) error{v.commits, v.blocks, v.lookups} {
+			if err := step(ctx); err != nil {
+				return err
+			}
 		}
-	}
-	return v.done, nil
+		return nil
+	})
+	err = g.Wait()
+	v.done.Bytes = v.bytes.Load()
+	return v.done, c.store.damage(err)
 }
 
 // verifier is one run of Verify over one snapshot.
@@ -54,21 +62,15 @@ type verifier struct {
 	snap   leveldb.Reader
 	view   *view
 	newest record
-	low    uint64 // of the undo window
+	window []*SignedHeader // canonical blocks of the undo window, from the head down
 	mark   []byte
 	done   Verified
+	bytes  atomic.Uint64
 
-	ids   fingerprint // of headers: id and number
-	roots map[uint64]undoStep
+	ids fingerprint // of headers: id and number
 
 	mu     sync.Mutex  // guards places and done.Txs
 	places fingerprint // of canonical transactions: number, position, and hash of a block's first
-}
-
-// undoStep is a block of the undo window: its parent's root and its id.
-type undoStep struct {
-	id   common.Hash
-	root common.Hash // the block's own state root
 }
 
 func (c *Chain) newVerifier() (*verifier, func(), error) {
@@ -82,9 +84,11 @@ func (c *Chain) newVerifier() (*verifier, func(), error) {
 	if err != nil {
 		return nil, nil, c.store.damage(err)
 	}
-	v := &verifier{c: c, snap: snap, view: c.view.Load(), newest: c.store.last, roots: map[uint64]undoStep{}}
+	v := &verifier{c: c, snap: snap, view: c.view.Load(), newest: c.store.last}
 	c.mu.Lock()
-	v.low = c.index.low
+	for e := c.index.byID[v.view.head.id]; e != nil; e = c.index.byID[e.Parent()] {
+		v.window = append(v.window, e.SignedHeader)
+	}
 	c.mu.Unlock()
 	v.mark, err = c.store.mark.read()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -94,7 +98,7 @@ func (c *Chain) newVerifier() (*verifier, func(), error) {
 	return v, snap.Release, nil
 }
 
-func (v *verifier) count(key, value []byte) { v.done.Bytes += uint64(len(key) + len(value)) }
+func (v *verifier) count(key, value []byte) { v.bytes.Add(uint64(len(key) + len(value))) }
 
 // commits walks all commit records and compares the marker.
 func (v *verifier) commits(context.Context) error {
@@ -163,9 +167,6 @@ func (v *verifier) walkBlocks(ctx context.Context, g *errgroup.Group) error {
 				return fmt.Errorf("%w: canonical block %d %s does not follow", ErrCorrupt, sh.Number(), sh.id)
 			}
 			parent = sh
-			if sh.Number() >= v.low {
-				v.roots[sh.Number()] = undoStep{sh.id, sh.header.Root}
-			}
 			canonical.next()
 		}
 		if b := v.c.store.sharedBlock(sh); b != nil {
@@ -288,25 +289,24 @@ func (v *verifier) state(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v.done.Bytes += bytes
+	v.bytes.Add(bytes)
 	for range st.All() {
 		v.done.Accounts++
 	}
-	for n := v.view.head.Number(); ; n-- {
-		step := v.roots[n]
-		if root := st.Root(); root != step.root {
-			return fmt.Errorf("%w: the accounts at block %d hash to %s, its header has %s", ErrCorrupt, n, root, step.root)
+	for i, sh := range v.window {
+		if root := st.Root(); root != sh.header.Root {
+			return fmt.Errorf("%w: the accounts at block %d hash to %s, its header has %s", ErrCorrupt, sh.Number(), root, sh.header.Root)
 		}
-		if n == v.low {
-			return nil
+		if i == len(v.window)-1 {
+			break
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		key := blockKey(tableUndo, n, step.id)
+		key := blockKey(tableUndo, sh.Number(), sh.id)
 		raw, err := v.snap.Get(key, nil)
 		if err != nil {
-			return fmt.Errorf("%w: undo record of block %d: %w", ErrCorrupt, n, err)
+			return fmt.Errorf("%w: undo record of block %d: %w", ErrCorrupt, sh.Number(), err)
 		}
 		v.count(key, raw)
 		undo, err := decodeUndo(raw)
@@ -315,6 +315,7 @@ func (v *verifier) state(ctx context.Context) error {
 		}
 		st = st.With(undo)
 	}
+	return nil
 }
 
 // cursor walks a table beside another one.
