@@ -181,11 +181,7 @@ func (c *Chain) admit(b *Block) (*entry, error) {
 			return nil, err
 		}
 	} else if e.status == checked {
-		// Only the header is sure to be the one that was checked.
-		if err := c.checkBodySize(b); err != nil {
-			return nil, err
-		}
-		if err := b.checkBody(); err != nil {
+		if err := c.checkRest(e, b); err != nil {
 			return nil, err
 		}
 	}
@@ -202,6 +198,18 @@ func (c *Chain) admit(b *Block) (*entry, error) {
 	}
 	e.status = adding
 	return e, nil
+}
+
+// checkRest applies what Check of the same header may not have seen: this body,
+// and this signature, which the id does not cover.
+func (c *Chain) checkRest(e *entry, b *Block) error {
+	if b.sig != e.sig {
+		return c.checkAlone(b)
+	}
+	if err := c.checkBodySize(b); err != nil {
+		return err
+	}
+	return b.checkBody()
 }
 
 // addSide stores a block that does not become the head.
@@ -225,6 +233,7 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 	v := c.view.Load()
 	c.mu.Lock()
 	revert, apply := c.index.fork(c.index.byID[v.head.id], e)
+	base := c.index.byID[apply[0].Parent()]
 	canonical, others, low := c.index.leaving(e)
 	c.mu.Unlock()
 
@@ -234,10 +243,17 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 	if err != nil {
 		return Update{}, err
 	}
+	if root := st.Root(); root != base.header.Root {
+		return Update{}, fmt.Errorf("%w: the undo records lead to %s, block %d has %s", ErrCorrupt, root, base.Number(), base.header.Root)
+	}
 	for _, a := range apply {
 		block, err := c.blockOf(a, have)
 		if err != nil {
 			return Update{}, err
+		}
+		// What the disk has changed must not condemn a good block.
+		if err := block.checkBody(); err != nil {
+			return Update{}, fmt.Errorf("%w: %s", ErrCorrupt, err)
 		}
 		next, undo, err := execute(c.g, st, block)
 		if err != nil {

@@ -102,9 +102,18 @@ func TestSignatureForm(t *testing.T) {
 	if err := c.Check(good.Block, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	// Another valid signature of the same header is the same block.
-	if err := c.Check(bend(func(s []byte) []byte { s[0]++; return s }), time.Now()); !errors.Is(err, ErrKnown) {
+	// The same header with another signature is the same block.
+	other := bend(func(s []byte) []byte { s[0]++; return s })
+	if err := c.Check(other, time.Now()); !errors.Is(err, ErrKnown) {
 		t.Fatalf("same id, other signature: %v, want ErrKnown", err)
+	}
+	// But a bad signature must not get to the disk beside a header that was checked.
+	if _, err := c.Add(other); !errors.Is(err, ErrInvalidBlock) {
+		t.Fatalf("Add of a bad signature after Check of a good one: %v", err)
+	}
+	add(t, c, good)
+	if sh := c.SignedHeaderByNumber(1); sh.Signature() != good.Signature() {
+		t.Fatal("another signature is stored")
 	}
 }
 

@@ -110,6 +110,35 @@ func TestDamageMetByAReader(t *testing.T) {
 	}
 }
 
+// TestDamageCondemnsNobody: a reorg over records that the disk has changed fails
+// as damage and puts no block on the invalid list.
+func TestDamageCondemnsNobody(t *testing.T) {
+	w := newWorld(1, 3)
+	main := w.run(w.genesis(), 3, 2, 1)
+	side := w.run(w.genesis(), 4, 3, 5)
+	for name, change := range map[string]func(*leveldb.Batch){
+		"undo":      func(l *leveldb.Batch) { l.Put(blockKey(tableUndo, 1, main[0].id), encodeUndo(nil)) },
+		"undo gone": func(l *leveldb.Batch) { l.Delete(blockKey(tableUndo, 2, main[1].id)) },
+		"body":      func(l *leveldb.Batch) { l.Put(blockKey(tableBody, 2, side[1].id), main[1].body) },
+		"body gone": func(l *leveldb.Batch) { l.Delete(blockKey(tableBody, 2, side[1].id)) },
+	} {
+		c := openChain(t, w, Config{}, "")
+		add(t, c, main...)
+		add(t, c, side[:3]...)
+		batch := new(leveldb.Batch)
+		change(batch)
+		if err := c.store.db.Load().Write(batch, nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Add(side[3].Block); !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrInvalid) || len(c.Invalid()) != 0 {
+			t.Fatalf("%s: Add = %v, invalid %v", name, err, c.Invalid())
+		}
+		if c.HeadID() != main[2].id {
+			t.Fatalf("%s: head %d", name, c.Weight())
+		}
+	}
+}
+
 // TestVerifyFinds takes one thing away, or puts one there, at a time.
 func TestVerifyFinds(t *testing.T) {
 	w := newWorld(1, 2)
