@@ -210,17 +210,17 @@ func (c *Chain) load() error {
 
 // create writes block 0.
 func (c *Chain) create() error {
-	sh, err := c.genesisHeader()
+	st := c.g.state()
+	sh, err := NewSignedHeader(c.g.headerOver(st), [signatureBytes]byte{})
 	if err != nil {
 		return err
 	}
-	st := c.g.state()
 	b := assemble(sh, nil)
 	if c.cfg.Shared != nil {
 		b = c.cfg.Shared.take(b)
 	}
 	batch := new(leveldb.Batch)
-	batch.Put([]byte{tableMeta}, encodeRLP(meta{Version: formatVersion, Genesis: sh.id, Network: c.g.Network()}))
+	batch.Put([]byte{tableMeta}, encodeRLP(meta{Version: formatVersion, Genesis: sh.id, Network: networkOf(sh.id)}))
 	c.store.putBlock(batch, b)
 	putCanonical(batch, b, nil)
 	putBuckets(batch, State{}, st)
@@ -232,10 +232,6 @@ func (c *Chain) create() error {
 	c.index.head, c.told = e, sh
 	c.view.Store(&view{sh, st})
 	return nil
-}
-
-func (c *Chain) genesisHeader() (*SignedHeader, error) {
-	return NewSignedHeader(c.g.Header(), [signatureBytes]byte{})
 }
 
 // Genesis is the genesis the chain was opened with.

@@ -133,12 +133,15 @@ func (g *Genesis) Validate() error {
 
 // Header is the header of block 0. Its MixDigest, zero in every other block,
 // commits to the fields that have no place of their own in a header.
-func (g *Genesis) Header() *types.Header {
-	h := &types.Header{
+func (g *Genesis) Header() *types.Header { return g.headerOver(g.state()) }
+
+// headerOver is Header for a state that is at hand.
+func (g *Genesis) headerOver(st State) *types.Header {
+	return &types.Header{
 		UncleHash:   types.EmptyUncleHash,
 		TxHash:      types.EmptyTxsHash,
 		ReceiptHash: types.EmptyReceiptsHash,
-		Root:        g.state().Root(),
+		Root:        st.Root(),
 		Difficulty:  new(big.Int),
 		Number:      new(big.Int),
 		GasLimit:    g.GasLimit,
@@ -147,7 +150,6 @@ func (g *Genesis) Header() *types.Header {
 		MixDigest:   crypto.Keccak256Hash(g.commitment()),
 		BaseFee:     g.BaseFee.ToBig(),
 	}
-	return h
 }
 
 // commitment is the RLP of every field but Alloc, which the state root holds.
@@ -175,10 +177,9 @@ func (g *Genesis) Hash() common.Hash { return g.Header().Hash() }
 
 // Network is the first 8 hex digits of Hash, the part of every topic and
 // protocol name that keeps two networks apart.
-func (g *Genesis) Network() string {
-	id := g.Hash()
-	return hex.EncodeToString(id[:4])
-}
+func (g *Genesis) Network() string { return networkOf(g.Hash()) }
+
+func networkOf(id common.Hash) string { return hex.EncodeToString(id[:4]) }
 
 // SlotDuration is the length of one slot.
 func (g *Genesis) SlotDuration() time.Duration { return time.Duration(g.SlotMS) * time.Millisecond }
