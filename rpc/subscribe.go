@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/big"
 	"strings"
+	"sync"
 )
 
 // subscription is one stream's wish for one kind of events.
@@ -17,6 +18,10 @@ type subscription struct {
 	head  []byte // of every notification, up to its result
 	topic topic
 	end   func() // forgets it; called once, by the stream's reader
+
+	mu    sync.Mutex
+	known bool     // the client has been told the id
+	early [][]byte // events from before it was, at most MaxQueue
 }
 
 var (
@@ -27,6 +32,26 @@ var (
 // offer queues a notification. A stream that has no room for it is closed: a client
 // that missed an event and does not know it would be worse off.
 func (sub *subscription) offer(result []byte) {
+	sub.mu.Lock()
+	defer sub.mu.Unlock() // the stream's offer never waits
+	if !sub.known && len(sub.early) < sub.st.s.cfg.MaxQueue {
+		sub.early = append(sub.early, result)
+		return
+	}
+	sub.pass(result)
+}
+
+// release lets events through, those first that came before the client knew the id.
+func (sub *subscription) release() {
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	for _, result := range sub.early {
+		sub.pass(result)
+	}
+	sub.known, sub.early = true, nil
+}
+
+func (sub *subscription) pass(result []byte) {
 	if !sub.st.offer(message{parts: [3][]byte{sub.head, result, notificationTail}}) {
 		sub.st.end(closeLagging)
 	}
@@ -84,8 +109,9 @@ func (st *stream) subscription(ctx context.Context, body []byte) bool {
 		return true
 	}
 	st.subs[sub.id] = sub
+	begin() // before the answer: whoever has it misses nothing from then on
 	st.out <- answer(id, sub.id)
-	begin() // after the answer: the client must know the id before the first event
+	sub.release() // after it: the client must know the id before the first event
 	return true
 }
 
