@@ -348,6 +348,9 @@ func TestGarbageOnStreams(t *testing.T) {
 				}
 			} else {
 				n.until("bytes read", func() bool { return n.net.Stats().In != before.In })
+				if c.name == "a message with an author" { // judged after it was read: wait for it before its sender goes
+					n.until("rejected", func() bool { return n.net.Stats().Verdicts["tx"]["reject"] == 1 })
+				}
 				if !n.connected(e) {
 					t.Error("put out")
 				}
