@@ -21,6 +21,7 @@ type Config struct {
 	Genesis     string // path of the network's genesis file
 	ProposerKey string // path of a hex private key; empty: this node proposes nothing
 	HTTP        string // address of HTTP and WebSocket, port 0 lets the kernel choose
+	Metrics     string // address of /metrics, /livez and /readyz; empty: not served
 	BlockBytes  int    // size our own blocks are filled to; default: the genesis limit
 	Trace       bool   // write every event to TraceFile in the data dir
 	LogLevel    string // debug, info, warn or error

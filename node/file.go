@@ -23,6 +23,7 @@ type file struct {
 	Genesis     string `toml:"genesis"`
 	ProposerKey string `toml:"proposer_key"`
 	HTTP        string `toml:"http"`
+	Metrics     string `toml:"metrics"`
 	BlockBytes  int    `toml:"block_bytes"`
 	Trace       bool   `toml:"trace"`
 	LogLevel    string `toml:"log_level"`
@@ -123,7 +124,7 @@ func DecodeConfig(name string, text []byte) (Config, error) {
 func (f *file) config() Config {
 	c := Config{
 		Name: f.Name, DataDir: f.DataDir, Genesis: f.Genesis, ProposerKey: f.ProposerKey,
-		HTTP: f.HTTP, BlockBytes: f.BlockBytes, Trace: f.Trace, LogLevel: f.LogLevel, P2P: f.P2P.config(),
+		HTTP: f.HTTP, Metrics: f.Metrics, BlockBytes: f.BlockBytes, Trace: f.Trace, LogLevel: f.LogLevel, P2P: f.P2P.config(),
 	}
 	c.Chain.UndoBlocks, c.Chain.PruneBodies, c.Chain.Extra = f.Chain.UndoBlocks, f.Chain.PruneBodies, f.Chain.Extra
 	c.Pool.MaxCount, c.Pool.MaxBytes, c.Pool.MaxFuture = f.Pool.MaxCount, f.Pool.MaxBytes, f.Pool.MaxFuture

@@ -28,6 +28,7 @@ type Deps struct {
 	Pool     *mempool.Pool
 	Host     host.Host
 	Listener net.Listener      // HTTP and WebSocket
+	Observe  net.Listener      // metrics and health; nil: not served
 	Proposer *ecdsa.PrivateKey // nil: this node proposes nothing
 	Guard    *chain.SlotGuard  // last signed slot; needed with Proposer
 	Hook     trace.Hook        // may be nil
@@ -45,6 +46,9 @@ type Node struct {
 	net      *p2p.Net
 	rpc      *rpc.Server
 	listener net.Listener
+
+	metrics   *metrics // nil when nobody can ask
+	observeAt net.Listener
 
 	key      *ecdsa.PrivateKey
 	guard    *chain.SlotGuard
@@ -68,6 +72,7 @@ func New(cfg Config, d Deps) (*Node, error) {
 		pool:       d.Pool,
 		host:       d.Host,
 		listener:   d.Listener,
+		observeAt:  d.Observe,
 		key:        d.Proposer,
 		guard:      d.Guard,
 		clock:      d.Clock,
@@ -77,6 +82,10 @@ func New(cfg Config, d Deps) (*Node, error) {
 		stop:       make(chan struct{}, 1),
 	}
 	n.hook = trace.Tee(d.Hook, n.events.emit)
+	if d.Observe != nil {
+		n.metrics = newMetrics(n)
+		n.hook = trace.Tee(n.hook, n.metrics.emit)
+	}
 	if n.blockBytes == 0 {
 		n.blockBytes = int(d.Chain.Genesis().MaxBlockBytes)
 	}
@@ -118,6 +127,9 @@ func (n *Node) Run(ctx context.Context, ready func() error) error {
 	g.Go(func() error { return n.applier(inner) })
 	g.Go(func() error { return n.pool.Run(inner) })
 	g.Go(func() error { return n.net.Run(inner) })
+	if n.observeAt != nil {
+		g.Go(func() error { return n.observe(inner) })
+	}
 	g.Go(func() error {
 		defer cancel() // the API has answered its last call: the rest may go
 		api, done := context.WithCancel(inner)

@@ -38,13 +38,14 @@ const (
 
 // Ready is what ReadyFile holds: where the node is to be found.
 type Ready struct {
-	PID    int      `json:"pid"`
-	Name   string   `json:"name"`
-	PeerID string   `json:"peer_id"`
-	P2P    []string `json:"p2p"` // multiaddrs with /p2p/<peer id>
-	RPC    string   `json:"rpc"`
-	WS     string   `json:"ws"`
-	IPC    string   `json:"ipc"`
+	PID     int      `json:"pid"`
+	Name    string   `json:"name"`
+	PeerID  string   `json:"peer_id"`
+	P2P     []string `json:"p2p"` // multiaddrs with /p2p/<peer id>
+	RPC     string   `json:"rpc"`
+	WS      string   `json:"ws"`
+	IPC     string   `json:"ipc"`
+	Metrics string   `json:"metrics,omitempty"`
 }
 
 // Serve opens everything cfg names, serves until ctx ends, and closes it in the reverse order. It
@@ -81,10 +82,16 @@ func Serve(ctx context.Context, cfg Config, ready func(Ready)) error {
 	if err != nil {
 		return err
 	}
-	if d.Listener, err = listen(cfg.HTTP); err != nil {
+	if d.Listener, err = listen("--http", cfg.HTTP); err != nil {
 		return err
 	}
 	defer d.Listener.Close()
+	if cfg.Metrics != "" {
+		if d.Observe, err = listen("--metrics", cfg.Metrics); err != nil {
+			return err
+		}
+		defer d.Observe.Close()
+	}
 	if d.Host, err = p2p.NewHost(cfg.P2P, identity); err != nil {
 		return err
 	}
@@ -137,10 +144,14 @@ func serve(ctx context.Context, cfg Config, d Deps, ready func(Ready)) error {
 
 func (n *Node) ready(cfg Config) Ready {
 	addr := n.listener.Addr().String()
-	return Ready{
+	r := Ready{
 		PID: os.Getpid(), Name: n.name, PeerID: n.host.ID().String(), P2P: addrsOf(n.host),
 		RPC: "http://" + addr, WS: "ws://" + addr, IPC: cfg.RPC.IPC,
 	}
+	if n.observeAt != nil {
+		r.Metrics = "http://" + n.observeAt.Addr().String() + "/metrics"
+	}
+	return r
 }
 
 // writeReady replaces the file in one step, so that a reader never sees half of it.
@@ -228,13 +239,14 @@ func newIdentity(path string) (p2pcrypto.PrivKey, error) {
 	return key, nil
 }
 
-func listen(address string) (net.Listener, error) {
+// listen opens the address that flag gave.
+func listen(flag, address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("%w: %s is taken by another program: pass another --http, or port 0 to let the system choose", ErrConfig, address)
+		return nil, fmt.Errorf("%w: %s is taken by another program: pass another %s, or port 0 to let the system choose", ErrConfig, address, flag)
 	case err != nil:
-		return nil, fmt.Errorf("%w: --http: %w", ErrConfig, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrConfig, flag, err)
 	}
 	return l, nil
 }

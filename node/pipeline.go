@@ -111,6 +111,9 @@ func (n *Node) apply(j job) {
 // imported is what follows an import: events, the pool's new view, gossip of what was reverted.
 func (n *Node) imported(b *chain.Block, u chain.Update) {
 	n.emit(trace.Event{Kind: trace.BlockImported, Hash: b.ID(), Size: uint32(b.Size()), Aux: int64(b.Number())})
+	if n.metrics != nil {
+		n.metrics.imported(b)
+	}
 	if u.Moved {
 		n.emit(trace.Event{Kind: trace.HeadChanged, Hash: u.Head.Hash(), Aux: u.Head.Number.Int64()})
 		for _, applied := range u.Applied {

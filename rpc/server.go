@@ -109,6 +109,9 @@ func (s *Server) newDispatcher(admin bool) (*gethrpc.Server, error) {
 	return d, nil
 }
 
+// Counts returns how many calls were answered and how many of them crashed.
+func (s *Server) Counts() (calls, panics uint64) { return s.calls.Load(), s.panics.Load() }
+
 // Ready is closed once Run takes calls, on the unix socket too.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 

@@ -55,6 +55,7 @@ While the node serves, node.json in the data dir says where: JSON-RPC, socket, p
 	f.StringVar(&flags.Genesis, "genesis", "", "genesis file of the network")
 	f.StringVar(&flags.ProposerKey, "proposer-key", "", "file of the key this node proposes blocks with; without it the node follows")
 	f.StringVar(&flags.HTTP, "http", "127.0.0.1:8545", "address of JSON-RPC over HTTP and WebSocket; port 0 lets the system choose")
+	f.StringVar(&flags.Metrics, "metrics", "", "address of /metrics (Prometheus), /livez and /readyz, such as 127.0.0.1:9464; not served by default")
 	f.StringArrayVar(&flags.P2P.Listen, "listen", nil, "multiaddr to take peers at; repeat for more (default loopback, TCP and QUIC)")
 	f.StringArrayVar(&flags.P2P.Bootstrap, "bootstrap", nil, "multiaddr of a peer to start from; repeat for more")
 	f.StringArrayVar(&flags.P2P.Static, "static", nil, "multiaddr of a peer to stay connected to; repeat for more")
@@ -86,6 +87,7 @@ func nodeConfig(set *pflag.FlagSet, file string, flags node.Config, blockSize ex
 		"genesis":      func() { cfg.Genesis = flags.Genesis },
 		"proposer-key": func() { cfg.ProposerKey = flags.ProposerKey },
 		"http":         func() { cfg.HTTP = flags.HTTP },
+		"metrics":      func() { cfg.Metrics = flags.Metrics },
 		"listen":       func() { cfg.P2P.Listen = flags.P2P.Listen },
 		"bootstrap":    func() { cfg.P2P.Bootstrap = flags.P2P.Bootstrap },
 		"static":       func() { cfg.P2P.Static = flags.P2P.Static },
