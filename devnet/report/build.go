@@ -1,6 +1,7 @@
 package report
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"math"
 	"slices"
@@ -29,6 +30,7 @@ func New(spec experiment.Spec, env Environment, runs []Run, notes []string) *Res
 		blocks = append(blocks, run.Record.Blocks...)
 		txs = append(txs, run.Record.Txs...)
 	}
+	r.Fingerprint = fingerprint(r.Runs)
 	r.Block, r.Tx = shape(blocks), shape(txs)
 	for _, c := range []struct {
 		name string
@@ -37,6 +39,18 @@ func New(spec experiment.Spec, env Environment, runs []Run, notes []string) *Res
 		r.Block.Split = append(r.Block.Split, splitBar(c.name, c.q, blocks))
 	}
 	return r
+}
+
+// fingerprint is that of the only run, or the SHA-256 over those of all runs in order.
+func fingerprint(runs []RunResult) string {
+	if len(runs) == 1 {
+		return runs[0].Fingerprint
+	}
+	h := sha256.New()
+	for _, run := range runs {
+		h.Write([]byte(run.Fingerprint))
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // shape draws the distribution of messages' deliveries.
@@ -122,7 +136,7 @@ func completing(m *recorder.Message, q float64) *recorder.Delivery {
 func runResult(run Run) RunResult {
 	rec := run.Record
 	out := RunResult{
-		Seed: run.Seed, WallS: round(run.Wall.Seconds()), EventsLost: rec.Lost, Warmup: run.Warmup,
+		Seed: run.Seed, Fingerprint: rec.Fingerprint(), WallS: round(run.Wall.Seconds()), EventsLost: rec.Lost, Warmup: run.Warmup,
 		Slots: run.Slots, Missed: missedSlots(run), Stale: staleBlocks(run), Txs: len(rec.Txs), Host: run.Host,
 	}
 	for _, m := range rec.Blocks {

@@ -321,7 +321,7 @@ func TestPageStandsAlone(t *testing.T) {
 		}
 	}
 	for _, wanted := range []string{
-		millisecond.figure(float64(r.Summary["block.p50_ms"].Value)), r.Digest, "pheme devnet measure", "links unshaped",
+		millisecond.figure(float64(r.Summary["block.p50_ms"].Value)), r.Digest, r.Fingerprint, "pheme devnet measure", "links unshaped",
 		"Where the time goes", "Coverage", "prefers-color-scheme", "go-libp2p-pubsub", "</html>",
 	} {
 		if !strings.Contains(page, wanted) {

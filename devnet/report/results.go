@@ -17,7 +17,8 @@ const Unshaped = "unshaped"
 // Results is everything a measurement found, as results.json holds it.
 type Results struct {
 	Schema      string                  `json:"schema"`
-	Digest      string                  `json:"digest"` // of the resolved experiment
+	Digest      string                  `json:"digest"`      // of the resolved experiment
+	Fingerprint string                  `json:"fingerprint"` // of the deliveries of all runs
 	Links       string                  `json:"links"`
 	Experiment  experiment.Spec         `json:"experiment"`
 	Environment Environment             `json:"environment"`
@@ -92,6 +93,9 @@ type RunResult struct {
 	Messages   []BlockResult `json:"messages"`
 	Nodes      []NodeResult  `json:"nodes"`
 	Slowest    []Hop         `json:"slowest_path"` // of the block that took longest to its last node
+
+	// Fingerprint is [recorder.Run.Fingerprint]: the same means the same course.
+	Fingerprint string `json:"fingerprint"`
 }
 
 // BlockResult is one counted block. Transactions stand in deliveries.csv only.
