@@ -48,6 +48,7 @@ type virtualRun struct {
 	clock   trace.Clock
 	net     *virtual.Network
 	table   *link.Table
+	regions []string // of each node; nil where the table has one region only
 	plan    *workload.Plan
 	graph   topology.Graph
 	genesis *chain.Genesis
@@ -157,6 +158,11 @@ func (r *virtualRun) wire() (err error) {
 	cfg := link.Config{
 		Nodes: link.Uniform(n, r.table, rate, rate, rand.New(rand.NewPCG(uint64(r.seed), 2))),
 		Table: r.table, Seed: uint64(r.seed), Loss: r.spec.Net.Loss,
+	}
+	if len(r.table.Regions) > 1 {
+		for _, n := range cfg.Nodes {
+			r.regions = append(r.regions, r.table.Regions[n.Region])
+		}
 	}
 	if r.net, err = virtual.New(cfg, virtual.Direct); err != nil {
 		return err
@@ -318,7 +324,11 @@ func (r *virtualRun) collect() *virtualSight {
 	s.Input = recorder.Input{Window: r.window, Horizon: r.spec.Horizon(), Slot: r.spec.Chain.Slot.D()}
 	for i, m := range r.members {
 		m.mu.Lock()
-		s.Input.Nodes = append(s.Input.Nodes, recorder.Node{Name: fmt.Sprintf("n%d", i), Tag: trace.PeerTag(m.host.ID().String()), Events: m.events})
+		seen := recorder.Node{Name: fmt.Sprintf("n%d", i), Tag: trace.PeerTag(m.host.ID().String()), Events: m.events}
+		if r.regions != nil {
+			seen.Region = r.regions[i]
+		}
+		s.Input.Nodes = append(s.Input.Nodes, seen)
 		m.events = nil
 		m.mu.Unlock()
 	}

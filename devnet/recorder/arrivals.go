@@ -73,9 +73,17 @@ func (j *join) arrivals() {
 				if s := j.txs[e.Hash]; s != nil && earlier(&s.seen[i].accepted, e.At) {
 					s.seen[i].from, s.seen[i].first = e.Peer, int64(e.Size)
 				}
+				if s := j.txs[e.Hash]; s != nil && i == s.Origin {
+					earlier(&s.Admitted, e.At)
+				}
+			case trace.TxPublished:
+				if s := j.txs[e.Hash]; s != nil && i == s.Origin {
+					earlier(&s.Published, e.At)
+				}
 			case trace.TxPlaced:
 				if s := j.txs[e.Hash]; s != nil {
 					earlier(&s.Placed, e.At)
+					earlier(&s.seen[i].imported, e.At)
 				}
 			}
 		}

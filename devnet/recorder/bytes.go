@@ -29,17 +29,23 @@ func (k Kind) String() string { return kindNames[k] }
 // Load is what one node carried in the window.
 type Load struct {
 	Name     string
+	Region   string
 	In, Out  int64           // bytes received and sent
 	Kinds    [NumKinds]int64 // of In
 	Dropped  int             // messages given up (msg.dropped)
 	Duration float64         // seconds of the window
 }
 
-// Slot is what all nodes together received in one slot of the window: a cluster for intervals of
-// rates.
+// Slot is what all nodes together carried in one slot of the window, a cluster for intervals of
+// rates, and what their chains were at its end.
 type Slot struct {
-	In    int64
-	Kinds [NumKinds]int64
+	In, Out int64
+	Kinds   [NumKinds]int64 // of In
+	// Origin is the node that sealed the slot's block, -1 where there is none; of two the later.
+	Origin              int
+	OriginIn, OriginOut int64 // that node's part of In and Out
+	Up                  int   // nodes that are up as the slot ends
+	Heads               int   // different heads among them
 }
 
 // copies attributes the bytes that came again, and all bytes on the wire, to their messages. A
@@ -105,17 +111,33 @@ func (j *join) load() {
 	w := j.in.Window
 	slots := max(1, int((w.To-w.From)/int64(j.in.Slot)))
 	j.run.Slots = make([]Slot, slots)
+	for k := range j.run.Slots {
+		j.run.Slots[k].Origin = -1
+	}
+	for _, m := range j.run.Blocks {
+		j.run.Slots[j.slotOf(m.Born)].Origin = m.Origin
+	}
 	for i := range j.in.Nodes {
-		l := Load{Name: j.in.Nodes[i].Name, Duration: float64(w.To-w.From) / 1e9}
+		l := Load{Name: j.in.Nodes[i].Name, Region: j.in.Nodes[i].Region, Duration: float64(w.To-w.From) / 1e9}
 		for _, e := range j.in.Nodes[i].Events {
 			if !w.Has(e.At) {
 				continue
 			}
-			slot := &j.run.Slots[min(slots-1, int((e.At-w.From)/int64(j.in.Slot)))]
+			slot := &j.run.Slots[j.slotOf(e.At)]
+			in, out := l.In, l.Out
 			l.count(e, slot)
+			if slot.Origin == i {
+				slot.OriginIn += l.In - in
+				slot.OriginOut += l.Out - out
+			}
 		}
 		j.run.Nodes = append(j.run.Nodes, l)
 	}
+}
+
+// slotOf is the number of the slot of the window that a time within it lies in.
+func (j *join) slotOf(at int64) int {
+	return min(len(j.run.Slots)-1, int((at-j.in.Window.From)/int64(j.in.Slot)))
 }
 
 // count adds one event to the node's load and the slot's. Payload is carved out of Other, to which
@@ -133,6 +155,7 @@ func (l *Load) count(e trace.Event, slot *Slot) {
 		add(kindOf(e.Class), size)
 	case trace.MsgWritten:
 		l.Out += size
+		slot.Out += size
 	case trace.MsgDropped:
 		l.Dropped++
 	case trace.CopyDuplicate:

@@ -23,6 +23,7 @@ func (s Span) Has(at int64) bool { return s.From <= at && at < s.To }
 // Node is what one node recorded.
 type Node struct {
 	Name   string
+	Region string // of the latency table; "" where there is none
 	Tag    uint64 // trace.PeerTag of its peer id
 	Events []trace.Event
 	Lost   uint64 // events the ring had to drop
@@ -59,7 +60,9 @@ type Message struct {
 	Origin     int        // the node that sealed or took it
 	Size       int64      // bytes of the envelope or of the raw transaction
 	Born       int64      // when it was sealed or submitted
-	Placed     int64      // when a block with it was first imported anywhere; 0: never, or a block
+	Admitted   int64      // when the origin's own pool took the transaction; 0: never, or a block
+	Published  int64      // when the origin handed the transaction to gossip; 0: never, or a block
+	Placed     int64      // when a block with the transaction was first imported anywhere; 0: never, or a block
 	Wire       float64    // bytes of its class that all nodes read from the wire for it
 	Deliveries []Delivery // one a node of E(m), by the node's number
 }
@@ -68,7 +71,7 @@ type Message struct {
 type Delivery struct {
 	Node    int
 	Latency float64 // ms to acceptance or admission; +Inf when not delivered by the horizon
-	Import  float64 // ms to the import of a block; +Inf when it was not
+	Import  float64 // ms to the import of the block, or of a block with the transaction; +Inf when it was not
 	Parent  int     // the node that sent the first copy; -1: unknown or not delivered
 	Hops    int     // 0: unknown or not delivered
 	Path    int64   // how a block came, as trace.PathGossip and its siblings
@@ -130,6 +133,7 @@ func Join(in Input) (*Run, error) {
 	j.stages()
 	j.copies()
 	j.load()
+	j.heads()
 	return j.run, nil
 }
 
@@ -153,7 +157,7 @@ type subject struct {
 
 // sighting is what one node recorded of one message; a zero time means never.
 type sighting struct {
-	received, accepted, imported int64  // block.received, block.accepted or tx.admitted, block.imported
+	received, accepted, imported int64  // block.received; block.accepted or tx.admitted; block.imported or tx.placed
 	from                         uint64 // tag of the first copy's sender
 	path                         int64
 	first                        int64 // bytes of the first copy

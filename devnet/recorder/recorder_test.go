@@ -253,6 +253,9 @@ func TestTransactions(t *testing.T) {
 	if got := x.At(2); got.Hops != 2 || got.Again != 300 {
 		t.Errorf("x at node 2: %+v, want two hops and 300 of the batch's 400 bytes again", *got)
 	}
+	if x.Admitted != ms(1101) || x.Published != ms(1105) || x.At(2).Import != 400 || !math.IsInf(x.At(0).Import, 1) {
+		t.Errorf("x admitted %v, published %v, placed at node 2 after %v and at 0 after %v: want 1101, 1105, 400, inf", x.Admitted, x.Published, x.At(2).Import, x.At(0).Import)
+	}
 	if y.At(2).Again != 100 || x.Wire != 3*410*0.75 || x.Placed != ms(1500) {
 		t.Errorf("y again %v, x wire %v placed %v: want 100, three quarters of 1230, 1500 ms", y.At(2).Again, x.Wire, x.Placed)
 	}
@@ -272,6 +275,36 @@ func TestLoadByKind(t *testing.T) {
 	}
 	if len(run.Slots) != 2 || run.Slots[0].In != 4*1010 || run.Slots[1].In != 40 || run.Slots[1].Kinds[Control] != 40 {
 		t.Errorf("slots %+v, want 4040 and 40 bytes", run.Slots)
+	}
+}
+
+// The origin's part of a slot's bytes is that of the node which sealed the slot's block.
+func TestSlotsKnowTheOrigin(t *testing.T) {
+	run := join1(t, diamond().in)
+	first, second := run.Slots[0], run.Slots[1]
+	if first.Origin != 0 || first.Out != 3*1010 || first.OriginOut != 2*1010 || first.OriginIn != 0 {
+		t.Errorf("slot 0 = %+v, want origin 0 with two of three messages sent", first)
+	}
+	if second.Origin != -1 || second.OriginOut != 0 {
+		t.Errorf("slot 1 = %+v, want no origin", second)
+	}
+}
+
+func TestHeadsAtTheEndOfASlot(t *testing.T) {
+	s := script(4)
+	s.in.Nodes[3].Up = []Span{{From: 0, To: ms(1500)}}
+	for _, c := range []struct {
+		node int
+		at   float64
+		head byte
+	}{{0, 500, 'a'}, {1, 500, 'a'}, {2, 500, 'a'}, {3, 500, 'z'}, {0, 1600, 'c'}, {0, 1300, 'b'}, {1, 1900, 'c'}, {2, 2000, 'c'}} {
+		s.on(c.node, c.at, trace.HeadChanged, trace.Event{Hash: id(c.head)})
+	}
+	run := join1(t, s.in)
+	for k, want := range []Slot{{Origin: -1, Up: 3, Heads: 2}, {Origin: -1, Up: 3, Heads: 1}} {
+		if run.Slots[k] != want {
+			t.Errorf("slot %d = %+v, want %+v", k, run.Slots[k], want)
+		}
 	}
 }
 
