@@ -14,10 +14,11 @@ import (
 // other; here their terms meet.
 func (n *Node) apiDeps() rpc.Deps {
 	return rpc.Deps{
-		Pool:   poolView{n.pool},
-		Net:    netView{n},
-		Submit: n,
-		Trace:  n.events,
+		Pool:        poolView{n.pool},
+		Net:         netView{n},
+		Submit:      n,
+		Trace:       n.events,
+		SetLogLevel: setPackageLevel,
 		Shutdown: func() {
 			select {
 			case n.stop <- struct{}{}:

@@ -11,6 +11,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -55,7 +57,7 @@ func Serve(ctx context.Context, cfg Config, ready func(Ready)) error {
 	if err := cfg.validate(); err != nil {
 		return err
 	}
-	if err := setLogLevel(cfg.LogLevel); err != nil {
+	if err := setPackageLevel("*", cfg.LogLevel); err != nil {
 		return err
 	}
 	genesis, dir, err := cfg.store()
@@ -251,13 +253,24 @@ func listen(flag, address string) (net.Listener, error) {
 	return l, nil
 }
 
-func setLogLevel(name string) error {
-	_, err := logging.Parse(name)
-	if err != nil {
-		return fmt.Errorf("%w: log level %q: use debug, info, warn or error", ErrConfig, name)
+// setPackageLevel sets the level of one of our packages' logs, or of all with "*".
+func setPackageLevel(pkg, level string) error {
+	names := []string{"node", "p2p", "chain", "mempool", "rpc"}
+	switch {
+	case pkg == "*":
+	case slices.Contains(names, pkg):
+		names = []string{pkg}
+	default:
+		return fmt.Errorf("%w: no log %q: there are %s, and * for all", ErrConfig, pkg, strings.Join(names, ", "))
 	}
-	for _, ours := range []string{"node", "p2p", "chain", "mempool", "pheme/rpc"} {
-		if err := logging.SetLogLevel(ours, name); err != nil && !errors.Is(err, logging.ErrNoSuchLogger) {
+	if _, err := logging.Parse(level); err != nil {
+		return fmt.Errorf("%w: log level %q: use debug, info, warn or error", ErrConfig, level)
+	}
+	for _, ours := range names {
+		if ours == "rpc" {
+			ours = "pheme/rpc" // go-ethereum's is called rpc too
+		}
+		if err := logging.SetLogLevel(ours, level); err != nil && !errors.Is(err, logging.ErrNoSuchLogger) {
 			return fmt.Errorf("set log level of %s: %w", ours, err)
 		}
 	}

@@ -97,6 +97,12 @@ func (c *Client) AddPeer(ctx context.Context, multiaddr string) error {
 	return c.admin(ctx, "admin_addPeer", multiaddr)
 }
 
+// SetLogLevel sets the level (debug, info, warn, error) of a package's log at run time, of all with
+// "*". Only over the unix socket.
+func (c *Client) SetLogLevel(ctx context.Context, pkg, level string) error {
+	return c.admin(ctx, "admin_setLogLevel", pkg, level)
+}
+
 // Shutdown asks the node to stop. Only over the unix socket.
 func (c *Client) Shutdown(ctx context.Context) error {
 	return c.admin(ctx, "admin_shutdown")

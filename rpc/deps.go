@@ -17,6 +17,8 @@ type Deps struct {
 	Trace  TraceSource
 	// Shutdown asks the node to stop, for admin_shutdown. It returns at once.
 	Shutdown func()
+	// SetLogLevel sets the level of a package's log, of all of ours with "*", for admin_setLogLevel.
+	SetLogLevel func(pkg, level string) error
 }
 
 // Pool is what the API reads of the mempool. All methods are safe for concurrent use.

@@ -86,6 +86,7 @@ func (s *Server) readBody(f *flight, w http.ResponseWriter, r *http.Request) ([]
 // Every transport comes through here, so that limits, stamps and answers are the same.
 func (s *Server) call(ctx context.Context, f *flight, d *gethrpc.Server, w http.ResponseWriter, body []byte) {
 	s.calls.Add(1)
+	body = renamed(body)
 	f.alone = !isBatch(body)
 	ctx = context.WithValue(ctx, flightKey{}, f)
 	r := http.Request{

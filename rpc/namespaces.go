@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"runtime/debug"
 	"strconv"
 
@@ -74,6 +75,30 @@ func (a *txpoolAPI) Content(ctx context.Context) (json.RawMessage, error) {
 	b = append(b, `,"queued":`...)
 	b = appendSenders(b, c.Future, a.s.chain.Genesis())
 	return append(b, '}'), nil
+}
+
+// Inspect returns a line for each pooled transaction by sender and nonce, in geth's words.
+func (a *txpoolAPI) Inspect(ctx context.Context) (map[string]map[string]map[string]string, error) {
+	defer a.s.watchPanic()
+	st := a.s.deps.Pool.Stats()
+	if err := reserve(ctx, 2*(st.Executable+st.Future)*roomTx); err != nil {
+		return nil, &codeError{codeBusy, "the content of the pool is too large an answer now: try txpool_contentFrom"}
+	}
+	c := a.s.deps.Pool.Content()
+	return map[string]map[string]map[string]string{"pending": inspected(c.Executable), "queued": inspected(c.Future)}, nil
+}
+
+func inspected(by map[common.Address][]*chain.Tx) map[string]map[string]string {
+	out := make(map[string]map[string]string, len(by))
+	for addr, txs := range by {
+		lines := make(map[string]string, len(txs))
+		for _, t := range txs {
+			tx := t.Inner()
+			lines[strconv.FormatUint(tx.Nonce(), 10)] = fmt.Sprintf("%s: %v wei + %v gas × %v wei", tx.To().Hex(), tx.Value(), tx.Gas(), tx.GasPrice())
+		}
+		out[addr.Hex()] = lines
+	}
+	return out
 }
 
 // ContentFrom returns the pooled transactions of one sender by nonce.
@@ -154,6 +179,18 @@ func (a *adminAPI) AddPeer(multiaddr string) (bool, error) {
 	defer a.s.watchPanic()
 	err := a.s.deps.Net.AddPeer(multiaddr)
 	return err == nil, err
+}
+
+// SetLogLevel sets the level of a package's log at run time, of all with "*".
+func (a *adminAPI) SetLogLevel(pkg, level string) (bool, error) {
+	defer a.s.watchPanic()
+	if a.s.deps.SetLogLevel == nil {
+		return false, notServed("admin_setLogLevel")
+	}
+	if err := a.s.deps.SetLogLevel(pkg, level); err != nil {
+		return false, invalidParams("%v", err)
+	}
+	return true, nil
 }
 
 // Shutdown asks the node to stop.

@@ -90,7 +90,23 @@ func (s *Server) newDispatcher(admin bool) (*gethrpc.Server, error) {
 	d := gethrpc.NewServer()
 	d.SetBatchLimits(s.cfg.MaxBatch, s.cfg.MaxResponse)
 	d.SetHTTPBodyLimit(s.cfg.MaxBody + 1) // bodies are read and limited before they get there
+	services := s.services(admin)
+	var err error
+	if services["rpc"].(*rpcAPI).document, err = describe(s.cfg.ClientVersion, services); err != nil {
+		return nil, err
+	}
+	for name, receiver := range services {
+		if err := d.RegisterName(name, receiver); err != nil {
+			return nil, fmt.Errorf("register %s_: %w", name, err)
+		}
+	}
+	return d, nil
+}
+
+// services are the receivers of methods by namespace.
+func (s *Server) services(admin bool) map[string]any {
 	services := map[string]any{
+		"rpc":    new(rpcAPI),
 		"eth":    &ethAPI{s},
 		"net":    &netAPI{s},
 		"web3":   &web3API{s},
@@ -101,12 +117,7 @@ func (s *Server) newDispatcher(admin bool) (*gethrpc.Server, error) {
 	if admin {
 		services["admin"] = &adminAPI{s}
 	}
-	for name, receiver := range services {
-		if err := d.RegisterName(name, receiver); err != nil {
-			return nil, fmt.Errorf("register %s_: %w", name, err)
-		}
-	}
-	return d, nil
+	return services
 }
 
 // Counts returns how many calls were answered and how many of them crashed.
