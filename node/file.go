@@ -63,6 +63,7 @@ type p2pSection struct {
 	D              int      `toml:"d"`
 	Dlo            int      `toml:"d_lo"`
 	Dhi            int      `toml:"d_hi"`
+	Dout           int      `toml:"d_out"`
 	Dlazy          int      `toml:"d_lazy"`
 	Heartbeat      duration `toml:"heartbeat"`
 	FloodPublish   bool     `toml:"flood_publish"`
@@ -137,7 +138,7 @@ func (f *file) config() Config {
 func (s p2pSection) config() p2p.Config {
 	return p2p.Config{
 		Listen: s.Listen, Bootstrap: s.Bootstrap, Static: s.Static, MDNS: s.MDNS, MaxPeers: s.MaxPeers, Relay: s.Relay,
-		D: s.D, Dlo: s.Dlo, Dhi: s.Dhi, Dlazy: s.Dlazy, Heartbeat: time.Duration(s.Heartbeat), FloodPublish: s.FloodPublish,
+		D: s.D, Dlo: s.Dlo, Dhi: s.Dhi, Dout: s.Dout, Dlazy: s.Dlazy, Heartbeat: time.Duration(s.Heartbeat), FloodPublish: s.FloodPublish,
 		IDontWantBytes: s.IDontWantBytes, OutboundQueue: s.OutboundQueue, ValidateQueue: s.ValidateQueue,
 		BatchBytes: s.BatchBytes, BatchDelay: time.Duration(s.BatchDelay),
 	}

@@ -31,9 +31,10 @@ type Config struct {
 	// Relay names how blocks travel; see package relay.
 	Relay string
 
-	// GossipSub: mesh degree and its bounds, peers that get IHAVE, heartbeat.
-	D, Dlo, Dhi, Dlazy int
-	Heartbeat          time.Duration
+	// GossipSub: mesh degree, its bounds and how many of it we dialled ourselves at least; peers that
+	// get IHAVE; heartbeat.
+	D, Dlo, Dhi, Dout, Dlazy int
+	Heartbeat                time.Duration
 	// FloodPublish sends what we originate to every peer instead of the mesh.
 	FloodPublish bool
 	// IDontWantBytes: a payload at least this long is announced by IDONTWANT to
@@ -69,6 +70,9 @@ type Config struct {
 // protobuf framing and the control messages that ride along.
 const slack = 64 << 10
 
+// Defaults is what a node uses that is told nothing.
+func Defaults() Config { return Config{}.fill() }
+
 func (c Config) fill() Config {
 	def := func(p *int, v int) {
 		if *p == 0 {
@@ -93,6 +97,7 @@ func (c Config) fill() Config {
 	def(&c.D, 8)
 	def(&c.Dlo, min(6, c.D))
 	def(&c.Dhi, max(12, c.D))
+	def(&c.Dout, max(0, min(2, c.Dlo-1, c.D/2-1))) // the library wants Dout < Dlo and Dout < D/2
 	def(&c.Dlazy, 6)
 	dur(&c.Heartbeat, 700*time.Millisecond)
 	def(&c.IDontWantBytes, 4<<10)   // below it the announcements cost more CPU than the duplicate they save
@@ -132,6 +137,9 @@ func (c Config) validate() error {
 	}
 	if c.Dlo > c.D || c.D > c.Dhi || c.Dlo < 1 || c.D < 2 {
 		return fmt.Errorf("p2p: gossip degrees: want 1 <= Dlo <= D <= Dhi and D >= 2, have %d, %d, %d", c.Dlo, c.D, c.Dhi)
+	}
+	if c.Dout < 0 || c.Dout > 0 && (c.Dout >= c.Dlo || c.Dout > c.D/2) {
+		return fmt.Errorf("p2p: gossip degrees: want 0 <= Dout < Dlo and Dout <= D/2, have %d with Dlo %d and D %d", c.Dout, c.Dlo, c.D)
 	}
 	for _, f := range []struct {
 		name string

@@ -78,7 +78,7 @@ func (n *Net) gossipOptions() []pubsub.Option {
 func gossipParams(cfg Config, id peer.ID) pubsub.GossipSubParams {
 	p := pubsub.DefaultGossipSubParams()
 	p.D, p.Dlo, p.Dhi, p.Dlazy = cfg.D, cfg.Dlo, cfg.Dhi, cfg.Dlazy
-	p.Dout = max(0, min(2, p.Dlo-1, p.D/2-1)) // the library wants Dout < Dlo and Dout < D/2
+	p.Dout = cfg.Dout
 	p.Dscore = min(p.Dscore, p.D)
 	p.HeartbeatInterval = cfg.Heartbeat
 	// Nodes that start together must not beat together. The phase follows from
