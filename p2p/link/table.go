@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -90,6 +91,27 @@ func (t *Table) between(median time.Duration) Path {
 		spread = time.Duration(defaultSpread * float64(median))
 	}
 	return NewPath(median, spread)
+}
+
+// WithJitter returns the table with one jitter (p90 - p50) for all its paths; the
+// medians stay. It is an error where a median is too small for it.
+func (t *Table) WithJitter(spread time.Duration) (*Table, error) {
+	if spread < 0 || spread > maxDelay {
+		return nil, fmt.Errorf("link: a jitter of %s: want 0 to %s", spread, maxDelay)
+	}
+	out := *t
+	out.spread = spread
+	out.paths = slices.Clone(t.paths)
+	for i, p := range t.paths {
+		median := p.Median()
+		if spread > maxSpread(median) {
+			return nil, fmt.Errorf("link: latency %q: a jitter of %s is impossible around a median of %s: the smallest delay would be negative (at most %s)", t.Name, spread, median, maxSpread(median))
+		}
+		loss := p.Loss
+		out.paths[i] = NewPath(median, spread)
+		out.paths[i].Loss = loss
+	}
+	return &out, nil
 }
 
 // Path returns the path between two nodes of the given regions; the nodes and
