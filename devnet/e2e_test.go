@@ -59,6 +59,7 @@ func realNode(args []string) error {
 	defer stop()
 	var cfg node.Config
 	f := flag.NewFlagSet("node", flag.ContinueOnError)
+	f.Func("config", "", func(path string) (err error) { cfg, err = node.ReadConfig(path); return err }) // the first flag
 	f.StringVar(&cfg.DataDir, "data-dir", "", "")
 	f.StringVar(&cfg.Genesis, "genesis", "", "")
 	f.StringVar(&cfg.Name, "name", "", "")

@@ -38,7 +38,7 @@ func fit(spec experiment.Spec, seen *observation, run *recorder.Run) error {
 			fmt.Sprintf("%s accepted block 0x%s before it had received it", seen.input.Nodes[early[0].Node].Name, hex.EncodeToString(early[0].Block[:4])),
 			"this is a defect of pheme: report it with the experiment",
 		}
-	case len(run.Blocks) == 0:
+	case len(run.Blocks) == 0 && spec.Proposers() > 0:
 		return &UnfitError{"no block was sealed in the counted slots", lighter}
 	}
 	for _, kind := range []struct {
@@ -75,7 +75,11 @@ func coverage(messages []*recorder.Message) float64 {
 // judgeHost decides whether the latencies are the machine's.
 func (o *observation) judgeHost(run *recorder.Run) {
 	var all []float64
-	for _, m := range run.Blocks {
+	messages := run.Blocks
+	if len(messages) == 0 {
+		messages = run.Txs
+	}
+	for _, m := range messages {
 		all = append(all, m.Latencies()...)
 	}
 	slices.Sort(all)
@@ -93,8 +97,8 @@ func remarks(spec experiment.Spec, seen *observation, run *recorder.Run) (notes 
 	if seen.host.CPUBound {
 		notes = append(notes, cpuBound(seen)+": the latencies are this machine's, not a network's.")
 	}
-	if missed := spec.Load.Blocks - len(run.Blocks); missed > 0 {
-		notes = append(notes, fmt.Sprintf("%d of %d counted slots have no block: their proposers were too late or had nothing to say.", missed, spec.Load.Blocks))
+	if missed := spec.Slots() - len(run.Blocks); missed > 0 && spec.Proposers() > 0 {
+		notes = append(notes, fmt.Sprintf("%d of %d counted slots have no block: their proposers were too late or had nothing to say.", missed, spec.Slots()))
 	}
 	if lost := staleBlocks(run); lost > 0 {
 		notes = append(notes, fmt.Sprintf("%d of %d counted blocks lost to a sibling of the same height: proposers did not have each other's blocks in time.", lost, len(run.Blocks)))
@@ -105,7 +109,7 @@ func remarks(spec experiment.Spec, seen *observation, run *recorder.Run) (notes 
 		size += float64(m.Size) / float64(len(run.Blocks))
 		worst = append(worst, stats.CoverageTime(m.Latencies(), .95))
 	}
-	if full := size / float64(spec.Chain.BlockSize); full < 0.95 {
+	if full := size / float64(spec.Chain.BlockSize); full < 0.95 && len(run.Blocks) > 0 {
 		notes = append(notes, fmt.Sprintf("Blocks are %.0f %% full on average: the pools ran short.", 100*full))
 	}
 	slices.Sort(worst)

@@ -26,7 +26,6 @@ import (
 	"github.com/pheme-net/pheme/devnet/workload"
 	"github.com/pheme-net/pheme/mempool"
 	"github.com/pheme-net/pheme/node"
-	"github.com/pheme-net/pheme/p2p/link"
 	"github.com/pheme-net/pheme/p2p/link/virtual"
 	"github.com/pheme-net/pheme/p2p/trace"
 	"github.com/pheme-net/pheme/rpc"
@@ -47,7 +46,6 @@ type virtualRun struct {
 
 	clock   trace.Clock
 	net     *virtual.Network
-	table   *link.Table
 	regions []string // of each node; nil where the table has one region only
 	plan    *workload.Plan
 	graph   topology.Graph
@@ -93,7 +91,7 @@ func runVirtual(task virtualTask, say func(string, ...any)) (*virtualSight, erro
 		return nil, err
 	}
 	rng := rand.New(rand.NewPCG(uint64(r.seed), 1))
-	if r.graph, err = topology.Build(r.spec.Net.Topology, r.spec.Net.Nodes, r.spec.Net.Degree, rng); err != nil {
+	if r.graph, err = buildGraph(r.spec, rng); err != nil {
 		return nil, err
 	}
 	var sight *virtualSight
@@ -147,21 +145,13 @@ func (r *virtualRun) inside() (sight *virtualSight, err error) {
 // wire makes the network, the genesis and the proposers' keys.
 func (r *virtualRun) wire() (err error) {
 	r.clock = trace.ClockAt(time.Now(), 0)
-	if r.table, err = link.ParseLatency(r.spec.Net.Latency); err != nil {
-		return err
-	}
-	rate, err := link.ParseRate(r.spec.Net.Rate)
+	cfg, err := r.spec.LinkConfig(r.seed)
 	if err != nil {
 		return err
 	}
-	n := r.spec.Net.Nodes
-	cfg := link.Config{
-		Nodes: link.Uniform(n, r.table, rate, rate, rand.New(rand.NewPCG(uint64(r.seed), 2))),
-		Table: r.table, Seed: uint64(r.seed), Loss: r.spec.Net.Loss,
-	}
-	if len(r.table.Regions) > 1 {
+	if regions := cfg.Table.Regions; len(regions) > 1 {
 		for _, n := range cfg.Nodes {
-			r.regions = append(r.regions, r.table.Regions[n.Region])
+			r.regions = append(r.regions, regions[n.Region])
 		}
 	}
 	if r.net, err = virtual.New(cfg, virtual.Direct); err != nil {
@@ -171,7 +161,7 @@ func (r *virtualRun) wire() (err error) {
 		ChainID: cluster.ChainID, TimeMS: uint64(time.Now().Add(time.Second).UnixMilli()), SlotMS: uint64(r.spec.Chain.Slot.D().Milliseconds()),
 		Alloc: fund(r.plan.Senders), Label: "pheme devnet",
 	}
-	for i := range min(n, maxOrigins) {
+	for i := range max(1, min(r.spec.Proposers(), maxOrigins)) { // a genesis has at least one
 		key, err := crypto.ToECDSA(crypto.Keccak256(fmt.Appendf(nil, "pheme devnet proposer %d of seed %d", i, r.seed)))
 		if err != nil {
 			return fmt.Errorf("derive proposer key: %w", err)
@@ -204,14 +194,14 @@ func (r *virtualRun) add(i int) error {
 	}
 	m.closers = append(m.closers, m.pool)
 	d := node.Deps{Chain: m.chain, Pool: m.pool, Host: m.host, Listener: m.api, Hook: m.record, Clock: r.clock}
-	if i < len(r.keys) {
+	if i < min(r.spec.Proposers(), maxOrigins) {
 		d.Proposer = r.keys[i]
 		if d.Guard, err = chain.OpenSlotGuard(filepath.Join(r.guards, fmt.Sprint(i))); err != nil {
 			return err
 		}
 	}
 	cfg := node.Config{Name: fmt.Sprintf("n%d", i), BlockBytes: int(r.spec.Chain.BlockSize)}
-	cfg.P2P.Relay = r.spec.Net.Relay
+	cfg.P2P = p2pConfig(r.spec)
 	if m.node, err = node.New(cfg, d); err != nil {
 		return err
 	}
@@ -247,7 +237,7 @@ func (r *virtualRun) form(ctx context.Context) error {
 func (r *virtualRun) unmeshed() string {
 	for i, m := range r.members {
 		s, neighbours := m.node.Network(), len(r.graph[i])
-		want := min(cluster.MeshLow, neighbours)
+		want := min(r.spec.Gossip.Dlo, neighbours)
 		switch {
 		case s.Peers < neighbours:
 			return fmt.Sprintf("n%d is connected to %d of %d neighbours", i, s.Peers, neighbours)
@@ -262,7 +252,7 @@ func (r *virtualRun) unmeshed() string {
 func (r *virtualRun) load(ctx context.Context) error {
 	r.first = r.genesis.SlotAt(time.Now().Add(lead)) + 2
 	counted := r.first + uint64(r.spec.Load.Warmup)
-	end := counted + uint64(r.spec.Load.Blocks)
+	end := counted + uint64(r.spec.Slots())
 	bound := func(slot uint64) int64 {
 		return r.clock.At(r.genesis.SlotStart(slot)) - int64(r.spec.Chain.Slot)/10
 	}
@@ -283,9 +273,9 @@ func (r *virtualRun) load(ctx context.Context) error {
 				return err
 			}
 			if s < counted {
-				r.say("warm-up block %d of %d", s-r.first+1, r.spec.Load.Warmup)
+				r.say("warm-up slot %d of %d", s-r.first+1, r.spec.Load.Warmup)
 			} else {
-				r.say("counted block %d of %d", s-counted+1, r.spec.Load.Blocks)
+				r.say("counted slot %d of %d", s-counted+1, r.spec.Slots())
 			}
 		}
 		return until(ctx, r.genesis.SlotStart(end))
@@ -297,8 +287,11 @@ func (r *virtualRun) load(ctx context.Context) error {
 // most to the horizon of the last block.
 func (r *virtualRun) drain(ctx context.Context) error {
 	r.say("letting the last blocks arrive")
-	end := r.first + uint64(r.spec.Load.Warmup+r.spec.Load.Blocks)
-	within, cancel := context.WithDeadline(ctx, r.genesis.SlotStart(end).Add(r.spec.Horizon()))
+	end := r.first + uint64(r.spec.Load.Warmup+r.spec.Slots())
+	if r.spec.Proposers() == 0 {
+		return until(ctx, r.genesis.SlotStart(end).Add(r.spec.Load.Drain.D()))
+	}
+	within, cancel := context.WithDeadline(ctx, r.genesis.SlotStart(end).Add(r.spec.Load.Drain.D()))
 	defer cancel()
 	err := cluster.Await(within, func(context.Context) (string, error) {
 		head := r.members[0].chain.Head()

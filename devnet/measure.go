@@ -92,13 +92,21 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 			return nil, err
 		}
 		runs = append(runs, report.Run{
-			Seed: seed, Record: record, Warmup: sealedIn(seen), Slots: spec.Load.Blocks, Wall: seen.wall, Host: seen.host, Processes: seen.processes,
+			Seed: seed, Record: record, Warmup: sealedIn(seen), Slots: blockSlots(spec), Wall: seen.wall, Host: seen.host, Processes: seen.processes,
 		})
 		notes = append(notes, remarks(spec, seen, record)...)
 	}
 	results := report.New(spec, env, runs, unique(notes))
 	p.clear()
 	return results, publish(cfg, results, runs)
+}
+
+// blockSlots is how many slots should bring a block.
+func blockSlots(s experiment.Spec) int {
+	if s.Proposers() == 0 {
+		return 0
+	}
+	return s.Slots()
 }
 
 // announce says what is going to happen and how long it takes.
@@ -108,8 +116,13 @@ func announce(p *progress, s experiment.Spec) {
 		over = "modelled links in virtual time"
 	}
 	p.say("%d nodes over %s, %s of degree %d, %s relay, links %s", s.Net.Nodes, over, s.Net.Topology, s.Net.Degree, s.Net.Relay, s.Links())
-	p.say("%d warm-up and %d counted blocks of %s (%d transactions) in slots of %v, %s",
-		s.Load.Warmup, s.Load.Blocks, s.Chain.BlockSize, s.TxsPerBlock(), s.Chain.Slot, seedsText(s.Seeds))
+	if s.Proposers() == 0 {
+		p.say("%g transactions of %s a second for %v, after %d slots of %v for warm-up, no blocks, %s",
+			s.Load.TxRate, s.Load.TxSize, s.Load.Duration, s.Load.Warmup, s.Chain.Slot, seedsText(s.Seeds))
+	} else {
+		p.say("%d warm-up and %d counted blocks of %s (%d transactions) in slots of %v, %s",
+			s.Load.Warmup, s.Load.Blocks, s.Chain.BlockSize, s.TxsPerBlock(), s.Chain.Slot, seedsText(s.Seeds))
+	}
 	p.say("takes about %v", s.Expected().Round(time.Second))
 }
 

@@ -65,13 +65,13 @@ func (e *processRun) run(ctx context.Context, binary string) (seen *observation,
 	if e.plan, err = workload.New(e.spec, e.seed, cluster.ChainID); err != nil {
 		return nil, err
 	}
-	if e.graph, err = topology.Build(e.spec.Net.Topology, e.spec.Net.Nodes, e.spec.Net.Degree, rand.New(rand.NewPCG(uint64(e.seed), 1))); err != nil {
+	if e.graph, err = buildGraph(e.spec, rand.New(rand.NewPCG(uint64(e.seed), 1))); err != nil {
 		return nil, err
 	}
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	e.cluster, err = cluster.New(cluster.Config{
-		Nodes: e.spec.Net.Nodes, Binary: binary, Slot: e.spec.Chain.Slot.D(), Seed: e.seed, Transport: e.spec.Net.Transport,
+		Nodes: e.spec.Net.Nodes, Followers: e.spec.Net.Nodes - e.spec.Proposers(), Settings: settings(e.spec), MeshLow: e.spec.Gossip.Dlo, Binary: binary, Slot: e.spec.Chain.Slot.D(), Seed: e.seed, Transport: e.spec.Net.Transport,
 		Relay: e.spec.Net.Relay, BlockSize: int64(e.spec.Chain.BlockSize), Trace: true, Alloc: fund(e.plan.Senders),
 		Delay:  time.Second + time.Duration(e.spec.Net.Nodes)*50*time.Millisecond, // about what starting takes
 		Exited: func(_ string, err error) { fail(err) },
@@ -130,7 +130,7 @@ func (e *processRun) slot(n uint64) time.Time { return e.cluster.Genesis().SlotS
 // counted is the first counted slot, and the one after the last.
 func (e *processRun) counted() (from, to uint64) {
 	from = e.first + uint64(e.spec.Load.Warmup)
-	return from, from + uint64(e.spec.Load.Blocks)
+	return from, from + uint64(e.spec.Slots())
 }
 
 // setWindow fixes which slots are warm-up and which count, and when they are on the nodes' clock. A
@@ -164,15 +164,15 @@ func (e *processRun) load(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		from, to := e.counted()
-		if err := e.passSlots(ctx, e.first, from, "warm-up block"); err != nil {
+		if err := e.passSlots(ctx, e.first, from, "warm-up slot"); err != nil {
 			return err
 		}
 		before := host.ReadCPU(proc, pids)
-		if err := e.passSlots(ctx, from, to, "counted block"); err != nil {
+		if err := e.passSlots(ctx, from, to, "counted slot"); err != nil {
 			return err
 		}
 		after := host.ReadCPU(proc, pids)
-		each := float64(len(pids) * e.spec.Load.Blocks)
+		each := float64(len(pids) * e.spec.Slots())
 		e.host = report.Host{
 			Busy: stats.Number(after.Busy(before)), Wait: stats.Number(after.Wait(before)), Waited: stats.Number(after.Waited(before) / each),
 		}
@@ -208,9 +208,12 @@ func until(ctx context.Context, at time.Time) error {
 func (e *processRun) drain(ctx context.Context) error {
 	e.p.now("letting the last blocks arrive")
 	_, to := e.counted()
-	within, cancel := context.WithDeadline(ctx, e.slot(to).Add(e.spec.Horizon()))
+	within, cancel := context.WithDeadline(ctx, e.slot(to).Add(e.spec.Load.Drain.D()))
 	defer cancel()
-	err := e.cluster.AwaitHead(within, to-1)
+	var err error
+	if e.spec.Proposers() > 0 {
+		err = e.cluster.AwaitHead(within, to-1)
+	}
 	if err == nil {
 		err = e.awaitDeliveries(within)
 	}

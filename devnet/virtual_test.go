@@ -46,6 +46,23 @@ func TestVirtualClosedForm(t *testing.T) {
 	}
 }
 
+// TestVirtualTransactionsAlone: without blocks the transactions are the messages, and nobody builds
+// a block; one mesh of a lower degree sends fewer copies.
+func TestVirtualTransactionsAlone(t *testing.T) {
+	copies := func(d int) float64 {
+		s := virtualSpec(12, 0, "uniform:25ms")
+		s.Gossip.D, s.Load = d, experiment.Load{Work: experiment.WorkTxs, TxRate: 30, Duration: experiment.Duration(3 * time.Second), Warmup: 1}
+		r := measureVirtual(t, s)
+		if r.Block.Messages != 0 || r.Tx.Messages < 80 || r.Tx.Lost != 0 {
+			t.Errorf("%d blocks, %d transactions, %d not delivered, want 0, about 90 and 0", r.Block.Messages, r.Tx.Messages, r.Tx.Lost)
+		}
+		return float64(r.Summary["tx.copies"].Value)
+	}
+	if few, many := copies(3), copies(8); few >= many {
+		t.Errorf("copies with D=3: %.2f, with D=8: %.2f, want fewer", few, many)
+	}
+}
+
 // TestVirtualRepeats: the same seed gives the same network, load and floors, and nearly the same
 // latencies (the runtime's own dice, such as the order of a select, still fall as they like, which
 // at this size is a few percent); another seed gives another network.

@@ -80,7 +80,7 @@ func (c *Cluster) AwaitMesh(ctx context.Context, graph topology.Graph) error {
 			if s.Peers < len(graph[i]) {
 				return fmt.Sprintf("n%d is connected to %d of %d neighbours", i, s.Peers, len(graph[i])), nil
 			}
-			want := min(MeshLow, len(graph[i]))
+			want := min(c.cfg.MeshLow, len(graph[i]))
 			if len(s.Mesh) == 0 {
 				return fmt.Sprintf("n%d has joined no topic", i), nil
 			}

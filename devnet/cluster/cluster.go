@@ -32,8 +32,14 @@ const (
 
 // Config describes a cluster; a zero field takes its default.
 type Config struct {
-	// Nodes is how many proposers the genesis names: n0, n1, ... take the slots in turn.
-	Nodes int
+	// Nodes is how many members there are, n0, n1, ... The last Followers of them propose nothing; the
+	// others are the genesis's proposers and take the slots in turn. Where all are followers there
+	// are no blocks.
+	Nodes, Followers int
+	// Settings is the text of a configuration file for every member; "" is none.
+	Settings string
+	// MeshLow is how many peers a mesh must have before it counts as formed, neighbours permitting.
+	MeshLow int
 	// Binary is the program whose "node" command a member runs; "" is this one.
 	Binary string
 	// Dir keeps genesis, keys and data, and is left in place; "" is a temporary folder that Close
@@ -73,6 +79,9 @@ func (c *Config) fill() {
 	if c.Ready == 0 {
 		c.Ready = defaultReady
 	}
+	if c.MeshLow == 0 {
+		c.MeshLow = MeshLow
+	}
 	if c.Stop == 0 {
 		c.Stop = defaultStop
 	}
@@ -109,8 +118,20 @@ func New(cfg Config) (*Cluster, error) {
 		Alloc: cfg.Alloc, Label: "pheme devnet",
 	}}
 	for i := range cfg.Nodes {
-		if err := c.add(fmt.Sprintf("n%d", i), proposerSeed(cfg.Seed, i)); err != nil {
+		seed := proposerSeed(cfg.Seed, i)
+		if i >= cfg.Nodes-cfg.Followers {
+			seed = nil
+		}
+		if err := c.add(fmt.Sprintf("n%d", i), seed); err != nil {
 			return nil, errors.Join(err, c.Close())
+		}
+	}
+	if len(c.genesis.Proposers) == 0 { // a genesis has one: nobody holds its key
+		c.genesis.Proposers = []common.Address{common.BytesToAddress(proposerSeed(cfg.Seed, 0))}
+	}
+	if cfg.Settings != "" {
+		if err := os.WriteFile(c.settingsPath(), []byte(cfg.Settings), 0o644); err != nil {
+			return nil, errors.Join(fmt.Errorf("write settings: %w", err), c.Close())
 		}
 	}
 	if err := c.settleGenesis(); err != nil {
@@ -198,6 +219,8 @@ func (c *Cluster) Genesis() *chain.Genesis { return c.genesis }
 func (c *Cluster) Dir() string { return c.dir }
 
 func (c *Cluster) genesisPath() string { return filepath.Join(c.dir, "genesis.json") }
+
+func (c *Cluster) settingsPath() string { return filepath.Join(c.dir, "node.toml") }
 
 // Start starts every member and waits until all serve.
 func (c *Cluster) Start(ctx context.Context) error {

@@ -148,10 +148,14 @@ func (n *Node) args() []string {
 	if cfg.Transport == "quic" {
 		listen = "/ip4/127.0.0.1/udp/0/quic-v1"
 	}
-	args := []string{
-		"node", "--data-dir", n.dir, "--genesis", n.cluster.genesisPath(), "--name", n.name,
-		"--http", fmt.Sprintf("127.0.0.1:%d", port), "--listen", listen, "--log-level", "warn",
+	args := []string{"node"}
+	if cfg.Settings != "" {
+		args = append(args, "--config", n.cluster.settingsPath())
 	}
+	args = append(args,
+		"--data-dir", n.dir, "--genesis", n.cluster.genesisPath(), "--name", n.name,
+		"--http", fmt.Sprintf("127.0.0.1:%d", port), "--listen", listen, "--log-level", "warn",
+	)
 	if n.keyFile != "" {
 		args = append(args, "--proposer-key", n.keyFile)
 	}

@@ -2,11 +2,14 @@ package experiment
 
 import (
 	"errors"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
 	"testing/quick"
 	"time"
+
+	"github.com/pheme-net/pheme/p2p/link"
 )
 
 func TestDefaultIsTheDocumentedExperiment(t *testing.T) {
@@ -17,8 +20,12 @@ func TestDefaultIsTheDocumentedExperiment(t *testing.T) {
 	want := Spec{
 		Name: "default", Engine: "process", Seeds: []int64{1},
 		Net:    Net{Nodes: 8, Topology: "random", Degree: 7, Transport: "tcp", Relay: "gossip"},
+		Gossip: Gossip{D: 8, Dlo: 6, Dhi: 12, Dout: 2, Dlazy: 6, Heartbeat: Duration(700 * time.Millisecond), IDontWant: 4 << 10},
 		Chain:  Chain{Slot: Duration(time.Second), BlockSize: 128 << 10},
-		Load:   Load{Blocks: 20, Warmup: 3, TxSize: 16 << 10, TxRate: 8, Tick: Duration(50 * time.Millisecond)},
+		Load: Load{
+			Work: WorkBlocks, Blocks: 20, Warmup: 3, Origin: "rotate", TxSize: 16 << 10, TxRate: 8, Arrival: "uniform",
+			Tick: Duration(50 * time.Millisecond), Drain: Duration(10 * time.Second),
+		},
 		Report: Report{CoverageFloor: 1, Draws: 2000},
 	}
 	if !reflect.DeepEqual(s, want) {
@@ -43,8 +50,10 @@ func TestResolveKeepsWhatIsSet(t *testing.T) {
 }
 
 func TestResolvedFileRepeatsTheExperiment(t *testing.T) {
-	s := Default()
-	s.Seeds = []int64{3, 1}
+	s := Spec{Engine: "virtual", Seeds: []int64{3, 1}, Expect: map[string]Expectation{"block.c99_ms": "< 800", "block.coverage": ">= 1"}}
+	s.Net.Supers.Share, s.Net.Loss, s.Report.UntilCI = .2, .01, .05
+	s.Fault = []Fault{{At: Duration(time.Second), For: Duration(5 * time.Second), Partition: []Nodes{"0-3", "4-7"}}, {Kill: "10%"}}
+	s.Resolve()
 	text, err := s.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -114,12 +123,121 @@ func TestValidateNamesTheField(t *testing.T) {
 		{func(s *Spec) { s.Load.Tick = Duration(time.Hour) }, "load.tick = 1h0m0s:"},
 		{func(s *Spec) { s.Report.CoverageFloor = 2 }, "report.coverage_floor = 2:"},
 		{func(s *Spec) { s.Report.Draws = 10 }, "report.draws = 10:"},
+		{func(s *Spec) { s.Net.Topology = "discovery" }, "net.topology = discovery: nodes that find each other"},
+		{func(s *Spec) { s.Net.Jitter = "1ms" }, "net = "},
+		{func(s *Spec) { s.Gossip.D = 1 }, "gossip.d = 1:"},
+		{func(s *Spec) { s.Gossip.Dlo = 9 }, "gossip.d_lo = 9:"},
+		{func(s *Spec) { s.Gossip.Dhi = 7 }, "gossip.d_hi = 7:"},
+		{func(s *Spec) { s.Gossip.Dout = 6 }, "gossip.d_out = 6:"},
+		{func(s *Spec) { s.Gossip.Dlazy = -1 }, "gossip.d_lazy = -1:"},
+		{func(s *Spec) { s.Gossip.Heartbeat = 1 }, "gossip.heartbeat = 1ns:"},
+		{func(s *Spec) { s.Gossip.IDontWant = -1 }, "gossip.idontwant = -1B:"},
+		{func(s *Spec) { s.Load.Work = "hard" }, "load.work = hard:"},
+		{func(s *Spec) { s.Load.Duration = Duration(time.Second) }, "load.duration = 1s:"},
+		{func(s *Spec) { s.Load.Origin = "moon" }, "load.origin = moon:"},
+		{func(s *Spec) { s.Load.Arrival = "bursts" }, "load.arrival = bursts:"},
+		{func(s *Spec) { s.Load.Drain = Duration(time.Second) }, "load.drain = 1s: must be at least 10s"},
+		{func(s *Spec) { s.Load.Work, s.Load.Blocks = WorkTxs, 0 }, "load.duration = nothing:"},
+		{func(s *Spec) { s.Load.Work = WorkTxs }, "load.blocks = 20: there are none"},
+		{func(s *Spec) {
+			s.Load = Load{Work: WorkTxs, TxRate: 1000, TxSize: 32 << 10}
+			s.Resolve()
+		}, "load.tx_rate = 1000: fills the pools"},
+		{func(s *Spec) { s.Report.UntilCI = 2 }, "report.until_ci = 2:"},
+		{func(s *Spec) { s.Report.UntilSeeds = 9 }, "report.until_figure = nothing: has no report.until_ci"},
+		{func(s *Spec) { s.Report.UntilCI, s.Report.UntilSeeds = .1, 0 }, "report.until_seeds = nothing:"},
+		{func(s *Spec) { s.Expect = map[string]Expectation{"block.c99_ms": "fast"} }, `expect "block.c99_ms" = "fast": write <`},
+		{func(s *Spec) { s.Fault = []Fault{{}} }, "fault 1: kind: must be exactly one of partition"},
 	}
 	for _, tt := range tests {
 		s := Default()
 		tt.bend(&s)
 		if err := s.Validate(); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("Validate() = %v, want a complaint about %q", err, tt.want)
+		}
+	}
+}
+
+func TestValidateOfLinks(t *testing.T) {
+	tests := []struct {
+		bend func(*Net)
+		want string
+	}{
+		{func(n *Net) { n.Latency = "mars" }, "net.latency: "},
+		{func(n *Net) { n.Jitter = "often" }, "net.latency: jitter \"often\" is not a time"},
+		{func(n *Net) { n.Jitter = "1s" }, "net.latency: link: latency \"world\": a jitter of 1s is impossible"},
+		{func(n *Net) { n.Rate = "fast" }, "net.rate: "},
+		{func(n *Net) { n.Up = "50" }, "net.up: "},
+		{func(n *Net) { n.Down = "-1mbit" }, "net.down: "},
+		{func(n *Net) { n.LossCC = "cubic" }, "net.loss_cc: "},
+		{func(n *Net) { n.Loss = .9 }, "net.loss = 0.9:"},
+		{func(n *Net) { n.Reorder = 1 }, "net.reorder = 1:"},
+		{func(n *Net) { n.Window = "broken" }, "net.window = broken:"},
+		{func(n *Net) { n.Supers.Share = 1.5 }, "net.supers = map["},
+		{func(n *Net) { n.Supers.Up = "1gbit" }, "has rates for a share of 0"},
+		{func(n *Net) { n.Supers = Supers{.2, "1gbit", "much"} }, "net.supers.down: "},
+	}
+	for _, tt := range tests {
+		s := Spec{Engine: "virtual"}
+		s.Resolve()
+		if err := s.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		tt.bend(&s.Net)
+		if err := s.Validate(); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("Validate() = %v, want a complaint about %q", err, tt.want)
+		}
+	}
+}
+
+func TestLinkConfig(t *testing.T) {
+	s := Spec{Engine: "virtual", Net: Net{Nodes: 40, Up: "10mbit", Jitter: "0s", Loss: .01, LossCC: "none", Window: "open", Supers: Supers{Share: .2}}}
+	s.Resolve()
+	if err := s.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := s.Links(), "world jitter 0s, 10mbit up 50mbit down, 20 % of nodes 1gbit/1gbit, 1 % loss (none), open windows, idealised (loss_cc = none)"; got != want {
+		t.Errorf("Links() = %q, want %q", got, want)
+	}
+	cfg, err := s.LinkConfig(7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	supers := 0
+	for i, n := range cfg.Nodes {
+		switch {
+		case n.Up == link.Gbit && n.Down == link.Gbit:
+			supers++
+		case n.Up != 10*link.Mbit || n.Down != 50*link.Mbit:
+			t.Errorf("node %d has the rates %s and %s", i, n.Up, n.Down)
+		}
+	}
+	if supers != 8 || cfg.Loss != .01 || cfg.LossCC != link.None || cfg.Window != link.NoWindow || cfg.Seed != 7 {
+		t.Errorf("%d of 40 nodes are super, want 8; %+v", supers, cfg)
+	}
+	if p := cfg.Table.Path(7, 0, 0, 1, 1); p.Jitter != 0 || p.Min < 10*time.Millisecond {
+		t.Errorf("a path without jitter is %+v", p)
+	}
+	again, err := s.LinkConfig(7)
+	if err != nil || !reflect.DeepEqual(cfg, again) {
+		t.Errorf("the same seed gave other links, %v", err)
+	}
+}
+
+func TestExpectation(t *testing.T) {
+	for text, met := range map[Expectation]map[float64]bool{
+		"< 800":   {799: true, 800: false, math.Inf(1): false},
+		"<=2.5":   {2.5: true, 2.6: false},
+		"> 0":     {0: false, 1: true},
+		">= 1":    {1: true, .999: false, math.NaN(): false},
+		" = 0 ":   {0: true, 1: false},
+		"== 3":    {3: false},
+		"faster!": {1: false},
+	} {
+		for v, want := range met {
+			if text.Met(v) != want {
+				t.Errorf("%v %s = %v, want %v", v, text, !want, want)
+			}
 		}
 	}
 }
@@ -153,6 +271,7 @@ func FuzzDecode(f *testing.F) {
 	text, _ := new(Spec).Encode()
 	f.Add(text)
 	f.Add([]byte("seeds = [1,2]\n[net]\nnodes = 20\n[chain]\nslot = \"250ms\"\nblock_size = 1048576\n"))
+	f.Add([]byte("engine = \"virtual\"\n[load]\nwork = \"transactions\"\n[net.supers]\nshare = 0.5\n[[fault]]\nat = \"1s\"\npartition = [\"0-3\", \"region:tokyo,7\"]\n[expect]\n\"tx.p50_ms\" = \"< 9\"\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		s, err := Decode("f", text)
 		if err != nil {

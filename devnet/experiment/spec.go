@@ -5,14 +5,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"regexp"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
-
-	"github.com/pheme-net/pheme/p2p/link"
 )
 
 // Limits of what one host and one chain can carry; Validate names them.
@@ -25,6 +20,9 @@ const (
 	minTx        = 128                    // a signed transfer without data
 	maxMessages  = 100_000                // counted blocks, bounds the memory of a run
 	defaultFloor = 1.0                    // a local network without faults must lose nothing
+	maxFaults    = 1000                   // entries of the schedule
+	maxAdd       = time.Minute            // the longest delay a fault adds, the link model's limit
+	maxPooled    = 48 << 20               // bytes that wait in a pool of 64 MiB
 )
 
 // Spec is one experiment. A zero field means the default; [Spec.Resolve] writes the defaults in.
@@ -38,22 +36,54 @@ type Spec struct {
 	Seeds []int64 `toml:"seeds" json:"seeds" comment:"one run for each"`
 
 	Net    Net    `toml:"net" json:"net"`
+	Gossip Gossip `toml:"gossip" json:"gossip"`
 	Chain  Chain  `toml:"chain" json:"chain"`
 	Load   Load   `toml:"load" json:"load"`
 	Report Report `toml:"report" json:"report"`
+	// Fault is what goes wrong when, see [Fault].
+	Fault []Fault `toml:"fault,omitempty" json:"fault,omitempty"`
+	// Expect holds what the figures must come to, by their names in results.json; a run that misses
+	// one ends with exit code 3.
+	Expect map[string]Expectation `toml:"expect,omitempty" json:"expect,omitempty" comment:"figures by name: < <= > >= or = and a number"`
 }
 
 // Net is the network: how many nodes, connected how.
 type Net struct {
 	Nodes     int    `toml:"nodes" json:"nodes"`
-	Topology  string `toml:"topology" json:"topology" comment:"random, full, ring, line or star"`
+	Topology  string `toml:"topology" json:"topology" comment:"random, full, ring, line, star or file:PATH (two node numbers a line)"`
 	Degree    int    `toml:"degree" json:"degree" comment:"connections a node in the random topology"`
 	Transport string `toml:"transport" json:"transport" comment:"tcp or quic"`
 	Relay     string `toml:"relay" json:"relay" comment:"how blocks travel: gossip"`
 	// The link model, in virtual time only.
-	Latency string  `toml:"latency,omitempty" json:"latency,omitempty" comment:"lan, world, uniform:50ms or a CSV file; virtual engine"`
-	Rate    string  `toml:"rate,omitempty" json:"rate,omitempty" comment:"up and down of every node, such as 50mbit; virtual engine"`
-	Loss    float64 `toml:"loss,omitempty" json:"loss,omitempty" comment:"share of packets lost; virtual engine"`
+	Latency string  `toml:"latency,omitempty" json:"latency,omitempty" comment:"lan, world, uniform:50ms, uniform:20ms-80ms or a CSV file with rtt_ms or oneway_ms in its header"`
+	Jitter  string  `toml:"jitter,omitempty" json:"jitter,omitempty" comment:"p90 - p50 of every link's delay instead of the table's, such as 2ms"`
+	Rate    string  `toml:"rate,omitempty" json:"rate,omitempty" comment:"up and down of every node, such as 50mbit or unlimited"`
+	Up      string  `toml:"up,omitempty" json:"up,omitempty" comment:"up alone"`
+	Down    string  `toml:"down,omitempty" json:"down,omitempty" comment:"down alone"`
+	Supers  Supers  `toml:"supers,omitempty" json:"supers,omitzero" comment:"a share of the nodes, drawn by seed, with other rates"`
+	Loss    float64 `toml:"loss,omitempty" json:"loss,omitempty" comment:"share of packets lost"`
+	LossCC  string  `toml:"loss_cc,omitempty" json:"loss_cc,omitempty" comment:"what senders do about loss: reno, or none (sent again after one round trip: idealised)"`
+	Reorder float64 `toml:"reorder,omitempty" json:"reorder,omitempty" comment:"share of packets that are overtaken"`
+	Window  string  `toml:"window,omitempty" json:"window,omitempty" comment:"slow-start, or open: connections send at their rates from the start"`
+}
+
+// Supers are the nodes with other rates than the rest.
+type Supers struct {
+	Share float64 `toml:"share" json:"share"`
+	Up    string  `toml:"up" json:"up"`
+	Down  string  `toml:"down" json:"down"`
+}
+
+// Gossip is GossipSub's parameters at every node.
+type Gossip struct {
+	D            int      `toml:"d" json:"d" comment:"mesh degree, and its bounds"`
+	Dlo          int      `toml:"d_lo" json:"d_lo"`
+	Dhi          int      `toml:"d_hi" json:"d_hi"`
+	Dout         int      `toml:"d_out,omitempty" json:"d_out,omitempty" comment:"of these at least so many dialled by the node itself"`
+	Dlazy        int      `toml:"d_lazy" json:"d_lazy" comment:"peers outside the mesh that get IHAVE at a heartbeat"`
+	Heartbeat    Duration `toml:"heartbeat" json:"heartbeat"`
+	FloodPublish bool     `toml:"flood_publish" json:"flood_publish" comment:"a message of one's own goes to every peer, not to the mesh alone"`
+	IDontWant    Bytes    `toml:"idontwant" json:"idontwant" comment:"smallest message announced by IDONTWANT; 1GiB turns it off"`
 }
 
 // Chain is the rhythm and size of blocks.
@@ -62,14 +92,25 @@ type Chain struct {
 	BlockSize Bytes    `toml:"block_size" json:"block_size" comment:"the encoded transactions of a block"`
 }
 
+// What a workload is made of.
+const (
+	WorkBlocks = "blocks"       // proposers fill blocks with the transactions
+	WorkTxs    = "transactions" // no block is ever proposed: transactions are the only messages
+)
+
 // Load is the open-loop workload: what is sent when is fixed before the first transaction leaves.
 type Load struct {
-	Blocks int   `toml:"blocks" json:"blocks" comment:"counted blocks for each seed"`
-	Warmup int   `toml:"warmup" json:"warmup" comment:"blocks before them that never count"`
-	TxSize Bytes `toml:"tx_size" json:"tx_size" comment:"trimmed so that whole transactions fill a block"`
+	Work     string   `toml:"work" json:"work" comment:"blocks (filled with transactions), or transactions alone"`
+	Blocks   int      `toml:"blocks,omitempty" json:"blocks,omitempty" comment:"counted blocks for each seed"`
+	Duration Duration `toml:"duration,omitempty" json:"duration,omitempty" comment:"of the counted stretch, in whole slots, where there are no blocks to count"`
+	Warmup   int      `toml:"warmup" json:"warmup" comment:"slots before it whose blocks and transactions never count"`
+	Origin   string   `toml:"origin,omitempty" json:"origin,omitempty" comment:"rotate: the nodes propose in turn; fixed: n0 proposes every block"`
+	TxSize   Bytes    `toml:"tx_size" json:"tx_size" comment:"trimmed so that whole transactions fill a block"`
 	// TxRate 0 becomes the rate at which every block is full.
-	TxRate float64  `toml:"tx_rate" json:"tx_rate" comment:"transactions a second over all nodes"`
-	Tick   Duration `toml:"tick" json:"tick" comment:"a node's submissions within one tick share one call"`
+	TxRate  float64  `toml:"tx_rate" json:"tx_rate" comment:"transactions a second over all nodes"`
+	Arrival string   `toml:"arrival" json:"arrival" comment:"uniform: evenly over the stretch; poisson: at random"`
+	Tick    Duration `toml:"tick" json:"tick" comment:"a node's submissions within one tick share one call"`
+	Drain   Duration `toml:"drain" json:"drain" comment:"after the last slot, how long at most until all is delivered"`
 }
 
 // Report is what makes a run fit to report and how its intervals are drawn.
@@ -77,6 +118,11 @@ type Report struct {
 	CoverageFloor float64 `toml:"coverage_floor" json:"coverage_floor" comment:"a run below it is refused with exit code 5"`
 	Draws         int     `toml:"draws" json:"draws" comment:"bootstrap draws"`
 	Strict        bool    `toml:"strict" json:"strict" comment:"refuse a run on a saturated host"`
+	// UntilCI goes on with further seeds until the 95 % interval of UntilFigure is no wider than
+	// this share of it to either side, or UntilSeeds have run.
+	UntilCI     float64 `toml:"until_ci,omitempty" json:"until_ci,omitempty" comment:"add seeds until the interval of until_figure is within this share of it, such as 0.05"`
+	UntilFigure string  `toml:"until_figure,omitempty" json:"until_figure,omitempty"`
+	UntilSeeds  int     `toml:"until_seeds,omitempty" json:"until_seeds,omitempty" comment:"but at most so many"`
 }
 
 // Default is the resolved experiment that `pheme devnet measure` runs when told nothing.
@@ -96,24 +142,67 @@ func (s *Spec) Resolve() {
 			s.Seeds = []int64{1, 2, 3, 4, 5} // enough to draw seeds too
 		}
 	}
-	if s.Virtual() {
-		fill(&s.Net.Latency, "world")
-		fill(&s.Net.Rate, "50mbit") // a home or a small server; EIP-7870's node
-	}
-	fill(&s.Net.Nodes, 8)
-	fill(&s.Net.Topology, "random")
-	fill(&s.Net.Degree, max(1, min(s.Net.Nodes-1, 10))) // all to all while small; 10 gives GossipSub's D=8 a choice
-	fill(&s.Net.Transport, "tcp")                       // QUIC costs 2.4-3x its CPU on loopback
-	fill(&s.Net.Relay, "gossip")
+	s.Net.resolve(s.Virtual())
+	s.Gossip.resolve()
 	fill(&s.Chain.Slot, Duration(time.Second))
 	fill(&s.Chain.BlockSize, 128<<10)
-	fill(&s.Load.Blocks, 20)
-	fill(&s.Load.Warmup, 3)
-	fill(&s.Load.TxSize, 16<<10)
-	fill(&s.Load.TxRate, float64(s.TxsPerBlock())/s.Chain.Slot.D().Seconds())
-	fill(&s.Load.Tick, Duration(50*time.Millisecond)) // one call a tick and node keeps HTTP off the measured CPU
+	s.Load.resolve(s)
 	fill(&s.Report.CoverageFloor, defaultFloor)
 	fill(&s.Report.Draws, 2000)
+	if s.Report.UntilCI != 0 {
+		fill(&s.Report.UntilFigure, "block.p95_ms")
+		fill(&s.Report.UntilSeeds, 20)
+	}
+}
+
+func (n *Net) resolve(virtual bool) {
+	fill(&n.Nodes, 8)
+	fill(&n.Topology, "random")
+	fill(&n.Degree, max(1, min(n.Nodes-1, 10))) // all to all while small; 10 gives GossipSub's D=8 a choice
+	fill(&n.Transport, "tcp")                   // QUIC costs 2.4-3x its CPU on loopback
+	fill(&n.Relay, "gossip")
+	if !virtual {
+		return
+	}
+	fill(&n.Latency, "world")
+	fill(&n.Rate, "50mbit") // a home or a small server; EIP-7870's node
+	fill(&n.Up, n.Rate)
+	fill(&n.Down, n.Rate)
+	fill(&n.LossCC, "reno")
+	fill(&n.Window, "slow-start")
+	if n.Supers.Share != 0 {
+		fill(&n.Supers.Up, "1gbit") // a data centre
+		fill(&n.Supers.Down, "1gbit")
+	}
+}
+
+// resolve writes the node's own defaults in; a test holds them against package p2p's.
+func (g *Gossip) resolve() {
+	fill(&g.D, 8)
+	fill(&g.Dlo, min(6, g.D))
+	fill(&g.Dhi, max(12, g.D))
+	fill(&g.Dout, max(0, min(2, g.Dlo-1, g.D/2-1))) // the library wants it below Dlo and D/2
+	fill(&g.Dlazy, 6)
+	fill(&g.Heartbeat, Duration(700*time.Millisecond))
+	fill(&g.IDontWant, 4<<10)
+}
+
+func (l *Load) resolve(s *Spec) {
+	fill(&l.Work, WorkBlocks)
+	if l.Work == WorkTxs {
+		fill(&l.Duration, Duration(10*time.Second))
+		fill(&l.TxSize, 2<<10) // the GossipSub paper's messages,
+		fill(&l.TxRate, 120)   // and their rate
+	} else {
+		fill(&l.Blocks, 20)
+		fill(&l.Origin, "rotate")
+	}
+	fill(&l.Warmup, 3)
+	fill(&l.TxSize, 16<<10)
+	fill(&l.TxRate, float64(s.TxsPerBlock())/s.Chain.Slot.D().Seconds())
+	fill(&l.Arrival, "uniform")
+	fill(&l.Tick, Duration(50*time.Millisecond)) // one call a tick and node keeps HTTP off the measured CPU
+	fill(&l.Drain, Duration(s.Horizon()))
 }
 
 // Virtual says whether the run is in virtual time, over modelled links.
@@ -121,14 +210,52 @@ func (s *Spec) Virtual() bool { return s.Engine == "virtual" }
 
 // Links describes the links in a few words.
 func (s *Spec) Links() string {
-	if !s.Virtual() {
+	n := &s.Net
+	if n.Latency == "" {
 		return "unshaped"
 	}
-	text := s.Net.Latency + ", " + s.Net.Rate
-	if s.Net.Loss > 0 {
-		text += fmt.Sprintf(", %g %% loss (reno)", 100*s.Net.Loss)
+	text := n.Latency
+	if n.Jitter != "" {
+		text += " jitter " + n.Jitter
+	}
+	if text += ", " + n.Up; n.Up != n.Down {
+		text += " up " + n.Down + " down"
+	}
+	if p := &n.Supers; p.Share > 0 {
+		text += fmt.Sprintf(", %g %% of nodes %s/%s", 100*p.Share, p.Up, p.Down)
+	}
+	if n.Loss > 0 {
+		text += fmt.Sprintf(", %g %% loss (%s)", 100*n.Loss, n.LossCC)
+	}
+	if n.Reorder > 0 {
+		text += fmt.Sprintf(", %g %% reordered", 100*n.Reorder)
+	}
+	if n.Window == "open" {
+		text += ", open windows"
+	}
+	if n.LossCC == "none" {
+		text += ", idealised (loss_cc = none)"
 	}
 	return text
+}
+
+// Proposers is how many of the nodes, the first ones, propose blocks.
+func (s *Spec) Proposers() int {
+	switch {
+	case s.Load.Work == WorkTxs:
+		return 0
+	case s.Load.Origin == "fixed":
+		return 1
+	}
+	return s.Net.Nodes
+}
+
+// Slots is how many slots count: each should bring one block, where there are blocks.
+func (s *Spec) Slots() int {
+	if s.Load.Work == WorkTxs {
+		return int(s.Load.Duration / max(1, s.Chain.Slot))
+	}
+	return s.Load.Blocks
 }
 
 // TxsPerBlock is how many transactions of about TxSize fill a block, at least one.
@@ -147,9 +274,10 @@ func (s *Spec) Horizon() time.Duration { return max(10*time.Second, 10*s.Chain.S
 // and 30 ms a node until the mesh is formed, one block ahead, the slots, and the drain. In virtual
 // time: what the nodes compute, on a core of about 3 GHz that nothing else uses.
 func (s *Spec) Expected() time.Duration {
-	blocks := s.Load.Warmup + s.Load.Blocks
+	blocks := s.Load.Warmup + s.Slots()
 	if s.Virtual() {
-		each := 3*time.Millisecond + time.Duration(float64(10*time.Millisecond)*float64(s.Chain.BlockSize)/(128<<10))
+		bytes := s.Load.TxRate * float64(s.Load.TxSize) * s.Chain.Slot.D().Seconds() // of a slot
+		each := 3*time.Millisecond + time.Duration(float64(10*time.Millisecond)*bytes/(128<<10))
 		run := time.Second + time.Duration(s.Net.Nodes)*(5*time.Millisecond+time.Duration(blocks+1)*each)
 		return time.Duration(len(s.Seeds)) * run
 	}
@@ -176,77 +304,6 @@ func (s *Spec) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("encode experiment: %w", err)
 	}
 	return out, nil
-}
-
-var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
-
-// Validate reports the first field of a resolved s that cannot be run honestly, by its key, with
-// what to write instead.
-func (s *Spec) Validate() error {
-	checks := []struct {
-		bad bool
-		key string
-		why string
-	}{
-		{!nameForm.MatchString(s.Name), "name", "use lower-case letters, digits and dashes"},
-		{s.Engine != "process" && !s.Virtual(), "engine", `must be "process" or "virtual"`},
-		{len(s.Seeds) > 1000 || repeated(s.Seeds), "seeds", "must be at most 1000, each once"},
-		{s.Net.Nodes < 2 || !s.Virtual() && s.Net.Nodes > maxNodes, "net.nodes", fmt.Sprintf("must be 2 to %d: every node is a process here; the virtual engine takes more", maxNodes)},
-		{s.Net.Nodes > maxVirtual, "net.nodes", fmt.Sprintf("must be at most %d", maxVirtual)},
-		{!s.Virtual() && (s.Net.Latency != "" || s.Net.Rate != "" || s.Net.Loss != 0), "net", "latency, rate and loss shape the links of the virtual engine: set engine = \"virtual\""},
-		{!(s.Net.Loss >= 0 && s.Net.Loss <= 0.5), "net.loss", "must be 0 to 0.5"},
-		{!slices.Contains([]string{"random", "full", "ring", "line", "star"}, s.Net.Topology), "net.topology", "must be random, full, ring, line or star"},
-		{s.Net.Degree < 1 || s.Net.Degree > s.Net.Nodes-1, "net.degree", "must be 1 to net.nodes - 1"},
-		{s.Net.Topology == "random" && s.Net.Degree < 2 && s.Net.Nodes > 2, "net.degree", "must be at least 2, or the random network falls apart"},
-		{!slices.Contains([]string{"tcp", "quic"}, s.Net.Transport), "net.transport", "must be tcp or quic"},
-		{s.Net.Relay != "gossip", "net.relay", `must be "gossip"`},
-		{s.Chain.Slot.D() < minSlot || s.Chain.Slot.D() > time.Minute, "chain.slot", "must be 100ms to 1m"},
-		{s.Chain.Slot.D()%time.Millisecond != 0, "chain.slot", "must be whole milliseconds"},
-		{s.Load.TxSize < minTx || s.Load.TxSize > maxTx, "load.tx_size", fmt.Sprintf("must be %d to %d bytes", minTx, maxTx)},
-		{s.Chain.BlockSize > maxBlock, "chain.block_size", "must be at most 4MiB"},
-		{s.Chain.BlockSize < s.Load.TxSize+1024, "chain.block_size", "must hold one transaction of load.tx_size and 1KiB of header"},
-		{s.Load.Blocks < 1 || s.Load.Blocks > maxMessages, "load.blocks", fmt.Sprintf("must be 1 to %d", maxMessages)},
-		{s.Load.Warmup < 1 || s.Load.Warmup > maxMessages, "load.warmup", "must be at least 1: cold connections would count"},
-		{!(s.Load.TxRate > 0 && s.Load.TxRate <= 1e5), "load.tx_rate", "must be above 0 and at most 100000 a second"},
-		{s.Load.Tick.D() < time.Millisecond || s.Load.Tick.D() > s.Chain.Slot.D(), "load.tick", "must be 1ms to one slot"},
-		{!(s.Report.CoverageFloor > 0 && s.Report.CoverageFloor <= 1), "report.coverage_floor", "must be above 0 and at most 1"},
-		{s.Report.Draws < 200 || s.Report.Draws > 100_000, "report.draws", "must be 200 to 100000"},
-	}
-	if s.Virtual() {
-		if _, err := link.ParseLatency(s.Net.Latency); err != nil {
-			return fmt.Errorf("%w: net.latency: %w", ErrInvalid, err)
-		}
-		if _, err := link.ParseRate(s.Net.Rate); err != nil {
-			return fmt.Errorf("%w: net.rate: %w", ErrInvalid, err)
-		}
-	}
-	for _, c := range checks {
-		if c.bad {
-			return fmt.Errorf("%w: %s = %s: %s", ErrInvalid, c.key, s.value(c.key), c.why)
-		}
-	}
-	return nil
-}
-
-// value is what s holds under a dotted key, for an error message.
-func (s *Spec) value(key string) string {
-	text, err := s.Encode()
-	var tree map[string]any
-	if err != nil || toml.Unmarshal(text, &tree) != nil {
-		return "?"
-	}
-	section, name, nested := strings.Cut(key, ".")
-	if !nested {
-		return fmt.Sprintf("%v", tree[section])
-	}
-	fields, _ := tree[section].(map[string]any)
-	return fmt.Sprintf("%v", fields[name])
-}
-
-func repeated(seeds []int64) bool {
-	sorted := slices.Clone(seeds)
-	slices.Sort(sorted)
-	return len(slices.Compact(sorted)) != len(seeds)
 }
 
 func fill[T comparable](field *T, value T) {

@@ -53,7 +53,7 @@ func Table(w io.Writer, r *Results) error {
 	last := ""
 	for _, h := range headline {
 		f, ok := r.Summary[h.metric]
-		if !ok || f.Why == NotShaped {
+		if !ok || f.Why == NotShaped || e.Proposers() == 0 && aboutBlocks(h.metric) {
 			continue
 		}
 		group := h.group
@@ -64,14 +64,19 @@ func Table(w io.Writer, r *Results) error {
 		line := fmt.Sprintf("%-16s%-18s%12s   %-20s%7d", group, h.label, h.unit.figure(float64(f.Value)), note(h.unit, f), f.N)
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
-	if slices := r.Summary["block.stretch_p95"]; !slices.Value.Valid() {
-		fmt.Fprintf(&b, "%-16s%-18s%12s   %s\n", "floor", "stretch p95", "-", slices.Why)
+	if stretch := r.Summary["block.stretch_p95"]; stretch.Why == NotShaped {
+		fmt.Fprintf(&b, "%-16s%-18s%12s   %s\n", "floor", "stretch p95", "-", stretch.Why)
 	}
 	for _, n := range r.Notes {
 		b.WriteString("\n" + wrap(n, 80) + "\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// aboutBlocks says whether a figure has no meaning where there are no blocks.
+func aboutBlocks(metric string) bool {
+	return strings.HasPrefix(metric, "block.") || metric == "net.multiplier"
 }
 
 // note is the interval, or the mark of a figure that stands without one.
@@ -93,8 +98,11 @@ func plan(r *Results) string {
 	if e.Virtual() {
 		over = "modelled links"
 	}
-	return fmt.Sprintf("%d nodes, %s, %s relay over %s; %d blocks of %s, %v slots",
-		e.Net.Nodes, topologyOf(r), e.Net.Relay, over, r.Block.Messages, byteCount.figure(float64(size.Value)), e.Chain.Slot)
+	load := fmt.Sprintf("%s relay over %s; %d blocks of %s, %v slots", e.Net.Relay, over, r.Block.Messages, byteCount.figure(float64(size.Value)), e.Chain.Slot)
+	if e.Proposers() == 0 {
+		load = fmt.Sprintf("%s; %d transactions of %s, no blocks", over, r.Tx.Messages, e.Load.TxSize)
+	}
+	return fmt.Sprintf("%d nodes, %s, %s", e.Net.Nodes, topologyOf(r), load)
 }
 
 func topologyOf(r *Results) string {

@@ -55,7 +55,11 @@ func New(spec experiment.Spec, seed int64, chainID uint64) (*Plan, error) {
 	p.Length = time.Duration(slots(spec)) * spec.Chain.Slot.D()
 	times := schedule(spec, rng)
 	p.Txs = len(times)
-	perNode := (2*spec.TxsPerBlock() + spec.Net.Nodes - 1) / spec.Net.Nodes // two blocks' worth may wait
+	waiting := 2 * spec.TxsPerBlock() // two blocks' worth may wait
+	if spec.Load.Work == experiment.WorkTxs {
+		waiting = p.Txs // nothing takes them away
+	}
+	perNode := (waiting + spec.Net.Nodes - 1) / spec.Net.Nodes
 	senders := max(1, (perNode+maxQueued-1)/maxQueued)
 	var err error
 	if p.Senders, err = accounts.Derive(accounts.Mnemonic, senders*spec.Net.Nodes); err != nil {
@@ -80,25 +84,39 @@ func New(spec experiment.Spec, seed int64, chainID uint64) (*Plan, error) {
 // txSize is the size that lets TxsPerBlock transactions fill a block to its last bytes, but not
 // more than was asked for.
 func txSize(spec experiment.Spec) int {
+	if spec.Load.Work == experiment.WorkTxs {
+		return int(spec.Load.TxSize)
+	}
 	fit := (int(spec.Chain.BlockSize)-listHead)/spec.TxsPerBlock() - itemHead
 	return min(int(spec.Load.TxSize), fit)
 }
 
 // slots is how many slots the workload lasts.
-func slots(spec experiment.Spec) int { return 1 + spec.Load.Warmup + spec.Load.Blocks }
+func slots(spec experiment.Spec) int { return 1 + spec.Load.Warmup + spec.Slots() }
 
-// schedule is when each transaction is submitted: one block's worth at once, so that pools are a
-// block ahead from then on, then the rate, each transaction somewhere in its own stretch. Times
-// are whole ticks, in order.
+// schedule is when each transaction is submitted: where there are blocks, one block's worth at once,
+// so that pools are a block ahead from then on, then the rate. Uniform arrivals are each somewhere
+// in a stretch of their own; Poisson's are independent of each other. Times are whole ticks, in
+// order.
 func schedule(spec experiment.Spec, rng *rand.Rand) (times []time.Duration) {
 	slot, tick := spec.Chain.Slot.D(), spec.Load.Tick.D()
 	perSlot := spec.Load.TxRate * slot.Seconds()
-	for range min(spec.TxsPerBlock(), int(perSlot+0.5)) {
-		times = append(times, 0)
+	if spec.Load.Work == experiment.WorkBlocks {
+		for range min(spec.TxsPerBlock(), int(perSlot+0.5)) {
+			times = append(times, 0)
+		}
+	}
+	length := float64(slots(spec)) * float64(slot)
+	if spec.Load.Arrival == "poisson" {
+		gap := float64(time.Second) / spec.Load.TxRate
+		for at := rng.ExpFloat64() * gap; at < length; at += rng.ExpFloat64() * gap {
+			times = append(times, time.Duration(at)/tick*tick)
+		}
+		return times
 	}
 	total := int(perSlot*float64(slots(spec)) + 0.5)
 	for i := range total {
-		at := (float64(i) + rng.Float64()) / float64(total) * float64(slots(spec)) * float64(slot)
+		at := (float64(i) + rng.Float64()) / float64(total) * length
 		times = append(times, time.Duration(at)/tick*tick)
 	}
 	return times

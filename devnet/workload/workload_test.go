@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -129,6 +130,31 @@ func TestOlderTransactionsTipMore(t *testing.T) {
 	slices.SortFunc(all, func(a, b sent) int { return int(b.tip - a.tip) })
 	if !slices.IsSortedFunc(all, func(a, b sent) int { return int(a.at - b.at) }) {
 		t.Error("a younger transaction tips more than an older one")
+	}
+}
+
+// Without blocks nothing is sent ahead, senders stay below what a pool lets one of them queue, and
+// Poisson arrivals come at the rate, each at its own time.
+func TestTransactionsAlone(t *testing.T) {
+	p := plan(t, spec(func(s *experiment.Spec) {
+		s.Load = experiment.Load{Work: experiment.WorkTxs, Arrival: "poisson", TxRate: 200, TxSize: 300, Duration: experiment.Duration(10 * time.Second), Tick: experiment.Duration(time.Millisecond)}
+	}), 1)
+	mean := 200 * p.Length.Seconds()
+	if p.Length != 14*time.Second || math.Abs(float64(p.Txs)-mean) > 5*math.Sqrt(mean) {
+		t.Errorf("%d transactions in %v, want about %.0f in 14 s", p.Txs, p.Length, mean)
+	}
+	most := len(p.Batches) * len(p.Senders) / spec(nil).Net.Nodes * maxQueued
+	if p.TxSize != 300 || p.Txs > most {
+		t.Errorf("%d bytes each, %d of them: %d senders may queue %d", p.TxSize, p.Txs, len(p.Senders), most)
+	}
+	first := 0
+	for _, batches := range p.Batches {
+		if len(batches) > 0 && batches[0].At == 0 {
+			first += len(batches[0].Raw)
+		}
+	}
+	if first > 4 {
+		t.Errorf("%d transactions leave at the first instant, want none ahead", first)
 	}
 }
 

@@ -1,0 +1,45 @@
+package devnet
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+
+	"github.com/pheme-net/pheme/devnet/experiment"
+	"github.com/pheme-net/pheme/devnet/topology"
+	"github.com/pheme-net/pheme/p2p"
+)
+
+// buildGraph makes the connections of an experiment.
+func buildGraph(spec experiment.Spec, rng *rand.Rand) (topology.Graph, error) {
+	path, isFile := strings.CutPrefix(spec.Net.Topology, "file:")
+	if !isFile {
+		return topology.Build(spec.Net.Topology, spec.Net.Nodes, spec.Net.Degree, rng)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: net.topology: %w", experiment.ErrInvalid, err)
+	}
+	g, err := topology.Decode(path, text, spec.Net.Nodes)
+	if err != nil {
+		return nil, fmt.Errorf("%w: net.topology: %w", experiment.ErrInvalid, err)
+	}
+	return g, nil
+}
+
+// p2pConfig is what an experiment tells every node about its network side.
+func p2pConfig(spec experiment.Spec) p2p.Config {
+	g := &spec.Gossip
+	return p2p.Config{
+		Relay: spec.Net.Relay, D: g.D, Dlo: g.Dlo, Dhi: g.Dhi, Dout: g.Dout, Dlazy: g.Dlazy, Heartbeat: g.Heartbeat.D(),
+		FloodPublish: g.FloodPublish, IDontWantBytes: int(g.IDontWant),
+	}
+}
+
+// settings is the same as the text of a node's configuration file.
+func settings(spec experiment.Spec) string {
+	c := p2pConfig(spec)
+	return fmt.Sprintf("[p2p]\nrelay = %q\nd = %d\nd_lo = %d\nd_hi = %d\nd_out = %d\nd_lazy = %d\nheartbeat = %q\nflood_publish = %v\nidontwant_bytes = %d\n",
+		c.Relay, c.D, c.Dlo, c.Dhi, c.Dout, c.Dlazy, c.Heartbeat, c.FloodPublish, c.IDontWantBytes)
+}
