@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
@@ -32,14 +33,21 @@ func TestScripts(t *testing.T) {
 }
 
 // serving waits until the node of a data dir says that it serves: `serving DIR`, or with ! until it
-// does so no more.
+// does so no more. $RPC is then its URL.
 func serving(ts *testscript.TestScript, neg bool, args []string) {
 	path := filepath.Join(ts.MkAbs(args[0]), node.ReadyFile)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	limit := time.After(30 * time.Second)
 	for {
-		if _, err := os.Stat(path); (err == nil) != neg {
+		text, err := os.ReadFile(path)
+		if err == nil && !neg {
+			var r node.Ready
+			ts.Check(json.Unmarshal(text, &r))
+			ts.Setenv("RPC", r.RPC)
+			return
+		}
+		if err != nil && neg {
 			return
 		}
 		select {

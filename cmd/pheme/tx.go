@@ -17,7 +17,7 @@ import (
 )
 
 func txCommand() *cobra.Command {
-	return group("tx", "send transactions", txSendCommand())
+	return group("tx", "send transactions", txSendCommand(), txLoadCommand())
 }
 
 // txSend holds the flags of `pheme tx send`.

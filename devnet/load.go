@@ -1,0 +1,20 @@
+package devnet
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/pheme-net/pheme/devnet/load"
+)
+
+// Load sends a load to running nodes and says on w where it stands.
+func Load(ctx context.Context, cfg load.Config, w io.Writer) (*load.Result, error) {
+	p := newProgress(w)
+	defer p.clear()
+	p.say("%.0f transfers of %d accounts to %d nodes over %v", cfg.Rate*cfg.Duration.Seconds(), len(cfg.Keys), len(cfg.Targets), cfg.Duration)
+	cfg.Progress = func(at load.Progress) {
+		p.now("%d of %d sent, %d accepted, %d in blocks, %v left", at.Sent, at.Total, at.Accepted, at.Included, at.Left.Round(time.Second))
+	}
+	return load.Run(ctx, cfg)
+}
