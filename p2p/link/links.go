@@ -138,11 +138,15 @@ func (c Config) validate() error {
 			return fmt.Errorf("%w: node %d: region %d of %d, rates %d and %d bit/s", ErrConfig, i, n.Region, len(c.Table.Regions), n.Up, n.Down)
 		}
 	}
-	for i, t := range c.Schedule {
-		if t.At < 0 || i > 0 && t.At < c.Schedule[i-1].At || t.Do == nil {
+	return checkSchedule(c.Schedule, len(c.Nodes))
+}
+
+func checkSchedule(s []Timed, nodes int) error {
+	for i, t := range s {
+		if t.At < 0 || i > 0 && t.At < s[i-1].At || t.Do == nil {
 			return fmt.Errorf("%w: schedule entry %d: entries must be in the order of their times", ErrConfig, i)
 		}
-		if err := t.Do.check(len(c.Nodes)); err != nil {
+		if err := t.Do.check(nodes); err != nil {
 			return fmt.Errorf("%w: schedule entry %d: %w", ErrConfig, i, err)
 		}
 	}

@@ -3,6 +3,7 @@ package link
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -36,6 +37,7 @@ const (
 	Closed                   // Conn is closed at end Side, with Code, by the other end or by the network
 	Packet                   // a datagram with Tag has arrived at node To
 	Left                     // a datagram with Tag has left its sender's queue; only if asked for
+	Changed                  // the change in Tag has taken effect
 )
 
 // Event tells the owner of a Net what has happened.
@@ -57,6 +59,7 @@ type Count struct {
 	Received uint64 // has passed the downlink
 	Lost     uint64 // of Sent: dropped by loss or a cut
 	Resent   uint64 // of Sent: sent again after a loss
+	Cut      uint64 // of Lost: dropped by a cut
 }
 
 // access is one node's two queues.
@@ -110,6 +113,21 @@ func (n *Net) schedule() {
 	if n.next < len(n.cfg.Schedule) {
 		n.agenda.push(int64(n.cfg.Schedule[n.next].At), stepChange, 0, nil)
 	}
+}
+
+// Extend adds changes to the end of the schedule. What is due already takes
+// effect at the next Advance.
+func (n *Net) Extend(more []Timed) error {
+	all := append(slices.Clone(n.cfg.Schedule), more...)
+	if err := checkSchedule(all, len(n.nodes)); err != nil {
+		return err
+	}
+	waiting := n.next < len(n.cfg.Schedule)
+	n.cfg.Schedule = all
+	if !waiting {
+		n.schedule()
+	}
+	return nil
 }
 
 func (n *Net) instant(now time.Time) int64 { return int64(now.Sub(n.start)) }
@@ -212,6 +230,7 @@ func (n *Net) change(at int64, c Change) {
 	for _, conn := range n.conns {
 		n.watchCut(at, conn)
 	}
+	n.out = append(n.out, Event{Kind: Changed, Tag: c})
 }
 
 // maxDatagram is the largest datagram: UDP's.

@@ -70,6 +70,9 @@ func (n *Net) transmit(at int64, f *flow, limit int) {
 	a.busy = true
 	a.count.Sent += uint64(size)
 	a.count.Lost += uint64(t.lost)
+	if f.path.Cut {
+		a.count.Cut += uint64(t.lost)
+	}
 	n.agenda.push(t.leftAt, stepUplink, f.from, nil)
 	t.lastAt = reach + t.leftAt - at - int64(up.Time(min(size, PacketBytes)))
 	if t.passing() > 0 {
@@ -98,7 +101,9 @@ func (n *Net) uplinkFree(at int64, node int) {
 func (n *Net) arrive(at int64, t *train) {
 	f := t.flow
 	if f.currentPath().Cut {
-		n.nodes[f.from].count.Lost += uint64(t.passing())
+		c := &n.nodes[f.from].count
+		c.Lost += uint64(t.passing())
+		c.Cut += uint64(t.passing())
 		n.stall(at, t, t.passing())
 		return
 	}

@@ -20,6 +20,7 @@ import (
 type lab struct {
 	t       testing.TB
 	shapers []*Shaper
+	start   time.Time // of the schedule
 }
 
 func config(t testing.TB, n int, latency string, rate link.Rate) link.Config {
@@ -33,11 +34,11 @@ func config(t testing.TB, n int, latency string, rate link.Rate) link.Config {
 
 func newLab(t testing.TB, cfg link.Config) *lab {
 	t.Helper()
-	l := &lab{t: t}
+	l := &lab{t: t, start: time.Now()}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for i := range cfg.Nodes {
-		s, err := New(cfg, i, time.Now())
+		s, err := New(cfg, i, l.start)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -30,6 +30,7 @@ type Shaper struct {
 	down  *virtual.Network // every node, with this one's downlink
 	start chan func()
 	ended chan struct{}
+	heals chan struct{} // one token: a partition has healed
 
 	mu      sync.Mutex
 	conns   map[io.Closer]struct{}
@@ -49,7 +50,7 @@ func New(cfg link.Config, node int, start time.Time) (*Shaper, error) {
 	if _, err := link.NewLinks(cfg); err != nil {
 		return nil, err
 	}
-	s := &Shaper{node: node, nodes: len(cfg.Nodes), start: make(chan func(), startQueue), ended: make(chan struct{}), conns: map[io.Closer]struct{}{}}
+	s := &Shaper{node: node, nodes: len(cfg.Nodes), start: make(chan func(), startQueue), ended: make(chan struct{}), heals: make(chan struct{}, 1), conns: map[io.Closer]struct{}{}}
 	here, err := link.ParseLatency("uniform:0s:0s")
 	if err != nil {
 		return nil, err
@@ -65,21 +66,36 @@ func New(cfg link.Config, node int, start time.Time) (*Shaper, error) {
 		down.Nodes[i].Region = n.Region // the others have shaped their uplinks themselves
 	}
 	down.Nodes[node].Down = cfg.Nodes[node].Down
-	down.Schedule = nil
-	for _, t := range cfg.Schedule {
-		u, d := split(t.Do, node)
-		if u != nil {
-			up.Schedule = append(up.Schedule, link.Timed{At: t.At, Do: u})
-		}
-		if d != nil {
-			down.Schedule = append(down.Schedule, link.Timed{At: t.At, Do: d})
-		}
-	}
+	up.Schedule, down.Schedule = s.deal(cfg.Schedule)
 	if s.up, err = virtual.NewAt(up, virtual.Secured, start); err != nil {
 		return nil, err
 	}
-	s.down, err = virtual.NewAt(down, virtual.Secured, start)
-	return s, err
+	if s.down, err = virtual.NewAt(down, virtual.Secured, start); err != nil {
+		return nil, err
+	}
+	s.down.Tell(func(c link.Change) {
+		if _, ok := c.(link.Heal); ok {
+			select {
+			case s.heals <- struct{}{}:
+			default:
+			}
+		}
+	})
+	return s, nil
+}
+
+// deal hands a schedule to the two networks.
+func (s *Shaper) deal(all []link.Timed) (up, down []link.Timed) {
+	for _, t := range all {
+		u, d := split(t.Do, s.node)
+		if u != nil {
+			up = append(up, link.Timed{At: t.At, Do: u})
+		}
+		if d != nil {
+			down = append(down, link.Timed{At: t.At, Do: d})
+		}
+	}
+	return up, down
 }
 
 // maxNodes is what the header of a packet can tell apart.
@@ -121,6 +137,17 @@ func (s *Shaper) Apply(c link.Change) error {
 	}
 	return err
 }
+
+// Extend adds changes to the end of the schedule, at this node: give every node
+// the same. One that is due already takes effect at once.
+func (s *Shaper) Extend(more []link.Timed) error {
+	up, down := s.deal(more)
+	return errors.Join(s.up.Extend(up), s.down.Extend(down))
+}
+
+// Heals gets a token when a partition has healed, so that whoever dials may give
+// up its patience. There is room for one.
+func (s *Shaper) Heals() <-chan struct{} { return s.heals }
 
 // Count returns the bytes this node has sent and received, as its own links saw
 // them: Lost and Resent are of what was sent to it.

@@ -22,7 +22,8 @@ type Network struct {
 	cfg   link.Config // filled
 	stack Stack
 	wake  chan struct{}
-	pool  *interner // nil: none
+	pool  *interner         // nil: none
+	told  func(link.Change) // nil: nobody asked
 
 	mu      sync.Mutex
 	net     *link.Net
@@ -167,6 +168,10 @@ func (n *Network) dispatch(e *link.Event) {
 		duct(e.Pipe).reader.aborted(e.Code)
 	case link.Room:
 		duct(e.Pipe).writer.room()
+	case link.Changed:
+		if n.told != nil {
+			n.told(e.Tag.(link.Change))
+		}
 	}
 }
 
@@ -192,6 +197,17 @@ func (n *Network) Apply(c link.Change) (err error) {
 	n.do(func(net *link.Net, now time.Time) { err = net.Apply(now, c) })
 	return err
 }
+
+// Extend adds changes to the end of the schedule; one that is due already takes
+// effect at once.
+func (n *Network) Extend(more []link.Timed) (err error) {
+	n.do(func(net *link.Net, _ time.Time) { err = net.Extend(more) })
+	return err
+}
+
+// Tell has f called, by Run, with each change that has taken effect. f must not
+// block. Call it before Run.
+func (n *Network) Tell(f func(link.Change)) { n.told = f }
 
 // Path returns what the way from one node to another is like now.
 func (n *Network) Path(from, to int) link.Path {
@@ -226,6 +242,7 @@ func (n *Network) Total() (sum link.Count, inFlight uint64) {
 		sum.Received += c.Received
 		sum.Lost += c.Lost
 		sum.Resent += c.Resent
+		sum.Cut += c.Cut
 	}
 	return sum, n.net.InFlight()
 }
