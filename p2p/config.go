@@ -60,7 +60,9 @@ type Config struct {
 	// ServeRequests and ServeBytes are what one peer may ask of us in ten seconds.
 	ServeRequests, ServeBytes int
 
-	// StatusTimeout is how long a new connection may take for its handshake.
+	// StatusTimeout is how long a new connection may take for its handshake. A peer
+	// is told our status at least twice in that time, and given up when it has been
+	// silent for two.
 	StatusTimeout time.Duration
 	// RedialMin and RedialMax bound the backoff of dials.
 	RedialMin, RedialMax time.Duration
@@ -115,7 +117,7 @@ func (c Config) fill() Config {
 	def(&c.ServeBytes, 256<<20) // a late node may pull 25 MB/s from one peer
 	dur(&c.StatusTimeout, 5*time.Second)
 	dur(&c.RedialMin, 200*time.Millisecond)
-	dur(&c.RedialMax, 10*time.Second)
+	dur(&c.RedialMax, 4*time.Second) // with StatusTimeout and its quarter: a peer is tried at least every 10 s
 	return c
 }
 

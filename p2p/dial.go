@@ -35,9 +35,11 @@ type target struct {
 	origin  origin
 	next    time.Time     // not before
 	wait    time.Duration // the present backoff
-	tries   int           // failed in a row
+	tries   int           // failed since it was last up
 	since   time.Time     // of the last connection
 	dialing bool
+	begun   time.Time // the present dial
+	cancel  func()    // ends it
 }
 
 // dialer decides whom to dial and when. One mutex guards it; it does no I/O.
@@ -102,10 +104,52 @@ func (d *dialer) due(now time.Time, connected func(peer.ID) bool, few bool) (dia
 			}
 			continue
 		}
-		t.dialing = true
+		t.dialing, t.begun, t.cancel = true, now, func() {}
 		dial = append(dial, t.info)
 	}
 	return dial, next
+}
+
+// began notes how to end a dial that due has asked for.
+func (d *dialer) began(id peer.ID, cancel func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if t := d.targets[id]; t != nil {
+		t.cancel = cancel
+	}
+}
+
+// stale is how old a dial must be to be begun anew by hurry: a packet of its own
+// is on its way in a younger one, the next one only seconds later.
+const stale = 500 * time.Millisecond
+
+// hurry forgets every backoff and begins stale dials anew: the network has
+// changed.
+func (d *dialer) hurry(now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, t := range d.targets {
+		t.next, t.wait = time.Time{}, 0
+		if t.dialing && now.Sub(t.begun) >= stale {
+			t.cancel()
+		}
+	}
+	d.nudge()
+}
+
+// came reports a peer that is up. One that could not be reached before is a sign
+// that others can be reached again, too.
+func (d *dialer) came(id peer.ID, now time.Time) {
+	d.mu.Lock()
+	t := d.targets[id]
+	back := t != nil && t.tries > 0
+	if t != nil {
+		t.tries = 0
+	}
+	d.mu.Unlock()
+	if back {
+		d.hurry(now)
+	}
 }
 
 // done reports a dial.
@@ -118,7 +162,7 @@ func (d *dialer) done(id peer.ID, ok bool, now time.Time) {
 	}
 	t.dialing = false
 	if ok {
-		t.tries, t.since = 0, now
+		t.since = now
 		return
 	}
 	if t.tries++; t.origin == originFound && t.tries >= foundTries {
@@ -205,8 +249,9 @@ func (n *Net) connected(p peer.ID) bool {
 // dial connects to one peer. libp2p's own backoff, which knows nothing of ours
 // and lasts seconds after a partition has healed, is cleared first.
 func (n *Net) dial(ctx context.Context, info peer.AddrInfo) {
-	dctx, cancel := context.WithTimeout(ctx, n.cfg.RequestTimeout)
+	dctx, cancel := context.WithTimeout(ctx, n.cfg.StatusTimeout) // then begun anew: the pauses between TCP's first packets only grow
 	defer cancel()
+	n.dialer.began(info.ID, cancel)
 	if s, ok := n.host.Network().(interface{ Backoff() *swarm.DialBackoff }); ok {
 		s.Backoff().Clear(info.ID)
 	}
@@ -216,6 +261,18 @@ func (n *Net) dial(ctx context.Context, info peer.AddrInfo) {
 		log.Debugw("dial", "peer", info.ID, "err", err)
 	}
 	n.dialer.done(info.ID, err == nil, time.Now())
+}
+
+// Redial is for whoever knows that the network has changed, such as that a
+// partition has healed: every peer that is wanted and not connected is dialled
+// now, whatever its backoff, and a connection on which nothing was heard for two
+// keep-alives is given up.
+func (n *Net) Redial() {
+	now := time.Now()
+	for _, p := range n.peers.silent(now.Add(-2 * n.keepAlive())) {
+		n.hangup.put(p)
+	}
+	n.dialer.hurry(now)
 }
 
 // AddPeer keeps a connection to the peer at a multiaddr that ends in

@@ -16,6 +16,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/sec"
+	"github.com/libp2p/go-libp2p/core/transport"
 	basichost "github.com/libp2p/go-libp2p/p2p/host/basic"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	"github.com/libp2p/go-libp2p/p2p/host/peerstore/pstoremem"
@@ -31,6 +32,8 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	ma "github.com/multiformats/go-multiaddr"
 	"github.com/quic-go/quic-go"
+
+	"github.com/pheme-net/pheme/p2p/link/live"
 )
 
 // Host is a libp2p host over TCP and QUIC that counts the bytes it puts on and
@@ -59,7 +62,11 @@ func (h *Host) Close() error {
 
 // NewHost makes a host with the given identity that listens on cfg.Listen. The
 // caller closes it.
-func NewHost(cfg Config, key crypto.PrivKey) (host.Host, error) {
+func NewHost(cfg Config, key crypto.PrivKey) (host.Host, error) { return NewShapedHost(cfg, key, nil) }
+
+// NewShapedHost is NewHost with a shaper below both transports, unless nil, which
+// the caller runs until the host is closed.
+func NewShapedHost(cfg Config, key crypto.PrivKey, shaper *live.Shaper) (host.Host, error) {
 	cfg = cfg.fill()
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -86,7 +93,7 @@ func NewHost(cfg Config, key crypto.PrivKey) (host.Host, error) {
 		return nil, errors.Join(fmt.Errorf("p2p: swarm: %w", err), manager.Close(), store.Close())
 	}
 	h := &Host{wire: newWire()}
-	if h.quic, err = addTransports(sw, key, manager, h.wire); err != nil {
+	if h.quic, err = addTransports(sw, key, manager, h.wire, shaper); err != nil {
 		return nil, errors.Join(err, sw.Close(), manager.Close(), store.Close())
 	}
 	sw.Notify(h.wire)
@@ -124,7 +131,7 @@ func listenError(addr string, err error) error {
 }
 
 // addTransports gives the swarm TCP (Noise or TLS, Yamux) and QUIC.
-func addTransports(sw *swarm.Swarm, key crypto.PrivKey, manager network.ResourceManager, w *wire) (*quicreuse.ConnManager, error) {
+func addTransports(sw *swarm.Swarm, key crypto.PrivKey, manager network.ResourceManager, w *wire, shaper *live.Shaper) (*quicreuse.ConnManager, error) {
 	muxers := []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: yamux.DefaultTransport}}
 	nt, err := noise.New(noise.ID, key, muxers)
 	if err != nil {
@@ -138,9 +145,15 @@ func addTransports(sw *swarm.Swarm, key crypto.PrivKey, manager network.Resource
 	if err != nil {
 		return nil, fmt.Errorf("p2p: upgrader: %w", err)
 	}
+	var counted transport.Upgrader = countingUpgrader{up, w}
+	var more []quicreuse.Option
+	if shaper != nil {
+		counted = shaper.Upgrader(counted)
+		more = append(more, quicreuse.OverrideListenUDP(shaper.ListenUDP))
+	}
 	// Without DisableReuseport a second node on a taken port would start and the
 	// two would share its connections at random.
-	tr, err := tcp.NewTCPTransport(countingUpgrader{up, w}, manager, nil, tcp.DisableReuseport())
+	tr, err := tcp.NewTCPTransport(counted, manager, nil, tcp.DisableReuseport())
 	if err != nil {
 		return nil, fmt.Errorf("p2p: tcp: %w", err)
 	}
@@ -148,11 +161,11 @@ func addTransports(sw *swarm.Swarm, key crypto.PrivKey, manager network.Resource
 	if err != nil {
 		return nil, fmt.Errorf("p2p: quic keys: %w", err)
 	}
-	conns, err := quicreuse.NewConnManager(reset, token,
+	conns, err := quicreuse.NewConnManager(reset, token, append(more,
 		quicreuse.ConnContext(func(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
 			return scoped(ctx, info, manager)
 		}),
-		quicreuse.VerifySourceAddress(func(addr net.Addr) bool { return manager.VerifySourceAddress(addr) }))
+		quicreuse.VerifySourceAddress(func(addr net.Addr) bool { return manager.VerifySourceAddress(addr) }))...)
 	if err != nil {
 		return nil, fmt.Errorf("p2p: quic: %w", err)
 	}

@@ -20,6 +20,7 @@ type remote struct {
 	id      peer.ID
 	inbound bool
 	since   time.Time
+	heard   time.Time                        // when it last said its status
 	claim   status                           // the head it last told us: a claim, not a fact
 	due     time.Time                        // when a claim better than our head is followed; gossip may bring it before
 	failed  int                              // catch-ups that followed it in vain, in a row
@@ -70,7 +71,7 @@ func (p *peers) join(c network.Conn, s network.Stream, claim status, due time.Ti
 		close(p.joined)
 		p.joined = make(chan struct{})
 	}
-	r.claim, r.due = claim, due
+	r.claim, r.due, r.heard = claim, due, now
 	wake = make(chan struct{}, 1) // one token: the head changed; the writer reads the newest
 	r.streams[s] = wake
 	return wake, first
@@ -93,17 +94,33 @@ func (p *peers) leave(id peer.ID, s network.Stream) (last bool) {
 
 // heard notes what a peer says its head is. If we had all it claimed before, the
 // new claim is followed from due on; else the old time stays.
-func (p *peers) heard(id peer.ID, claim, ours status, due time.Time) {
+func (p *peers) heard(id peer.ID, claim, ours status, now, due time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.up[id]
-	if r == nil || r.claim == claim {
+	if r == nil {
+		return
+	}
+	r.heard = now
+	if r.claim == claim {
 		return
 	}
 	if !r.claim.better(ours) {
 		r.due = due
 	}
 	r.claim = claim
+}
+
+// silent are the peers that have not said their status since a time.
+func (p *peers) silent(since time.Time) (out []peer.ID) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	for id, r := range p.up {
+		if r.heard.Before(since) {
+			out = append(out, id)
+		}
+	}
+	return out
 }
 
 // hurry has a peer's claim followed at once.

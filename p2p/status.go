@@ -127,6 +127,7 @@ func (n *Net) meet(s *countedStream, dialled bool) {
 	_ = s.SetDeadline(time.Time{})
 	if first {
 		n.hook.Emit(trace.Event{At: n.clock.Now(), Kind: trace.PeerUp, Peer: s.tag})
+		n.dialer.came(p, now)
 		log.Debugw("peer up", "peer", p, "number", theirs.Number)
 	}
 	n.sync.kick()
@@ -187,6 +188,7 @@ func (n *Net) listen(s network.Stream) error {
 	p := s.Conn().RemotePeer()
 	allowed := newBucket(noticeBurst, 0, time.Now())
 	for {
+		_ = s.SetReadDeadline(time.Now().Add(2 * n.cfg.StatusTimeout))
 		claim, err := n.hear(s)
 		if err == nil && !allowed.take(1, 0, time.Now()) {
 			err = errFlood
@@ -197,23 +199,31 @@ func (n *Net) listen(s network.Stream) error {
 		if err != nil {
 			return err
 		}
-		n.peers.heard(p, claim, n.status(), time.Now().Add(n.grace))
+		now := time.Now()
+		n.peers.heard(p, claim, n.status(), now, now.Add(n.grace))
 		n.sync.kick()
 	}
 }
 
-// tell sends our status whenever it has changed.
+// keepAlive is after how long without news we say our status again, so that the
+// peer knows that the path is not cut.
+func (n *Net) keepAlive() time.Duration { return n.cfg.StatusTimeout / 2 }
+
+// tell sends our status whenever it has changed, and every keepAlive.
 func (n *Net) tell(s network.Stream, wake, done <-chan struct{}, told status) {
 	gap := time.NewTimer(noticeGap)
 	defer gap.Stop()
-	for {
-		if ours := n.status(); ours != told { // it may have changed before anybody could wake us
+	idle := time.NewTimer(n.keepAlive())
+	defer idle.Stop()
+	for quiet := false; ; {
+		if ours := n.status(); ours != told || quiet { // it may have changed before anybody could wake us
 			_ = s.SetWriteDeadline(time.Now().Add(n.cfg.RequestTimeout))
 			if err := n.send(s, ours); err != nil {
 				_ = s.Reset() // ends listen
 				return
 			}
-			told = ours
+			told, quiet = ours, false
+			idle.Reset(n.keepAlive())
 			gap.Reset(noticeGap)
 			select {
 			case <-done:
@@ -226,6 +236,8 @@ func (n *Net) tell(s network.Stream, wake, done <-chan struct{}, told status) {
 		case <-done:
 			return
 		case <-wake:
+		case <-idle.C:
+			quiet = true
 		}
 	}
 }
