@@ -19,6 +19,7 @@ func (n *Node) apiDeps() rpc.Deps {
 		Submit:      n,
 		Trace:       n.events,
 		SetLogLevel: setPackageLevel,
+		Links:       n.links.Reload,
 		Shutdown: func() {
 			select {
 			case n.stop <- struct{}{}:

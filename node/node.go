@@ -33,6 +33,7 @@ type Deps struct {
 	Guard    *chain.SlotGuard  // last signed slot; needed with Proposer
 	Hook     trace.Hook        // may be nil
 	Clock    trace.Clock
+	Links    *Links // shapes Host's connections; nil: they are what they are
 }
 
 // Node is one node: a chain, a pool, a place in the network and an API.
@@ -56,6 +57,7 @@ type Node struct {
 
 	hook   trace.Hook
 	clock  trace.Clock
+	links  *Links
 	events *broadcast
 
 	jobs    chan job
@@ -76,6 +78,7 @@ func New(cfg Config, d Deps) (*Node, error) {
 		key:        d.Proposer,
 		guard:      d.Guard,
 		clock:      d.Clock,
+		links:      d.Links,
 		events:     newBroadcast(d.Clock),
 		jobs:       make(chan job, maxQueued),
 		stopped:    make(chan struct{}),
@@ -129,6 +132,9 @@ func (n *Node) Run(ctx context.Context, ready func() error) error {
 	g.Go(func() error { return n.net.Run(inner) })
 	if n.observeAt != nil {
 		g.Go(func() error { return n.observe(inner) })
+	}
+	if n.links != nil {
+		g.Go(func() error { return n.afterHeals(inner) })
 	}
 	g.Go(func() error {
 		defer cancel() // the API has answered its last call: the rest may go

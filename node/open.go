@@ -94,7 +94,11 @@ func Serve(ctx context.Context, cfg Config, ready func(Ready)) error {
 		}
 		defer d.Observe.Close()
 	}
-	if d.Host, err = p2p.NewHost(cfg.P2P, identity); err != nil {
+	if d.Links, err = openLinks(cfg.Links, cfg.LinkNode); err != nil {
+		return err
+	}
+	defer d.Links.Close()
+	if d.Host, err = p2p.NewShapedHost(cfg.P2P, identity, d.Links.Shaper()); err != nil {
 		return err
 	}
 	defer d.Host.Close()

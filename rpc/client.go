@@ -94,25 +94,32 @@ func (c *Client) Nonce(ctx context.Context, addr common.Address) (uint64, error)
 // AddPeer asks the node to connect to a multiaddr that ends in /p2p/<id>. Only over
 // the unix socket.
 func (c *Client) AddPeer(ctx context.Context, multiaddr string) error {
-	return c.admin(ctx, "admin_addPeer", multiaddr)
+	return c.admin(ctx, nil, "admin_addPeer", multiaddr)
+}
+
+// Links has the node read the plan of its shaped links again and returns what they
+// have carried. Only over the unix socket.
+func (c *Client) Links(ctx context.Context) (n LinkCount, err error) {
+	err = c.admin(ctx, &n, "admin_links")
+	return n, err
 }
 
 // SetLogLevel sets the level (debug, info, warn, error) of a package's log at run time, of all with
 // "*". Only over the unix socket.
 func (c *Client) SetLogLevel(ctx context.Context, pkg, level string) error {
-	return c.admin(ctx, "admin_setLogLevel", pkg, level)
+	return c.admin(ctx, nil, "admin_setLogLevel", pkg, level)
 }
 
 // Shutdown asks the node to stop. Only over the unix socket.
 func (c *Client) Shutdown(ctx context.Context) error {
-	return c.admin(ctx, "admin_shutdown")
+	return c.admin(ctx, nil, "admin_shutdown")
 }
 
-func (c *Client) admin(ctx context.Context, method string, args ...any) error {
+func (c *Client) admin(ctx context.Context, result any, method string, args ...any) error {
 	if strings.Contains(c.target, "://") {
 		return fmt.Errorf("%s is served only on the node's unix socket: dial <data dir>/node.ipc, not %s", method, c.target)
 	}
-	return c.Call(ctx, nil, method, args...)
+	return c.Call(ctx, result, method, args...)
 }
 
 // SubscribeTrace sends the node's events to ch, in batches, until the subscription

@@ -15,6 +15,9 @@ type Deps struct {
 	Net    Network
 	Submit Submitter
 	Trace  TraceSource
+	// Links takes up what the plan of shaped links has gained and says what they have
+	// carried, for admin_links.
+	Links func() (LinkCount, error)
 	// Shutdown asks the node to stop, for admin_shutdown. It returns at once.
 	Shutdown func()
 	// SetLogLevel sets the level of a package's log, of all of ours with "*", for admin_setLogLevel.

@@ -193,6 +193,16 @@ func (a *adminAPI) SetLogLevel(pkg, level string) (bool, error) {
 	return true, nil
 }
 
+// Links takes up what the plan of the node's shaped links has gained and says what
+// they have carried.
+func (a *adminAPI) Links() (LinkCount, error) {
+	defer a.s.watchPanic()
+	if a.s.deps.Links == nil {
+		return LinkCount{}, notServed("admin_links")
+	}
+	return a.s.deps.Links()
+}
+
 // Shutdown asks the node to stop.
 func (a *adminAPI) Shutdown() (bool, error) {
 	defer a.s.watchPanic()

@@ -47,6 +47,17 @@ type NetInfo struct {
 	Mesh   map[string]int // topic to peers in its mesh
 }
 
+// LinkCount is the answer of admin_links: what the node's shaped links have carried
+// since it started, in bytes.
+type LinkCount struct {
+	Sent     uint64 `json:"sent"`     // has left the uplink
+	Received uint64 `json:"received"` // has passed the downlink
+	Lost     uint64 `json:"lost"`     // sent to this node and dropped on the way
+	Cut      uint64 `json:"cut"`      // of these: by a partition
+	Resent   uint64 `json:"resent"`   // sent to this node again after a loss
+	Changes  int    `json:"changes"`  // entries of the schedule the node knows
+}
+
 // Peer is a connected peer, as pheme_peers lists it.
 type Peer struct {
 	ID        string          `json:"id"`
