@@ -1,4 +1,4 @@
-// Sends transfers with ethers and viem to the nodes of a running devnet, each account to
+// Sends transfers with ethers, viem, web3.js and cast to the nodes of a running devnet, each account to
 // another node, and reads the outcome from all of them.
 //
 //   node run.mjs http://127.0.0.1:PORT...
@@ -8,6 +8,7 @@
 import { ethers } from 'ethers'
 import { createPublicClient, createWalletClient, defineChain, http, parseGwei, webSocket } from 'viem'
 import { BaseError, InsufficientFundsError } from 'viem'
+import { castTransfers, web3Transfers } from './others.mjs'
 import { generatePrivateKey, mnemonicToAccount, privateKeyToAddress } from 'viem/accounts'
 
 const mnemonic = 'test test test test test test test test test test test junk'
@@ -224,6 +225,8 @@ await check(`ethers ${ethers.version} refusals`, ethersRefusals)
 await check('viem estimates', viemEstimates)
 await check('viem transfers', viemTransfers)
 await check('viem WebSocket', viemWatch)
+await check('web3.js', () => web3Transfers(url(0), url(1), ws(2)))
+await check('cast', () => castTransfers(url(1), url(3)))
 await check('agreement', agreement)
 console.log(failed === 0 ? 'all checks passed' : `${failed} checks failed`)
 process.exit(failed === 0 ? 0 : 1)
