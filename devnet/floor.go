@@ -2,11 +2,13 @@ package devnet
 
 import (
 	"container/heap"
+	"fmt"
 	"math"
 	"time"
 
 	"github.com/pheme-net/pheme/devnet/recorder"
 	"github.com/pheme-net/pheme/devnet/topology"
+	"github.com/pheme-net/pheme/p2p/link"
 	"github.com/pheme-net/pheme/p2p/trace"
 )
 
@@ -31,34 +33,43 @@ func (f floors) apply(run *recorder.Run) {
 	}
 }
 
-// floors computes them for every block a member sealed: the time its bytes need at the slower of
-// the origin's uplink and the node's downlink, and the shortest way of minimum delays.
-func (r *virtualRun) floors() floors {
+// floorsOf computes them for every block that was sealed, over the links as cfg has them: the time
+// its bytes need at the slower of the origin's uplink and the node's downlink, and the shortest way
+// of minimum delays.
+func floorsOf(cfg link.Config, graph topology.Graph, nodes []recorder.Node) floors {
 	out := make(floors)
-	for origin, m := range r.members {
-		m.mu.Lock()
-		events := m.events
-		m.mu.Unlock()
+	links, err := link.NewLinks(cfg)
+	if err != nil {
+		panic(fmt.Sprintf("devnet: the links of a run that took place: %v", err))
+	}
+	for origin, n := range nodes {
 		var ways []time.Duration
-		for _, e := range events {
+		for _, e := range n.Events {
 			if e.Kind != trace.BlockSealed {
 				continue
 			}
 			if ways == nil {
-				ways = shortest(r.graph, origin, func(a, b int) time.Duration { return r.net.Path(a, b).Min })
+				ways = shortest(graph, origin, func(a, b int) time.Duration { return links.Path(a, b).Min })
 			}
-			f := Floor{make([]float64, len(r.members)), make([]float64, len(r.members))}
-			up, _ := r.net.Rates(origin)
-			for i := range r.members {
-				_, down := r.net.Rates(i)
-				bytes := max(up.Time(int(e.Size)), down.Time(int(e.Size)))
+			f := Floor{make([]float64, len(nodes)), make([]float64, len(nodes))}
+			up := links.Node(origin).Up
+			for i := range nodes {
+				bytes := max(up.Time(int(e.Size)), links.Node(i).Down.Time(int(e.Size)))
 				f.Over[i] = milliseconds(bytes + ways[i])
-				f.Direct[i] = milliseconds(bytes + r.net.Path(origin, i).Min)
+				f.Direct[i] = milliseconds(bytes + links.Path(origin, i).Min)
 			}
 			out[e.Hash] = f
 		}
 	}
 	return out
+}
+
+// regionOf is where a node of shaped links is, by the latency table; "" where that has one region.
+func regionOf(cfg *link.Config, node int) string {
+	if cfg == nil || len(cfg.Table.Regions) < 2 {
+		return ""
+	}
+	return cfg.Table.Regions[cfg.Nodes[node].Region]
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

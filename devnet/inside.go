@@ -26,6 +26,7 @@ import (
 	"github.com/pheme-net/pheme/devnet/workload"
 	"github.com/pheme-net/pheme/mempool"
 	"github.com/pheme-net/pheme/node"
+	"github.com/pheme-net/pheme/p2p/link"
 	"github.com/pheme-net/pheme/p2p/link/virtual"
 	"github.com/pheme-net/pheme/p2p/trace"
 	"github.com/pheme-net/pheme/rpc"
@@ -46,7 +47,7 @@ type virtualRun struct {
 
 	clock   trace.Clock
 	net     *virtual.Network
-	regions []string // of each node; nil where the table has one region only
+	links   link.Config
 	plan    *workload.Plan
 	graph   topology.Graph
 	genesis *chain.Genesis
@@ -145,16 +146,10 @@ func (r *virtualRun) inside() (sight *virtualSight, err error) {
 // wire makes the network, the genesis and the proposers' keys.
 func (r *virtualRun) wire() (err error) {
 	r.clock = trace.ClockAt(time.Now(), 0)
-	cfg, err := r.spec.LinkConfig(r.seed)
-	if err != nil {
+	if r.links, err = r.spec.LinkConfig(r.seed); err != nil {
 		return err
 	}
-	if regions := cfg.Table.Regions; len(regions) > 1 {
-		for _, n := range cfg.Nodes {
-			r.regions = append(r.regions, regions[n.Region])
-		}
-	}
-	if r.net, err = virtual.New(cfg, virtual.Direct); err != nil {
+	if r.net, err = virtual.New(r.links, virtual.Direct); err != nil {
 		return err
 	}
 	g := chain.Genesis{
@@ -310,21 +305,20 @@ func (r *virtualRun) drain(ctx context.Context) error {
 
 // collect takes what was recorded up to now.
 func (r *virtualRun) collect() *virtualSight {
-	s := &virtualSight{Warmup: r.warmup, Refused: r.outcome.Refused, Late: r.outcome.Late, Floors: r.floors()}
+	s := &virtualSight{Warmup: r.warmup, Refused: r.outcome.Refused, Late: r.outcome.Late}
 	if r.outcome.Why != nil {
 		s.Why = r.outcome.Why.Error()
 	}
 	s.Input = recorder.Input{Window: r.window, Horizon: r.spec.Horizon(), Slot: r.spec.Chain.Slot.D()}
 	for i, m := range r.members {
 		m.mu.Lock()
-		seen := recorder.Node{Name: fmt.Sprintf("n%d", i), Tag: trace.PeerTag(m.host.ID().String()), Events: m.events}
-		if r.regions != nil {
-			seen.Region = r.regions[i]
-		}
-		s.Input.Nodes = append(s.Input.Nodes, seen)
+		s.Input.Nodes = append(s.Input.Nodes, recorder.Node{
+			Name: fmt.Sprintf("n%d", i), Region: regionOf(&r.links, i), Tag: trace.PeerTag(m.host.ID().String()), Events: m.events,
+		})
 		m.events = nil
 		m.mu.Unlock()
 	}
+	s.Floors = floorsOf(r.links, r.graph, s.Input.Nodes)
 	return s
 }
 

@@ -112,6 +112,9 @@ func blockSlots(s experiment.Spec) int {
 // announce says what is going to happen and how long it takes.
 func announce(p *progress, s experiment.Spec) {
 	over := s.Net.Transport
+	if s.Shaped() {
+		over += " shaped in real time"
+	}
 	if s.Virtual() {
 		over = "modelled links in virtual time"
 	}

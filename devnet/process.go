@@ -24,6 +24,8 @@ import (
 	"github.com/pheme-net/pheme/devnet/topology"
 	"github.com/pheme-net/pheme/devnet/workload"
 	"github.com/pheme-net/pheme/node"
+	"github.com/pheme-net/pheme/p2p/link"
+	"github.com/pheme-net/pheme/p2p/link/live"
 	"github.com/pheme-net/pheme/p2p/trace"
 )
 
@@ -53,7 +55,8 @@ type processRun struct {
 	plan    *workload.Plan
 	graph   topology.Graph
 	cluster *cluster.Cluster
-	first   uint64 // slot of the first warm-up block
+	links   *link.Config // nil: not shaped
+	first   uint64       // slot of the first warm-up block
 	warmup  recorder.Span
 	window  recorder.Span
 	outcome workload.Outcome
@@ -68,11 +71,18 @@ func (e *processRun) run(ctx context.Context, binary string) (seen *observation,
 	if e.graph, err = buildGraph(e.spec, rand.New(rand.NewPCG(uint64(e.seed), 1))); err != nil {
 		return nil, err
 	}
+	if e.spec.Shaped() {
+		links, err := e.spec.LinkConfig(e.seed)
+		if err != nil {
+			return nil, err
+		}
+		e.links = &links
+	}
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	e.cluster, err = cluster.New(cluster.Config{
 		Nodes: e.spec.Net.Nodes, Followers: e.spec.Net.Nodes - e.spec.Proposers(), Settings: settings(e.spec), MeshLow: e.spec.Gossip.Dlo, Binary: binary, Slot: e.spec.Chain.Slot.D(), Seed: e.seed, Transport: e.spec.Net.Transport,
-		Relay: e.spec.Net.Relay, BlockSize: int64(e.spec.Chain.BlockSize), Trace: true, Alloc: fund(e.plan.Senders),
+		Relay: e.spec.Net.Relay, Shaped: e.links != nil, BlockSize: int64(e.spec.Chain.BlockSize), Trace: true, Alloc: fund(e.plan.Senders),
 		Delay:  time.Second + time.Duration(e.spec.Net.Nodes)*50*time.Millisecond, // about what starting takes
 		Exited: func(_ string, err error) { fail(err) },
 	})
@@ -104,6 +114,12 @@ func fund(all []accounts.Account) map[common.Address]*uint256.Int {
 // form starts the nodes, connects them and waits until every mesh is formed and all heads are one.
 func (e *processRun) form(ctx context.Context) error {
 	e.p.now("starting %d nodes", e.spec.Net.Nodes)
+	if e.links != nil {
+		plan := live.NewPlan(*e.links, e.spec.Net.Latency, e.spec.Net.Jitter, time.Now())
+		if err := plan.Write(e.cluster.LinksPath()); err != nil {
+			return err
+		}
+	}
 	if err := e.cluster.Start(ctx); err != nil {
 		return err
 	}
@@ -263,7 +279,7 @@ func imported(blocks []*recorder.Message) bool {
 func (e *processRun) record() (*observation, error) {
 	seen := &observation{warmup: e.warmup}
 	seen.input = recorder.Input{Window: e.window, Horizon: e.spec.Horizon(), Slot: e.spec.Chain.Slot.D()}
-	for _, n := range e.cluster.Nodes() {
+	for i, n := range e.cluster.Nodes() {
 		h, events, lost, err := trace.ReadFile(filepath.Join(n.Dir(), node.TraceFile))
 		if err != nil {
 			return nil, err
@@ -271,7 +287,7 @@ func (e *processRun) record() (*observation, error) {
 		if !h.Ended {
 			seen.open = append(seen.open, n.Name())
 		}
-		seen.input.Nodes = append(seen.input.Nodes, recorder.Node{Name: n.Name(), Tag: h.PeerTag, Events: events, Lost: lost})
+		seen.input.Nodes = append(seen.input.Nodes, recorder.Node{Name: n.Name(), Region: regionOf(e.links, i), Tag: h.PeerTag, Events: events, Lost: lost})
 	}
 	return seen, nil
 }
@@ -285,6 +301,9 @@ func (e *processRun) collect() (*observation, error) {
 	for _, n := range e.cluster.Nodes() {
 		u := n.Usage()
 		seen.processes = append(seen.processes, report.Process{Name: n.Name(), CPU: u.CPU.Seconds(), MaxRSS: u.MaxRSS})
+	}
+	if e.links != nil {
+		seen.floors = floorsOf(*e.links, e.graph, seen.input.Nodes)
 	}
 	seen.wall, seen.host = time.Since(e.began), e.host
 	seen.refused, seen.why, seen.late = e.outcome.Refused, e.outcome.Why, e.outcome.Late

@@ -59,6 +59,9 @@ type Config struct {
 	BlockSize int64
 	// Trace lets members record their events.
 	Trace bool
+	// Shaped has members shape their links as the file at LinksPath says, which the caller writes
+	// before Start: member i is its node i.
+	Shaped bool
 	// Port, if not 0, is the JSON-RPC port of n0; those of the others follow.
 	Port int
 	// Alloc funds accounts in the genesis.
@@ -217,6 +220,9 @@ func (c *Cluster) Genesis() *chain.Genesis { return c.genesis }
 
 // Dir is the folder that holds the genesis and every member's data.
 func (c *Cluster) Dir() string { return c.dir }
+
+// LinksPath is the file that shapes the members' links.
+func (c *Cluster) LinksPath() string { return filepath.Join(c.dir, "links.json") }
 
 func (c *Cluster) genesisPath() string { return filepath.Join(c.dir, "genesis.json") }
 

@@ -165,6 +165,9 @@ func (n *Node) args() []string {
 	if cfg.BlockSize > 0 {
 		args = append(args, "--block-size", fmt.Sprint(cfg.BlockSize))
 	}
+	if cfg.Shaped {
+		args = append(args, "--links", n.cluster.LinksPath(), "--link-node", fmt.Sprint(n.index))
+	}
 	if cfg.Trace {
 		args = append(args, "--trace")
 	}

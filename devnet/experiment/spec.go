@@ -54,7 +54,7 @@ type Net struct {
 	Degree    int    `toml:"degree" json:"degree" comment:"connections a node in the random topology"`
 	Transport string `toml:"transport" json:"transport" comment:"tcp or quic"`
 	Relay     string `toml:"relay" json:"relay" comment:"how blocks travel: gossip"`
-	// The link model, in virtual time only.
+	// The link model: in virtual time always, on processes where one of these is set.
 	Latency string  `toml:"latency,omitempty" json:"latency,omitempty" comment:"lan, world, uniform:50ms, uniform:20ms-80ms or a CSV file with rtt_ms or oneway_ms in its header"`
 	Jitter  string  `toml:"jitter,omitempty" json:"jitter,omitempty" comment:"p90 - p50 of every link's delay instead of the table's, such as 2ms"`
 	Rate    string  `toml:"rate,omitempty" json:"rate,omitempty" comment:"up and down of every node, such as 50mbit or unlimited"`
@@ -142,7 +142,7 @@ func (s *Spec) Resolve() {
 			s.Seeds = []int64{1, 2, 3, 4, 5} // enough to draw seeds too
 		}
 	}
-	s.Net.resolve(s.Virtual())
+	s.Net.resolve(s.Shaped())
 	s.Gossip.resolve()
 	fill(&s.Chain.Slot, Duration(time.Second))
 	fill(&s.Chain.BlockSize, 128<<10)
@@ -155,13 +155,13 @@ func (s *Spec) Resolve() {
 	}
 }
 
-func (n *Net) resolve(virtual bool) {
+func (n *Net) resolve(shaped bool) {
 	fill(&n.Nodes, 8)
 	fill(&n.Topology, "random")
 	fill(&n.Degree, max(1, min(n.Nodes-1, 10))) // all to all while small; 10 gives GossipSub's D=8 a choice
 	fill(&n.Transport, "tcp")                   // QUIC costs 2.4-3x its CPU on loopback
 	fill(&n.Relay, "gossip")
-	if !virtual {
+	if !shaped {
 		return
 	}
 	fill(&n.Latency, "world")
@@ -207,6 +207,14 @@ func (l *Load) resolve(s *Spec) {
 
 // Virtual says whether the run is in virtual time, over modelled links.
 func (s *Spec) Virtual() bool { return s.Engine == "virtual" }
+
+// Shaped says whether the link model is in force: always in virtual time, and on processes where
+// the experiment says anything of their links.
+func (s *Spec) Shaped() bool {
+	n := &s.Net
+	return s.Virtual() || n.Latency != "" || n.Jitter != "" || n.Rate != "" || n.Up != "" || n.Down != "" || n.Supers != Supers{} ||
+		n.Loss != 0 || n.LossCC != "" || n.Reorder != 0 || n.Window != ""
+}
 
 // Links describes the links in a few words.
 func (s *Spec) Links() string {

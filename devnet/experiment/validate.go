@@ -53,7 +53,6 @@ func (s *Spec) checkRun() []check {
 
 func (s *Spec) checkNet() []check {
 	n := &s.Net
-	shaped := n.Latency != "" || n.Jitter != "" || n.Rate != "" || n.Up != "" || n.Down != "" || n.Supers != Supers{} || n.Loss != 0 || n.LossCC != "" || n.Reorder != 0 || n.Window != ""
 	return []check{
 		{n.Nodes < 2 || !s.Virtual() && n.Nodes > maxNodes, "net.nodes", fmt.Sprintf("must be 2 to %d: every node is a process here; the virtual engine takes more", maxNodes)},
 		{n.Nodes > maxVirtual, "net.nodes", fmt.Sprintf("must be at most %d", maxVirtual)},
@@ -63,10 +62,9 @@ func (s *Spec) checkNet() []check {
 		{n.Topology == "random" && n.Degree < 2 && n.Nodes > 2, "net.degree", "must be at least 2, or the random network falls apart"},
 		{!slices.Contains([]string{"tcp", "quic"}, n.Transport), "net.transport", "must be tcp or quic"},
 		{n.Relay != "gossip", "net.relay", `must be "gossip"`},
-		{!s.Virtual() && shaped, "net", "latency, jitter, rates, loss, reorder and window shape the links of the virtual engine: set engine = \"virtual\""},
 		{!(n.Loss >= 0 && n.Loss <= 0.5), "net.loss", "must be 0 to 0.5"},
 		{!(n.Reorder >= 0 && n.Reorder <= 0.5), "net.reorder", "must be 0 to 0.5"},
-		{s.Virtual() && !slices.Contains([]string{"slow-start", "open"}, n.Window), "net.window", "must be slow-start or open"},
+		{s.Shaped() && !slices.Contains([]string{"slow-start", "open"}, n.Window), "net.window", "must be slow-start or open"},
 		{!(n.Supers.Share >= 0 && n.Supers.Share <= 1), "net.supers", "share must be 0 to 1"},
 		{n.Supers.Share == 0 && (n.Supers.Up != "" || n.Supers.Down != ""), "net.supers", "has rates for a share of 0 of the nodes: set share"},
 	}
@@ -74,7 +72,7 @@ func (s *Spec) checkNet() []check {
 
 // checkLinks parses what stands in text.
 func (s *Spec) checkLinks() error {
-	if !s.Virtual() {
+	if !s.Shaped() {
 		return nil
 	}
 	bad := func(key string, err error) error { return fmt.Errorf("%w: %s: %w", ErrInvalid, key, err) }

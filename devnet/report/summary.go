@@ -155,7 +155,7 @@ func (s *summary) blockFigures() {
 // stretch compares the latencies with what physics allows on these links: p95 over p95 of the same
 // deliveries.
 func (s *summary) stretch() {
-	if !s.spec.Virtual() {
+	if !s.spec.Shaped() {
 		for _, name := range []string{"block.floor_p95_ms", "block.stretch_p95", "block.stretch_net_p95"} {
 			s.out[name] = stats.Missing(NotShaped)
 		}

@@ -29,9 +29,11 @@ type Plan struct {
 	Version  int         `json:"version"`
 	Start    int64       `json:"start_unix_ns"` // of the schedule, in the past
 	Latency  string      `json:"latency"`       // as link.ParseLatency reads it
+	Jitter   string      `json:"jitter,omitempty"`
 	Seed     uint64      `json:"seed"`
 	Nodes    []link.Node `json:"nodes"`
 	Loss     float64     `json:"loss,omitempty"`
+	Reorder  float64     `json:"reorder,omitempty"`
 	LossCC   string      `json:"loss_cc"`
 	Window   int         `json:"window,omitempty"`
 	Schedule []Step      `json:"schedule,omitempty"`
@@ -48,11 +50,12 @@ type Step struct {
 }
 
 // NewPlan describes the network of cfg, whose table is the one that latency
-// names and whose schedule counts from start.
-func NewPlan(cfg link.Config, latency string, start time.Time) Plan {
+// names, with another jitter unless that is "", and whose schedule counts from
+// start.
+func NewPlan(cfg link.Config, latency, jitter string, start time.Time) Plan {
 	p := Plan{
-		Version: planVersion, Start: start.UnixNano(), Latency: latency, Seed: cfg.Seed, Nodes: cfg.Nodes,
-		Loss: cfg.Loss, LossCC: cfg.LossCC.String(), Window: cfg.Window,
+		Version: planVersion, Start: start.UnixNano(), Latency: latency, Jitter: jitter, Seed: cfg.Seed, Nodes: cfg.Nodes,
+		Loss: cfg.Loss, Reorder: cfg.Reorder, LossCC: cfg.LossCC.String(), Window: cfg.Window,
 	}
 	p.Extend(cfg.Schedule)
 	return p
@@ -117,8 +120,8 @@ func (p *Plan) Timed() ([]link.Timed, error) {
 
 // Config is the network of the plan.
 func (p *Plan) Config() (cfg link.Config, start time.Time, err error) {
-	cfg = link.Config{Nodes: p.Nodes, Seed: p.Seed, Loss: p.Loss, Window: p.Window}
-	if cfg.Table, err = link.ParseLatency(p.Latency); err != nil {
+	cfg = link.Config{Nodes: p.Nodes, Seed: p.Seed, Loss: p.Loss, Reorder: p.Reorder, Window: p.Window}
+	if cfg.Table, err = p.table(); err != nil {
 		return cfg, start, fmt.Errorf("%w: %w", ErrPlan, err)
 	}
 	if cfg.LossCC, err = link.ParseReaction(p.LossCC); err != nil {
@@ -128,6 +131,18 @@ func (p *Plan) Config() (cfg link.Config, start time.Time, err error) {
 		return cfg, start, err
 	}
 	return cfg, time.Unix(0, p.Start), nil
+}
+
+func (p *Plan) table() (*link.Table, error) {
+	t, err := link.ParseLatency(p.Latency)
+	if err != nil || p.Jitter == "" {
+		return t, err
+	}
+	spread, err := time.ParseDuration(p.Jitter)
+	if err != nil {
+		return nil, fmt.Errorf("jitter: %w", err)
+	}
+	return t.WithJitter(spread)
 }
 
 // DecodePlan parses the text of a plan. What it describes is judged by New.

@@ -15,7 +15,7 @@ import (
 // planConfig has one change of each kind.
 func planConfig(t testing.TB) link.Config {
 	cfg := config(t, 3, "uniform:5ms:0s", 8*link.Mbit)
-	cfg.Loss, cfg.LossCC, cfg.Seed = .01, link.None, 7
+	cfg.Loss, cfg.Reorder, cfg.LossCC, cfg.Seed = .01, .02, link.None, 7
 	cfg.Schedule = []link.Timed{
 		{At: time.Second, Do: link.Partition{Groups: [][]int{{0}, {1, 2}}}},
 		{At: 2 * time.Second, Do: link.Heal{}},
@@ -29,7 +29,7 @@ func planConfig(t testing.TB) link.Config {
 // TestPlan: what is written is what is read, and a shaper takes it.
 func TestPlan(t *testing.T) {
 	cfg, start := planConfig(t), time.Unix(5, 17)
-	p := NewPlan(cfg, "uniform:5ms:0s", start)
+	p := NewPlan(cfg, "uniform:5ms", "0s", start)
 	path := filepath.Join(t.TempDir(), "links.json")
 	if err := p.Write(path); err != nil {
 		t.Fatal(err)
@@ -39,10 +39,15 @@ func TestPlan(t *testing.T) {
 		t.Fatalf("ReadPlan() = %+v, %v, want %+v", read, err, p)
 	}
 	got, began, err := read.Config()
+	if got.Table == nil || got.Table.Path(7, 0, 0, 1, 0) != cfg.Table.Path(7, 0, 0, 1, 0) {
+		t.Errorf("the table is another one: %+v", got.Table)
+	}
+	whole := got
+	got.Table, cfg.Table = nil, nil
 	if err != nil || !began.Equal(start) || !reflect.DeepEqual(got, cfg) {
 		t.Fatalf("Config() = %+v, %v, %v, want %+v, %v", got, began, err, cfg, start)
 	}
-	if _, err := New(got, 2, began); err != nil {
+	if _, err := New(whole, 2, began); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := ReadPlan(path + "x"); !errors.Is(err, ErrPlan) {
@@ -59,7 +64,7 @@ func TestPlanRefused(t *testing.T) {
 			t.Errorf("DecodePlan(%s) = %v, want ErrPlan", text, err)
 		}
 	}
-	for _, p := range []Plan{{Version: 1, Latency: "moon", LossCC: "reno"}, {Version: 1, Latency: "lan", LossCC: "hope"}} {
+	for _, p := range []Plan{{Version: 1, Latency: "moon", LossCC: "reno"}, {Version: 1, Latency: "lan", Jitter: "often", LossCC: "reno"}, {Version: 1, Latency: "lan", LossCC: "hope"}} {
 		if _, _, err := p.Config(); !errors.Is(err, ErrPlan) {
 			t.Errorf("Config() of %+v = %v, want ErrPlan", p, err)
 		}
@@ -68,7 +73,7 @@ func TestPlanRefused(t *testing.T) {
 
 // FuzzDecodePlan: what decodes has a schedule in the model's terms, and comes back the same.
 func FuzzDecodePlan(f *testing.F) {
-	p := NewPlan(planConfig(f), "lan", time.Unix(0, 1))
+	p := NewPlan(planConfig(f), "lan", "", time.Unix(0, 1))
 	text, err := json.Marshal(p)
 	if err != nil {
 		f.Fatal(err)
