@@ -58,11 +58,12 @@ type observation struct {
 
 // Measure runs the experiment, writes the run's folder and returns its results. progress receives
 // the plan at once and then where the run stands. Errors: [experiment.ErrInvalid] for one that
-// cannot be run, [UnfitError] for one whose figures would mislead.
+// cannot be run, [UnfitError] for one whose figures would mislead; [MissedError] together with the
+// results when they are not what was expected.
 func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Results, error) {
 	spec := cfg.Experiment
 	spec.Resolve()
-	if err := spec.Validate(); err != nil {
+	if err := validate(spec); err != nil {
 		return nil, err
 	}
 	p := newProgress(out)
@@ -77,7 +78,12 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 	}
 	var runs []report.Run
 	var notes []string
-	for _, seed := range spec.Seeds {
+	seeds := newSeeds(spec)
+	for {
+		seed, more := seeds.next(runs)
+		if !more {
+			break
+		}
 		seen, err := run(ctx, spec, seed, p)
 		if err != nil {
 			return nil, err
@@ -96,9 +102,16 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 		})
 		notes = append(notes, remarks(spec, seen, record)...)
 	}
+	notes = append(notes, seeds.remark(spec)...)
 	results := report.New(spec, env, runs, unique(notes))
 	p.clear()
-	return results, publish(cfg, results, runs)
+	if err := publish(cfg, results, runs); err != nil {
+		return nil, err
+	}
+	if missed := report.Missed(results.Expected); len(missed) > 0 {
+		return results, &MissedError{missed}
+	}
+	return results, nil
 }
 
 // blockSlots is how many slots should bring a block.
@@ -125,6 +138,9 @@ func announce(p *progress, s experiment.Spec) {
 	} else {
 		p.say("%d warm-up and %d counted blocks of %s (%d transactions) in slots of %v, %s",
 			s.Load.Warmup, s.Load.Blocks, s.Chain.BlockSize, s.TxsPerBlock(), s.Chain.Slot, seedsText(s.Seeds))
+	}
+	if r := &s.Report; r.UntilCI > 0 {
+		p.say("further seeds, %d in all at most, until the interval of %s is within %g %% of it", r.UntilSeeds, r.UntilFigure, 100*r.UntilCI)
 	}
 	p.say("takes about %v", s.Expected().Round(time.Second))
 }

@@ -217,6 +217,50 @@ func TestSeveralSeedsAreSeveralRuns(t *testing.T) {
 	}
 }
 
+// What is not as expected is reported all the same, and said with exit code 3.
+func TestExpectationMissed(t *testing.T) {
+	spec := smallSpec()
+	spec.Expect = map[string]experiment.Expectation{"block.coverage": ">= 1", "tx.p50_ms": "< 2"}
+	var table bytes.Buffer
+	r, err := Measure(t.Context(), MeasureConfig{Experiment: spec, Out: t.TempDir(), Table: &table, engine: scriptedEngine(nil)}, nil)
+	var missed *MissedError
+	if !errors.As(err, &missed) || missed.ExitCode() != 3 || !strings.Contains(err.Error(), "missed  tx.p50_ms < 2: 2") || strings.Contains(err.Error(), "coverage") {
+		t.Errorf("Measure() = %v, want exit code 3 and the one expectation missed", err)
+	}
+	if r == nil || len(r.Expected) != 2 || !strings.Contains(table.String(), "expected        met     block.coverage >= 1: 1\n                missed  tx.p50_ms < 2: 2") {
+		t.Errorf("the table does not show both:\n%s", table.String())
+	}
+	spec.Expect = map[string]experiment.Expectation{"block.c98_ms": "< 2"}
+	if _, err := Measure(t.Context(), MeasureConfig{Experiment: spec, Out: t.TempDir(), engine: scriptedEngine(nil)}, nil); !errors.Is(err, experiment.ErrInvalid) || !strings.Contains(err.Error(), `"block.c98_ms" is no figure`) {
+		t.Errorf("an unknown figure: %v, want it refused before the run", err)
+	}
+}
+
+// Seeds are added until the interval is tight, or no more are allowed.
+func TestUntilCI(t *testing.T) {
+	spec := smallSpec()
+	spec.Seeds = []int64{4, 2}
+	run := func(share float64, most int) (seeds []int64, notes string) {
+		spec.Report = experiment.Report{UntilCI: share, UntilFigure: "block.p50_ms", UntilSeeds: most}
+		cfg := MeasureConfig{Experiment: spec, Out: t.TempDir()}
+		cfg.engine = func(ctx context.Context, s experiment.Spec, seed int64, p *progress) (*observation, error) {
+			seeds = append(seeds, seed)
+			return scriptedEngine(nil)(ctx, s, seed, p)
+		}
+		r, err := Measure(t.Context(), cfg, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seeds, strings.Join(r.Notes, "\n")
+	}
+	if seeds, notes := run(.9, 9); len(seeds) != 2 || !strings.Contains(notes, "2 seeds until the interval of block.p50_ms was within 90 % of it") {
+		t.Errorf("a wide interval took the seeds %v: %s", seeds, notes)
+	}
+	if seeds, notes := run(.0001, 4); len(seeds) != 4 || seeds[2] != 5 || seeds[3] != 6 || !strings.Contains(notes, "After 4 seeds the interval of block.p50_ms is still") {
+		t.Errorf("an impossible interval took the seeds %v: %s", seeds, notes)
+	}
+}
+
 func TestUpRefuses(t *testing.T) {
 	for _, cfg := range []UpConfig{{Nodes: -1}, {Nodes: 65}, {Slot: time.Millisecond}, {Port: 65_535}} {
 		var usage *UsageError

@@ -24,6 +24,7 @@ func New(spec experiment.Spec, env Environment, runs []Run, notes []string) *Res
 		Schema: Schema, Digest: spec.Digest(), Links: spec.Links(), Experiment: spec, Environment: env,
 		Notes: append([]string{}, notes...), Summary: summarize(spec, runs),
 	}
+	r.Expected = Judge(spec.Expect, r.Summary)
 	var blocks, txs []*recorder.Message
 	for _, run := range runs {
 		r.Runs = append(r.Runs, runResult(run))

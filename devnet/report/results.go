@@ -24,6 +24,7 @@ type Results struct {
 	Environment Environment             `json:"environment"`
 	Notes       []string                `json:"notes"` // what a reader of the figures must know
 	Summary     map[string]stats.Figure `json:"summary"`
+	Expected    []Expected              `json:"expected,omitempty"` // by name of the figure
 	Runs        []RunResult             `json:"runs"`
 	Block       Shape                   `json:"block"` // over all runs
 	Tx          Shape                   `json:"tx"`

@@ -67,6 +67,12 @@ func Table(w io.Writer, r *Results) error {
 	if stretch := r.Summary["block.stretch_p95"]; stretch.Why == NotShaped {
 		fmt.Fprintf(&b, "%-16s%-18s%12s   %s\n", "floor", "stretch p95", "-", stretch.Why)
 	}
+	for i, e := range r.Expected {
+		if i == 0 {
+			b.WriteString("\n")
+		}
+		fmt.Fprintf(&b, "%-16s%s\n", []string{"", "expected"}[max(0, 1-i)], e)
+	}
 	for _, n := range r.Notes {
 		b.WriteString("\n" + wrap(n, 80) + "\n")
 	}

@@ -190,6 +190,29 @@ func TestLossReachesTheInterval(t *testing.T) {
 	}
 }
 
+func TestFitLine(t *testing.T) {
+	l := FitLine([]float64{1, 2, 3, 4}, []float64{5, 7, 9, 11})
+	if l.Slope != 2 || l.Intercept != 3 || l.R2 != 1 || l.At(10) != 23 {
+		t.Errorf("a straight line is %+v, want 3 + 2 x", l)
+	}
+	// y = x^2 over 0..4: slope 4, intercept -2, R2 = 1600 / (10 x 174) by hand.
+	l = FitLine([]float64{0, 1, 2, 3, 4}, []float64{0, 1, 4, 9, 16})
+	if math.Abs(float64(l.Slope)-4) > 1e-9 || math.Abs(float64(l.Intercept)+2) > 1e-9 || math.Abs(float64(l.R2)-1600./1740) > 1e-9 {
+		t.Errorf("a parabola is %+v", l)
+	}
+	if flat := FitLine([]float64{1, 2, 3}, []float64{4, 4, 4}); flat.Slope != 0 || flat.R2 != 1 {
+		t.Errorf("a flat line is %+v", flat)
+	}
+	for _, y := range [][]float64{{1, inf}, {1, math.NaN()}} {
+		if l := FitLine([]float64{1, 2}, y); l.Slope.Valid() {
+			t.Errorf("a line through %v is %+v, want none", y, l)
+		}
+	}
+	if l := FitLine([]float64{1, 1}, []float64{1, 2}); l.Slope.Valid() {
+		t.Errorf("a line over one x is %+v, want none", l)
+	}
+}
+
 func TestNumberJSON(t *testing.T) {
 	f := Figure{Value: Number(inf), Lo: 1.25, Hi: None(), N: 3}
 	text, err := json.Marshal(f)
