@@ -1,8 +1,13 @@
 package node
 
 import (
+	"errors"
+	"fmt"
+	"time"
+
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/pheme-net/pheme/chain"
 	"github.com/pheme-net/pheme/mempool"
@@ -70,6 +75,20 @@ func (v netView) Peers() []rpc.Peer {
 }
 
 func (v netView) AddPeer(multiaddr string) error { return v.n.net.AddPeer(multiaddr) }
+
+func (v netView) CutPeer(id string, d time.Duration) error {
+	p, err := peer.Decode(id)
+	if err != nil {
+		return fmt.Errorf("%q is not a peer id: pheme_peers lists them", id)
+	}
+	h, ok := v.n.host.(interface {
+		Cut(peer.ID, time.Duration) error
+	})
+	if !ok {
+		return errors.New("this node's host cannot keep peers away")
+	}
+	return h.Cut(p, d)
+}
 
 func apiPeer(p p2p.PeerInfo) rpc.Peer {
 	direction := "outbound"

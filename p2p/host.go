@@ -43,6 +43,7 @@ type Host struct {
 	*basichost.BasicHost
 	quic *quicreuse.ConnManager
 	wire *wire
+	cuts *cuts
 
 	closing sync.Once
 	closed  error
@@ -88,12 +89,12 @@ func NewShapedHost(cfg Config, key crypto.PrivKey, shaper *live.Shaper) (host.Ho
 		return nil, errors.Join(fmt.Errorf("p2p: resource manager: %w", err), store.Close())
 	}
 	bus := eventbus.NewBus()
-	sw, err := swarm.NewSwarm(id, store, bus, swarm.WithResourceManager(manager))
+	h := &Host{wire: newWire(), cuts: newCuts()}
+	sw, err := swarm.NewSwarm(id, store, bus, swarm.WithResourceManager(manager), swarm.WithConnectionGater(h.cuts))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("p2p: swarm: %w", err), manager.Close(), store.Close())
 	}
-	h := &Host{wire: newWire()}
-	if h.quic, err = addTransports(sw, key, manager, h.wire, shaper); err != nil {
+	if h.quic, err = h.addTransports(sw, key, manager, shaper); err != nil {
 		return nil, errors.Join(err, sw.Close(), manager.Close(), store.Close())
 	}
 	sw.Notify(h.wire)
@@ -131,7 +132,7 @@ func listenError(addr string, err error) error {
 }
 
 // addTransports gives the swarm TCP (Noise or TLS, Yamux) and QUIC.
-func addTransports(sw *swarm.Swarm, key crypto.PrivKey, manager network.ResourceManager, w *wire, shaper *live.Shaper) (*quicreuse.ConnManager, error) {
+func (h *Host) addTransports(sw *swarm.Swarm, key crypto.PrivKey, manager network.ResourceManager, shaper *live.Shaper) (*quicreuse.ConnManager, error) {
 	muxers := []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: yamux.DefaultTransport}}
 	nt, err := noise.New(noise.ID, key, muxers)
 	if err != nil {
@@ -141,11 +142,11 @@ func addTransports(sw *swarm.Swarm, key crypto.PrivKey, manager network.Resource
 	if err != nil {
 		return nil, fmt.Errorf("p2p: tls: %w", err)
 	}
-	up, err := upgrader.New([]sec.SecureTransport{nt, tt}, muxers, nil, manager, nil)
+	up, err := upgrader.New([]sec.SecureTransport{nt, tt}, muxers, nil, manager, h.cuts)
 	if err != nil {
 		return nil, fmt.Errorf("p2p: upgrader: %w", err)
 	}
-	var counted transport.Upgrader = countingUpgrader{up, w}
+	var counted transport.Upgrader = countingUpgrader{up, h.wire}
 	var more []quicreuse.Option
 	if shaper != nil {
 		counted = shaper.Upgrader(counted)
@@ -169,7 +170,7 @@ func addTransports(sw *swarm.Swarm, key crypto.PrivKey, manager network.Resource
 	if err != nil {
 		return nil, fmt.Errorf("p2p: quic: %w", err)
 	}
-	qt, err := quictransport.NewTransport(key, conns, nil, nil, manager)
+	qt, err := quictransport.NewTransport(key, conns, nil, h.cuts, manager)
 	if err == nil {
 		err = errors.Join(sw.AddTransport(tr), sw.AddTransport(qt))
 	}

@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
@@ -102,6 +103,11 @@ func (c *Client) AddPeer(ctx context.Context, multiaddr string) error {
 func (c *Client) Links(ctx context.Context) (n LinkCount, err error) {
 	err = c.admin(ctx, &n, "admin_links")
 	return n, err
+}
+
+// CutPeer has the node close its connections to a peer and keep it away for d. Only over the unix socket.
+func (c *Client) CutPeer(ctx context.Context, id string, d time.Duration) error {
+	return c.admin(ctx, nil, "admin_cutPeer", id, d.Milliseconds())
 }
 
 // SetLogLevel sets the level (debug, info, warn, error) of a package's log at run time, of all with

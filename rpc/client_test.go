@@ -80,6 +80,13 @@ func TestAdmin(t *testing.T) {
 	if peers, err := ipc.Peers(ctx); err != nil || len(peers) != 1 {
 		t.Errorf("Peers() = %v, %v, want the one added", peers, err)
 	}
+	must(t, ipc.CutPeer(ctx, "x", time.Minute))
+	if r.net.cut != "x" || r.net.cutFor != time.Minute {
+		t.Errorf("admin_cutPeer cut %q for %v", r.net.cut, r.net.cutFor)
+	}
+	if err := ipc.CutPeer(ctx, "x", 48*time.Hour); err == nil {
+		t.Error("a cut of two days was taken")
+	}
 	must(t, ipc.Shutdown(ctx))
 	if r.net.down != 1 {
 		t.Errorf("the node was asked to stop %d times, want once", r.net.down)

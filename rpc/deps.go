@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 
@@ -50,6 +51,8 @@ type Network interface {
 	Peers() []Peer
 	// AddPeer connects to a multiaddr that ends in /p2p/<id> and keeps it connected.
 	AddPeer(multiaddr string) error
+	// CutPeer closes the connections to a peer and keeps it away for a time; 0 ends that.
+	CutPeer(id string, d time.Duration) error
 }
 
 // Submitter takes transactions that came in over RPC.

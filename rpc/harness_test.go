@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/core/types"
@@ -375,10 +376,12 @@ func (p *smallPool) ContentFrom(addr common.Address) (executable, future []*chai
 
 // smallNet is a network of the peers it was told.
 type smallNet struct {
-	mu    sync.Mutex
-	peers []Peer
-	down  int // calls of shutdown
-	crash bool
+	mu     sync.Mutex
+	peers  []Peer
+	cut    string // by CutPeer
+	cutFor time.Duration
+	down   int // calls of shutdown
+	crash  bool
 }
 
 func (n *smallNet) Info() NetInfo {
@@ -401,6 +404,13 @@ func (n *smallNet) AddPeer(multiaddr string) error {
 		return errors.New("not a multiaddr: it begins with /")
 	}
 	n.peers = append(n.peers, Peer{ID: multiaddr, Addr: multiaddr, Direction: "outbound"})
+	return nil
+}
+
+func (n *smallNet) CutPeer(id string, d time.Duration) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut, n.cutFor = id, d
 	return nil
 }
 

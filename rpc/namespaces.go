@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strconv"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
@@ -180,6 +181,22 @@ func (a *adminAPI) AddPeer(multiaddr string) (bool, error) {
 	err := a.s.deps.Net.AddPeer(multiaddr)
 	return err == nil, err
 }
+
+// CutPeer closes the connections to a peer and keeps it away for some milliseconds; 0
+// lets it come back.
+func (a *adminAPI) CutPeer(id string, ms math.HexOrDecimal64) (bool, error) {
+	defer a.s.watchPanic()
+	if uint64(ms) > maxCutMS {
+		return false, invalidParams("%d ms: use at most %d", uint64(ms), maxCutMS)
+	}
+	if err := a.s.deps.Net.CutPeer(id, time.Duration(ms)*time.Millisecond); err != nil {
+		return false, invalidParams("%v", err)
+	}
+	return true, nil
+}
+
+// maxCutMS is one day.
+const maxCutMS = 24 * 3600 * 1000
 
 // SetLogLevel sets the level of a package's log at run time, of all with "*".
 func (a *adminAPI) SetLogLevel(pkg, level string) (bool, error) {
