@@ -73,6 +73,17 @@ func (p *Pool) Content() Content {
 	return out
 }
 
+// All returns every pooled transaction, in no order.
+func (p *Pool) All() []*chain.Tx {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]*chain.Tx, 0, len(p.core.byHash))
+	for _, e := range p.core.byHash {
+		out = append(out, e.tx)
+	}
+	return out
+}
+
 // ContentFrom returns what one sender has pooled.
 func (p *Pool) ContentFrom(addr common.Address) (executables, futures []*chain.Tx) {
 	p.mu.Lock()

@@ -72,6 +72,11 @@ type p2pSection struct {
 	ValidateQueue  int      `toml:"validate_queue"`
 	BatchBytes     int      `toml:"batch_bytes"`
 	BatchDelay     duration `toml:"batch_delay"`
+
+	Repair         *bool    `toml:"repair"`
+	RepairInterval duration `toml:"repair_interval"`
+	RepairFanout   int      `toml:"repair_fanout"`
+	RepairMode     string   `toml:"repair_mode"`
 }
 
 // duration is a time.Duration written as "700ms".
@@ -141,5 +146,6 @@ func (s p2pSection) config() p2p.Config {
 		D: s.D, Dlo: s.Dlo, Dhi: s.Dhi, Dout: s.Dout, Dlazy: s.Dlazy, Heartbeat: time.Duration(s.Heartbeat), FloodPublish: s.FloodPublish,
 		IDontWantBytes: s.IDontWantBytes, OutboundQueue: s.OutboundQueue, ValidateQueue: s.ValidateQueue,
 		BatchBytes: s.BatchBytes, BatchDelay: time.Duration(s.BatchDelay),
+		NoRepair: s.Repair != nil && !*s.Repair, RepairInterval: time.Duration(s.RepairInterval), RepairFanout: s.RepairFanout, RepairMode: s.RepairMode,
 	}
 }

@@ -63,5 +63,8 @@ func (n *Node) admitted(from uint64, txs []*chain.Tx) {
 	}
 }
 
+// Pooled returns all pooled transactions.
+func (n *Node) Pooled() []*chain.Tx { return n.pool.All() }
+
 // Tx returns a pooled transaction, or nil.
 func (n *Node) Tx(hash common.Hash) *chain.Tx { return n.pool.Get(hash) }

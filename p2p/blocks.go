@@ -186,6 +186,7 @@ func (n *Net) Imported(u chain.Update) {
 	for _, b := range u.Applied {
 		n.arrived.put(b.ID())
 	}
+	n.settled.blocks(u, time.Now())
 	if u.Moved {
 		n.peers.wake()
 		n.sync.kick()

@@ -9,6 +9,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/p2p/recon"
 )
 
 // Config is everything a node can be told about its network side. The zero
@@ -59,6 +60,13 @@ type Config struct {
 	FetchTimeout, RequestTimeout time.Duration
 	// ServeRequests and ServeBytes are what one peer may ask of us in ten seconds.
 	ServeRequests, ServeBytes int
+
+	// Every RepairInterval the pool is reconciled with RepairFanout peers, as
+	// RepairMode says: push, pull or push-pull. NoRepair turns it off.
+	RepairInterval time.Duration
+	RepairFanout   int
+	RepairMode     string
+	NoRepair       bool
 
 	// StatusTimeout is how long a new connection may take for its handshake. A peer
 	// is told our status at least twice in that time, and given up when it has been
@@ -114,7 +122,12 @@ func (c Config) fill() Config {
 	dur(&c.FetchTimeout, 400*time.Millisecond) // a second source is asked within 500 ms
 	dur(&c.RequestTimeout, 10*time.Second)
 	def(&c.ServeRequests, 128)
-	def(&c.ServeBytes, 256<<20) // a late node may pull 25 MB/s from one peer
+	def(&c.ServeBytes, 256<<20)           // a late node may pull 25 MB/s from one peer
+	dur(&c.RepairInterval, 2*time.Second) // a round costs some 600 bytes while nothing is missing
+	def(&c.RepairFanout, 2)               // a second partner in case the first one is no help
+	if c.RepairMode == "" {
+		c.RepairMode = recon.PushPull.String()
+	}
 	dur(&c.StatusTimeout, 5*time.Second)
 	dur(&c.RedialMin, 200*time.Millisecond)
 	dur(&c.RedialMax, 4*time.Second) // with StatusTimeout and its quarter: a peer is tried at least every 10 s
@@ -137,6 +150,9 @@ func (c Config) validate() error {
 			}
 		}
 	}
+	if _, err := recon.ParseMode(c.RepairMode); err != nil {
+		return fmt.Errorf("p2p: repair mode: %w", err)
+	}
 	if c.Dlo > c.D || c.D > c.Dhi || c.Dlo < 1 || c.D < 2 {
 		return fmt.Errorf("p2p: gossip degrees: want 1 <= Dlo <= D <= Dhi and D >= 2, have %d, %d, %d", c.Dlo, c.D, c.Dhi)
 	}
@@ -152,6 +168,7 @@ func (c Config) validate() error {
 		{"batch bytes", int64(c.BatchBytes)}, {"batch delay", int64(c.BatchDelay)}, {"tx queue", int64(c.TxQueue)},
 		{"hold total", int64(c.HoldTotal)}, {"hold per peer", int64(c.HoldPerPeer)},
 		{"fetch timeout", int64(c.FetchTimeout)}, {"request timeout", int64(c.RequestTimeout)},
+		{"repair interval", int64(c.RepairInterval)}, {"repair fanout", int64(c.RepairFanout)},
 		{"serve requests", int64(c.ServeRequests)}, {"serve bytes", int64(c.ServeBytes)},
 		{"status timeout", int64(c.StatusTimeout)}, {"redial min", int64(c.RedialMin)}, {"redial max", int64(c.RedialMax)},
 	} {
@@ -179,4 +196,5 @@ func gossipProtocol(net string) protocol.ID {
 const (
 	statusProtocol = protocol.ID("/pheme/status/1")
 	blocksProtocol = protocol.ID("/pheme/blocks/1")
+	repairProtocol = protocol.ID("/pheme/repair/1")
 )

@@ -10,8 +10,9 @@
 //   - Topics /pheme/<network>/block/1 and /pheme/<network>/tx/1 on GossipSub,
 //     whose own protocol carries the network too; package relay owns the meaning
 //     of the block topic's messages.
-//   - Protocols /pheme/status/1 (handshake, then head notices) and
-//     /pheme/blocks/1 (blocks by id, ids after a locator).
+//   - Protocols /pheme/status/1 (handshake, then head notices),
+//     /pheme/blocks/1 (blocks by id, ids after a locator) and /pheme/repair/1
+//     (pools reconciled by package recon, and what differs).
 //
 // # Flow
 //
@@ -26,13 +27,17 @@
 //	                  v                                      |
 //	                fetchParent: the sender, then others ----+
 //	head notice, status --> claims --> catch-up: ids, then blocks in order --> Backend.ImportBlock
+//	every RepairInterval, peer up --> reconcile: digests, symbols, transactions --> Backend.AddTxs
+//	                                  |head
+//	                                  v
+//	                                claims
 //
 // Verdicts are made in one function, verdict, from the error alone.
 //
 // # Goroutines
 //
 // New starts none. Run owns: relay, batches, held messages, fetches, catch-up,
-// dials, peers, mDNS, and one or two a peer for its status stream. libp2p calls
+// repair and its sessions, dials, peers, mDNS, and one or two a peer for its status stream. libp2p calls
 // the stream handlers on goroutines of its own; Run waits for them. pubsub has its
 // own, which end with Run; the validators run on them and never wait.
 //
@@ -76,7 +81,8 @@
 // The sizes of msg.written and msg.read of one stream add up to its bytes: a
 // payload with its framing is one event, what else the message carried another
 // of class control. Requests for blocks are msg.written at the server and
-// msg.read at the client, of class sync, one a block.
+// msg.read at the client, of class sync, one a block. A session of repair is one
+// msg.written and one msg.read of class repair at each end, when it ends.
 //
 //   - Path and hops: block.received gives the sender of the copy that counted;
 //     follow Peer back to the node that has block.sealed. hops(i) = hops(Peer) + 1.

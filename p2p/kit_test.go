@@ -6,8 +6,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"math/big"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -230,6 +232,12 @@ func (b *testBackend) Tx(h common.Hash) *chain.Tx {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.pool[h]
+}
+
+func (b *testBackend) Pooled() []*chain.Tx {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Values(b.pool))
 }
 
 func (b *testBackend) QueueBlock(_ peer.ID, blk *chain.Block) error {

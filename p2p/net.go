@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/p2p/recon"
 	"github.com/pheme-net/pheme/p2p/relay"
 	"github.com/pheme-net/pheme/p2p/trace"
 )
@@ -36,6 +37,8 @@ type Backend interface {
 	AddTxs(from peer.ID, txs []*chain.Tx) []error
 	// Tx is a pooled transaction or nil.
 	Tx(hash common.Hash) *chain.Tx
+	// Pooled are all pooled transactions.
+	Pooled() []*chain.Tx
 	// QueueBlock takes a block that passed chain.Check for import. It never
 	// waits; ErrBusy means that the queue is full.
 	QueueBlock(from peer.ID, b *chain.Block) error
@@ -72,6 +75,7 @@ type Net struct {
 	dialer *dialer
 	sync   *syncer
 	outbox *outbox
+	repair repairer
 	fresh  freshBlocks
 
 	arrivals *inbox[peer.ID]     // dialled, to be greeted
@@ -80,6 +84,9 @@ type Net struct {
 	wanted   *inbox[want]        // parents to fetch
 
 	batches atomic.Uint64 // named so far
+
+	repairMode recon.Mode
+	settled    settled
 
 	holdMu sync.Mutex
 	holder *holder
@@ -102,11 +109,15 @@ func New(cfg Config, h host.Host, c *chain.Chain, b Backend, hook trace.Hook, cl
 		tasks:   newTasks(), ready: make(chan struct{}),
 		peers: newPeers(), dialer: newDialer(h.ID(), cfg.RedialMin, cfg.RedialMax), sync: newSyncer(), outbox: newOutbox(cfg.TxQueue),
 		arrivals: newInbox[peer.ID](), hangup: newInbox[peer.ID](), arrived: newInbox[common.Hash](), wanted: newInbox[want](),
+		repair: newRepairer(),
 		holder: newHolder(cfg.HoldTotal, cfg.HoldPerPeer, cfg.HoldTotal/4*maxMessage(g)),
 	}
 	n.tap = newTap(h, clock, n.tasks)
 	n.tracer = newTracer(hook, &n.meter, n.tap, n.network)
 	var err error
+	if n.repairMode, err = recon.ParseMode(cfg.RepairMode); err != nil {
+		return nil, err
+	}
 	if n.relay, err = relay.New(cfg.Relay, relayNode{n}); err != nil {
 		return nil, err
 	}
@@ -130,6 +141,7 @@ func (n *Net) Run(ctx context.Context) error {
 	n.gossip.Store(gossip)
 	n.host.SetStreamHandler(statusProtocol, n.greeted)
 	n.host.SetStreamHandler(blocksProtocol, n.serve)
+	n.host.SetStreamHandler(repairProtocol, n.serveRepair)
 	n.host.Network().Notify(n)
 	for _, c := range n.host.Network().Conns() {
 		n.Connected(n.host.Network(), c)
@@ -139,6 +151,7 @@ func (n *Net) Run(ctx context.Context) error {
 	g.Go(func() error { return n.runHeld(ctx) })
 	g.Go(func() error { return n.runFetches(ctx) })
 	g.Go(func() error { return n.runSync(ctx) })
+	g.Go(func() error { return n.runRepair(ctx) })
 	g.Go(func() error { return n.runDials(ctx, g) })
 	g.Go(func() error { return n.runPeers(ctx, g) })
 	if n.cfg.MDNS {
@@ -150,6 +163,7 @@ func (n *Net) Run(ctx context.Context) error {
 	n.host.Network().StopNotify(n)
 	n.host.RemoveStreamHandler(statusProtocol)
 	n.host.RemoveStreamHandler(blocksProtocol)
+	n.host.RemoveStreamHandler(repairProtocol)
 	n.host.RemoveStreamHandler(gossipProtocol(n.network))
 	n.tasks.stop()
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {

@@ -129,6 +129,9 @@ func (n *Net) meet(s *countedStream, dialled bool) {
 		n.hook.Emit(trace.Event{At: n.clock.Now(), Kind: trace.PeerUp, Peer: s.tag})
 		n.dialer.came(p, now)
 		log.Debugw("peer up", "peer", p, "number", theirs.Number)
+		if dialled {
+			n.repair.met.put(p)
+		}
 	}
 	n.sync.kick()
 	if err == nil {

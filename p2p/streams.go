@@ -2,32 +2,40 @@ package p2p
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/libp2p/go-libp2p/core/network"
 
 	"github.com/pheme-net/pheme/p2p/trace"
 )
 
-// countedStream counts the bytes of a stream of ours as ClassSync.
+// countedStream counts the bytes of a stream of ours.
 type countedStream struct {
 	network.Stream
-	meter *meter
-	tag   uint64 // of the peer
+	meter   *meter
+	class   trace.Class
+	tag     uint64       // of the peer
+	in, out atomic.Int64 // bytes
 }
 
-func (n *Net) counted(s network.Stream) *countedStream {
-	return &countedStream{s, &n.meter, trace.PeerTag(s.Conn().RemotePeer().String())}
+// counted counts a stream as ClassSync.
+func (n *Net) counted(s network.Stream) *countedStream { return n.countedAs(s, trace.ClassSync) }
+
+func (n *Net) countedAs(s network.Stream, class trace.Class) *countedStream {
+	return &countedStream{Stream: s, meter: &n.meter, class: class, tag: trace.PeerTag(s.Conn().RemotePeer().String())}
 }
 
 func (s *countedStream) Read(b []byte) (int, error) {
 	n, err := s.Stream.Read(b)
-	s.meter.in[trace.ClassSync].Add(uint64(n))
+	s.meter.in[s.class].Add(uint64(n))
+	s.in.Add(int64(n))
 	return n, err
 }
 
 func (s *countedStream) Write(b []byte) (int, error) {
 	n, err := s.Stream.Write(b)
-	s.meter.out[trace.ClassSync].Add(uint64(n))
+	s.meter.out[s.class].Add(uint64(n))
+	s.out.Add(int64(n))
 	return n, err
 }
 

@@ -33,27 +33,12 @@ func (n *Net) validateBatch(_ context.Context, from peer.ID, m *pubsub.Message) 
 // newly admitted, it goes on. An error that wraps chain.ErrInvalid: a member
 // breaks a stateless rule, and none was admitted.
 func (n *Net) takeBatch(from peer.ID, payload []byte) error {
-	_, raws, err := decodeBatch(payload)
+	txs, err := n.decodeTxs(payload)
 	if err != nil {
 		return err
 	}
-	txs := make([]*chain.Tx, len(raws))
-	for i, raw := range raws {
-		t, err := chain.DecodeTx(raw)
-		if err != nil {
-			return fmt.Errorf("%w: member %d: %w", ErrBatch, i, err)
-		}
-		if known := n.backend.Tx(t.Hash()); known != nil {
-			t = known // its sender is recovered already
-		}
-		txs[i] = t
-	}
-	chain.RecoverSenders(txs, n.genesis)
 	total := 0
-	for i, t := range txs {
-		if err := chain.CheckTx(t, n.genesis); err != nil {
-			return fmt.Errorf("%w: member %d: %w", ErrBatch, i, err)
-		}
+	for _, t := range txs {
 		total += t.Size()
 	}
 	admitted := 0
@@ -66,6 +51,32 @@ func (n *Net) takeBatch(from peer.ID, payload []byte) error {
 		return errUnwanted
 	}
 	return nil
+}
+
+// decodeTxs reads a batch and checks every stateless rule of its members.
+func (n *Net) decodeTxs(payload []byte) ([]*chain.Tx, error) {
+	_, raws, err := decodeBatch(payload)
+	if err != nil {
+		return nil, err
+	}
+	txs := make([]*chain.Tx, len(raws))
+	for i, raw := range raws {
+		t, err := chain.DecodeTx(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%w: member %d: %w", ErrBatch, i, err)
+		}
+		if known := n.backend.Tx(t.Hash()); known != nil {
+			t = known // its sender is recovered already
+		}
+		txs[i] = t
+	}
+	chain.RecoverSenders(txs, n.genesis)
+	for i, t := range txs {
+		if err := chain.CheckTx(t, n.genesis); err != nil {
+			return nil, fmt.Errorf("%w: member %d: %w", ErrBatch, i, err)
+		}
+	}
+	return txs, nil
 }
 
 // outbox collects transactions of our own clients for the batcher, in the order

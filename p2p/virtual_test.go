@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -29,10 +30,14 @@ const delay = 30 * time.Millisecond
 
 // newBubble starts n nodes in a line and waits for their meshes. It runs inside
 // synctest.Test; the caller defers burst.
-func newBubble(t *testing.T, label string, n int) *bubble {
+func newBubble(t *testing.T, label string, n int, bend ...func(*Config)) *bubble {
 	t.Helper()
 	v := &bubble{world: newWorld(t, label), mock: mocknet.New(), clock: trace.ClockAt(time.Now(), 0)}
 	v.mock.SetLinkDefaults(mocknet.LinkOptions{Latency: delay})
+	var cfg Config
+	for _, f := range bend {
+		f(&cfg)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	v.stop = func() { cancel(); running.Wait() }
@@ -43,7 +48,7 @@ func newBubble(t *testing.T, label string, n int) *bubble {
 		}
 		n := &testNode{t: t, host: h, chain: openChain(t, v.genesis), rec: newRecorder()}
 		n.back = &testBackend{chain: n.chain, rec: n.rec, queue: make(chan *chain.Block, 16), pool: make(map[common.Hash]*chain.Tx)}
-		if n.net, err = New(Config{}, h, n.chain, n.back, n.rec.emit, v.clock); err != nil {
+		if n.net, err = New(cfg, h, n.chain, n.back, n.rec.emit, v.clock); err != nil {
 			t.Fatal(err)
 		}
 		n.back.net = n.net
@@ -75,6 +80,27 @@ func newBubble(t *testing.T, label string, n int) *bubble {
 		}
 	}
 	return v
+}
+
+// cut parts two nodes, so that they cannot find each other again before join.
+func (v *bubble) cut(i, j int) {
+	a, b := v.nodes[i].host.ID(), v.nodes[j].host.ID()
+	if err := errors.Join(v.mock.UnlinkPeers(a, b), v.mock.DisconnectPeers(a, b)); err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+// join links and connects two nodes.
+func (v *bubble) join(i, j int) {
+	a, b := v.nodes[i].host.ID(), v.nodes[j].host.ID()
+	if len(v.mock.LinksBetweenPeers(a, b)) == 0 {
+		if _, err := v.mock.LinkPeers(a, b); err != nil {
+			v.t.Fatal(err)
+		}
+	}
+	if _, err := v.mock.ConnectPeers(a, b); err != nil {
+		v.t.Fatal(err)
+	}
 }
 
 // burst ends all that lives in the bubble.

@@ -15,6 +15,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 
 	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/p2p/recon"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden file")
@@ -30,6 +31,12 @@ func samples() map[string][]byte {
 		"answer":  answer{First: 4, IDs: []common.Hash{id(5), id(6)}}.encode(),
 		"batch":   encodeBatch(nonce{1, 2, 3, 4, 5, 6, 7, 8}, [][]byte{{0x7f}, {0x80}, bytes.Repeat([]byte{9}, 60)}),
 		"frame":   framed.Bytes(),
+		"hello": hello{
+			Key: recon.Key{1}, Mode: recon.Pull, Insist: true, Status: status{Version: statusVersion}, Sum: 2, Check: 3,
+			Profile: recon.AppendProfile(nil, recon.NewSet(recon.Key{1}, 0).Profile()),
+		}.encode(),
+		"sketch": sketch{Kind: sketchSymbols, Status: status{Version: statusVersion}, Items: 5, First: 6, Symbols: make([]byte, 13)}.encode(),
+		"ask":    ask{IDs: encodeIDs([]recon.ID{1}), Offers: encodeIDs([]recon.ID{2})}.encode(),
 	}
 }
 
@@ -37,7 +44,7 @@ func samples() map[string][]byte {
 func TestGolden(t *testing.T) {
 	path := filepath.Join("testdata", "wire.golden")
 	var lines []string
-	for _, name := range []string{"status", "request", "locator", "answer", "batch", "frame"} {
+	for _, name := range []string{"status", "request", "locator", "answer", "batch", "frame", "hello", "sketch", "ask"} {
 		lines = append(lines, name+" "+hex.EncodeToString(samples()[name]))
 	}
 	got := strings.Join(lines, "\n") + "\n"

@@ -14,8 +14,8 @@ import (
 // that nearly all counts take one byte.
 const (
 	minSymbolBytes = 8 + 4 + 1
-	// MaxSymbols is the most in one message: what 2,500 differences need.
-	MaxSymbols = 4096
+	// MaxSymbols is the most in one message: what 11,000 differences need.
+	MaxSymbols = 16_384
 	// MaxSymbolsBytes bounds the encoding of MaxSymbols.
 	MaxSymbolsBytes = MaxSymbols * (8 + 4 + maxCountBytes)
 	maxCountBytes   = 5

@@ -1,0 +1,303 @@
+package p2p
+
+import (
+	"errors"
+	"fmt"
+	"math/big"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
+
+	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/p2p/recon"
+	"github.com/pheme-net/pheme/p2p/trace"
+)
+
+// unsigned makes transactions that fill pools and never travel: each is a hash of
+// its own, and nobody has signed it.
+func (w *world) unsigned(n int) (out []*chain.Tx) {
+	w.t.Helper()
+	for i := range n {
+		t, err := chain.NewTx(types.NewTx(&types.DynamicFeeTx{
+			ChainID: new(big.Int).SetUint64(w.genesis.ChainID), Nonce: uint64(i), To: &common.Address{2}, Value: big.NewInt(1),
+			Gas: 21_000, GasFeeCap: big.NewInt(3), GasTipCap: big.NewInt(1), V: big.NewInt(0), R: big.NewInt(1), S: big.NewInt(1),
+		}))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// txs makes n transactions of the users.
+func (w *world) txs(n, size int) (out []*chain.Tx) {
+	for i := range n {
+		out = append(out, w.tx(i%len(w.users), size))
+	}
+	return out
+}
+
+// hold puts transactions into the pool as if gossip had brought them.
+func (b *testBackend) hold(txs ...*chain.Tx) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, t := range txs {
+		b.pool[t.Hash()] = t
+	}
+}
+
+func (b *testBackend) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.pool)
+}
+
+// repairBytes are the bytes of class repair that a node has received.
+func (n *testNode) repairBytes() int { return int(n.net.Stats().In[trace.ClassRepair]) }
+
+// TestRepairInOneRoundTrip: pools of 10,000 that differ in 100 agree after one
+// round trip for the sketch, the time for gossip to settle, one for the fetch and
+// half of one for the push; the sketch takes less than 10 KB.
+func TestRepairInOneRoundTrip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newBubble(t, "one", 2, func(c *Config) { c.NoRepair = true })
+		defer v.burst()
+		a, b := v.nodes[0], v.nodes[1]
+		shared := v.unsigned(9_950)
+		a.back.hold(shared...)
+		b.back.hold(shared...)
+		onlyA, onlyB := v.txs(50, 0), v.txs(50, 0)
+		a.back.hold(onlyA...)
+		b.back.hold(onlyB...)
+		moved, err := a.net.reconcile(t.Context(), b.host.ID(), false)
+		if err != nil || !moved {
+			t.Fatalf("reconcile = %v, %v", moved, err)
+		}
+		synctest.Wait()
+		time.Sleep(delay) // the last batch is on its way
+		if a.back.count() != 10_050 || b.back.count() != 10_050 {
+			t.Fatalf("pools of %d and %d, want 10050", a.back.count(), b.back.count())
+		}
+		begin, end := a.rec.all(kind(trace.RepairBegin, common.Hash{})), a.rec.all(kind(trace.RepairEnd, common.Hash{}))
+		if len(begin) != 1 || len(end) != 1 {
+			t.Fatalf("%d and %d events", len(begin), len(end))
+		}
+		rtt := 2 * delay
+		if took := time.Duration(end[0].At - begin[0].At); took > 3*rtt+settleTime || took < 2*rtt+settleTime {
+			t.Errorf("took %v, a round trip is %v and gossip settles in %v", took, rtt, settleTime)
+		}
+		txBytes := 0
+		for _, x := range append(onlyA, onlyB...) {
+			txBytes += x.Size()
+		}
+		sketch := a.repairBytes() + b.repairBytes() - txBytes
+		t.Logf("%d bytes beside %d of transactions", sketch, txBytes)
+		if sketch > 10_000 {
+			t.Errorf("%d bytes beside the transactions, want less than 10000", sketch)
+		}
+		if end[0].Aux != 50 || int(end[0].Size) != a.repairBytes()+b.repairBytes() {
+			t.Errorf("repair.end %+v, bytes %d", end[0], a.repairBytes()+b.repairBytes())
+		}
+	})
+}
+
+// TestRepairModes: what moves is what the mode says.
+func TestRepairModes(t *testing.T) {
+	for _, mode := range []recon.Mode{recon.PushPull, recon.Push, recon.Pull} {
+		t.Run(mode.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := newBubble(t, "modes", 2, func(c *Config) { c.NoRepair, c.RepairMode = true, mode.String() })
+				defer v.burst()
+				a, b := v.nodes[0], v.nodes[1]
+				a.back.hold(v.txs(3, 10)...)
+				b.back.hold(v.txs(5, 10)...)
+				if _, err := a.net.reconcile(t.Context(), b.host.ID(), false); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				wantA, wantB := 3, 5
+				if mode.Pulls() {
+					wantA = 8
+				}
+				if mode.Pushes() {
+					wantB = 8
+				}
+				if a.back.count() != wantA || b.back.count() != wantB {
+					t.Errorf("pools of %d and %d, want %d and %d", a.back.count(), b.back.count(), wantA, wantB)
+				}
+			})
+		})
+	}
+}
+
+// TestRepairIsQuiet: while nothing differs a round is an exchange of digests.
+func TestRepairIsQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newBubble(t, "quiet", 2)
+		defer v.burst()
+		a, b := v.nodes[0], v.nodes[1]
+		shared := v.txs(20, 10)
+		a.back.hold(shared...)
+		b.back.hold(shared...)
+		count := func() int { return len(a.rec.all(kind(trace.RepairBegin, common.Hash{}))) }
+		before, sessions := a.repairBytes()+b.repairBytes(), count()
+		time.Sleep(60 * time.Second)
+		bytes, rounds := a.repairBytes()+b.repairBytes()-before, count()-sessions
+		if want := int(2 * 60 * time.Second / a.net.cfg.RepairInterval); rounds < want-2 || rounds > want+2 {
+			t.Errorf("%d sessions, want %d", rounds, want)
+		}
+		if per := bytes / rounds; per > 320 {
+			t.Errorf("%d bytes a session", per)
+		} else {
+			t.Logf("%d bytes a session", per)
+		}
+	})
+}
+
+// TestRepairReachesEveryone: what a node took while it had no peer, and what two
+// parts of a network took while they were apart, is in every pool soon after.
+func TestRepairReachesEveryone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newBubble(t, "apart", 6)
+		defer v.burst()
+		left, right := v.nodes[:3], v.nodes[3:]
+		v.cut(2, 3)
+		time.Sleep(3 * time.Second)
+		all := 0
+		for i, side := range [][]*testNode{left, right} {
+			for range 20 { // gossip spreads them on this side only
+				txs := []*chain.Tx{v.tx(i, 100)}
+				all++
+				side[0].back.hold(txs...)
+				if err := side[0].net.PublishTx(txs); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+			}
+		}
+		head := v.block()
+		right[2].propose(head)
+		time.Sleep(time.Second)
+		for _, n := range v.nodes {
+			if n.back.count() != all/2 {
+				t.Fatalf("a pool has %d before the heal, want %d", n.back.count(), all/2)
+			}
+		}
+		bytes := 0
+		for _, n := range v.nodes {
+			bytes -= n.repairBytes()
+		}
+		v.join(2, 3)
+		time.Sleep(10 * time.Second)
+		for i, n := range v.nodes {
+			if n.back.count() != all || n.chain.HeadID() != head.ID() {
+				t.Errorf("node %d: pool of %d, want %d; head %d", i, n.back.count(), all, n.chain.Head().Number)
+			}
+			bytes += n.repairBytes()
+		}
+		moved := 0
+		for _, x := range v.nodes[0].back.Pooled() {
+			moved += x.Size()
+		}
+		moved = moved / 2 * len(v.nodes) // every node lacked half
+		t.Logf("%d bytes of repair for %d of difference", bytes, moved)
+		if bytes > 2*moved+len(v.nodes)*10*500 { // and ten rounds of digests a node
+			t.Errorf("%d bytes of repair for %d of difference", bytes, moved)
+		}
+	})
+}
+
+// TestRepairDoesNotFetchWhatIsSettled: a partner a block behind still has what our
+// newest block placed, and a refused transaction is not asked for again at once.
+func TestRepairDoesNotFetchWhatIsSettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newBubble(t, "settled", 2, func(c *Config) { c.NoRepair = true })
+		defer v.burst()
+		a, b := v.nodes[0], v.nodes[1]
+		x, y := v.tx(0, 10), v.tx(1, 10)
+		a.net.settled.put(x.Hash(), time.Now().Add(time.Hour))
+		b.back.hold(x, y)
+		for want := 1; want >= 0; want-- { // y once, then nothing
+			if _, err := a.net.reconcile(t.Context(), b.host.ID(), false); err != nil {
+				t.Fatal(err)
+			}
+			end := a.rec.all(kind(trace.RepairEnd, common.Hash{}))
+			if got := end[len(end)-1].Aux; got != int64(want) || a.back.Tx(x.Hash()) != nil {
+				t.Errorf("gained %d, want %d", got, want)
+			}
+		}
+		blk := v.block(y)
+		a.net.settled.blocks(chain.Update{Applied: []*chain.Block{blk}}, time.Now())
+		known := func() (n int) {
+			a.net.settled.each(time.Now(), func(common.Hash) { n++ })
+			return n
+		}
+		if known() != 2 {
+			t.Errorf("%d settled, want 2", known())
+		}
+		a.net.settled.blocks(chain.Update{Reverted: []*chain.Block{blk}}, time.Now())
+		if known() != 1 {
+			t.Errorf("%d settled after the block was reverted, want 1", known())
+		}
+	})
+}
+
+// TestRepairWaitsForOneHead: pools of different heads differ, so nothing is
+// compared until the heads agree, unless the client insists.
+func TestRepairWaitsForOneHead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newBubble(t, "heads", 2, func(c *Config) { c.NoRepair = true })
+		defer v.burst()
+		a, b := v.nodes[0], v.nodes[1]
+		a.net.grace, b.net.grace = time.Hour, time.Hour
+		b.give(v.block())
+		b.back.hold(v.tx(0, 10))
+		if _, err := a.net.reconcile(t.Context(), b.host.ID(), false); !errors.Is(err, errLater) {
+			t.Errorf("reconcile = %v, want %v", err, errLater)
+		}
+		if _, err := a.net.reconcile(t.Context(), b.host.ID(), true); err != nil || a.back.count() != 1 {
+			t.Errorf("insisting: %v, pool of %d", err, a.back.count())
+		}
+	})
+}
+
+// TestGainIsForOne: with three partners that all have what it lacks, a node
+// fetches it once.
+func TestGainIsForOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newBubble(t, "token", 4, func(c *Config) { c.NoRepair = true })
+		defer v.burst()
+		for i := 1; i < 4; i++ {
+			if i > 1 {
+				v.join(0, i)
+			}
+		}
+		time.Sleep(time.Second)
+		txs := v.txs(40, 1000)
+		for _, n := range v.nodes[1:] {
+			n.back.hold(txs...)
+		}
+		a := v.nodes[0]
+		var errs [4]error
+		done := make(chan struct{})
+		for i, n := range v.nodes[1:] {
+			go func() {
+				_, errs[i] = a.net.reconcile(t.Context(), n.host.ID(), false)
+				done <- struct{}{}
+			}()
+		}
+		for range 3 {
+			<-done
+		}
+		if a.back.count() != 40 || errs != [4]error{} {
+			t.Fatalf("pool of %d, %v", a.back.count(), errs)
+		}
+		if got := a.repairBytes(); got > 40*1200+3*4000 {
+			t.Errorf("%d bytes for %s: fetched more than once", got, fmt.Sprint("40 transactions of 1 KB"))
+		}
+	})
+}
