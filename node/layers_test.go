@@ -42,6 +42,7 @@ var layers = map[string]string{
 	"devnet/topology":   "",
 	"devnet/host":       "",
 	"devnet/load":       "rpc devnet/stats",
+	"devnet/replay":     "",
 	"devnet/workload":   "chain rpc devnet/accounts devnet/experiment",
 	"devnet/recorder":   "p2p/trace devnet/stats",
 	"devnet/cluster":    "chain rpc node devnet/accounts devnet/topology",

@@ -53,6 +53,9 @@ type Ready struct {
 // Serve opens everything cfg names, serves until ctx ends, and closes it in the reverse order. It
 // returns nil after an orderly stop. ready, which may be nil, is called once the node serves.
 func Serve(ctx context.Context, cfg Config, ready func(Ready)) error {
+	if err := RefuseReplay(); err != nil {
+		return err
+	}
 	cfg.fill()
 	if err := cfg.validate(); err != nil {
 		return err

@@ -8,6 +8,8 @@ import (
 
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/spf13/cobra"
+
+	"github.com/pheme-net/pheme/node"
 )
 
 func keyCommand() *cobra.Command {
@@ -20,6 +22,9 @@ func keyNewCommand() *cobra.Command {
 		Short: "write a new private key (hex, mode 0600) and print its address",
 		Args:  oneArg("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := node.RefuseReplay(); err != nil {
+				return err
+			}
 			key, err := crypto.GenerateKey()
 			if err != nil {
 				return fmt.Errorf("make key: %w", err)

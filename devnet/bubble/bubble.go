@@ -13,8 +13,12 @@ import (
 )
 
 // Run calls f in a bubble of its own and returns its error. A panic in f, and goroutines that are
-// stuck or left behind, come back as errors.
+// stuck or left behind, come back as errors. Meanwhile garbage is collected by Collect only: a
+// collection in the midst of work would change the order of things and, above a thousand nodes,
+// stall them.
 func Run(f func() error) (err error) {
+	runtime.GC() // none may be under way
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	defer func() {
 		if r := recover(); r != nil {
 			err = errors.Join(err, fmt.Errorf("virtual time: %v", r))
@@ -32,11 +36,9 @@ func Run(f func() error) (err error) {
 	return err
 }
 
-// Collect takes over garbage collection until ctx ends: it runs only when nothing else in the
-// bubble can, and only after the heap has grown by step bytes and by half. A collection in the
-// midst of work would change the order of things and, above a thousand nodes, stall them.
+// Collect collects garbage until ctx ends: only when nothing else in the bubble can run, and only
+// after the heap has grown by step bytes and by half.
 func Collect(ctx context.Context, step uint64) {
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	base := uint64(0)
 	for ctx.Err() == nil {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/pheme-net/pheme/chain"
 	"github.com/pheme-net/pheme/devnet/topology"
+	"github.com/pheme-net/pheme/node"
 )
 
 // ChainID is the id every devnet has, the one that local Ethereum chains use.
@@ -104,6 +105,9 @@ type Cluster struct {
 
 // New makes the folder, the genesis and the proposers' keys. Nothing runs yet; Close is due.
 func New(cfg Config) (*Cluster, error) {
+	if err := node.RefuseReplay(); err != nil {
+		return nil, err
+	}
 	cfg.fill()
 	if cfg.Binary == "" {
 		self, err := os.Executable()
