@@ -42,10 +42,10 @@ type Slot struct {
 	In, Out int64
 	Kinds   [NumKinds]int64 // of In
 	// Origin is the node that sealed the slot's block, -1 where there is none; of two the later.
-	Origin              int
-	OriginIn, OriginOut int64 // that node's part of In and Out
-	Up                  int   // nodes that are up as the slot ends
-	Heads               int   // different heads among them
+	Origin    int
+	OriginOut int64 // that node's part of Out
+	Up        int   // nodes that are up as the slot ends
+	Heads     int   // different heads among them
 }
 
 // copies attributes the bytes that came again, and all bytes on the wire, to their messages. A
@@ -124,11 +124,10 @@ func (j *join) load() {
 				continue
 			}
 			slot := &j.run.Slots[j.slotOf(e.At)]
-			in, out := l.In, l.Out
+			before := l.Out
 			l.count(e, slot)
 			if slot.Origin == i {
-				slot.OriginIn += l.In - in
-				slot.OriginOut += l.Out - out
+				slot.OriginOut += l.Out - before
 			}
 		}
 		j.run.Nodes = append(j.run.Nodes, l)

@@ -13,8 +13,12 @@ import (
 
 // Bounds of what a page draws; results.json keeps the same.
 const (
-	maxPoints = 400 // of a curve: about one a pixel of its width
-	maxThin   = 40  // single messages drawn behind the curve
+	maxPoints  = 400 // of a curve: about one for every two pixels of its width
+	maxBand    = 50  // steps of the band
+	maxRegions = 64  // those with the most nodes
+	maxSmall   = 60  // points of a region's curve, which is drawn small
+	maxScatter = 800 // deliveries in the scatter of stretch
+	maxWorst   = 10
 )
 
 // New computes the results of the runs of one experiment, which must be resolved. Notes are
@@ -27,12 +31,14 @@ func New(spec experiment.Spec, env Environment, runs []Run, notes []string) *Res
 	r.Expected = Judge(spec.Expect, r.Summary)
 	var blocks, txs []*recorder.Message
 	for _, run := range runs {
-		r.Runs = append(r.Runs, runResult(run))
+		r.Runs = append(r.Runs, runResult(spec, run))
 		blocks = append(blocks, run.Record.Blocks...)
 		txs = append(txs, run.Record.Txs...)
 	}
 	r.Fingerprint = fingerprint(r.Runs)
 	r.Block, r.Tx = shape(blocks), shape(txs)
+	r.Block.Regions = regions(runs)
+	r.Stretch, r.Worst, r.Lifecycle = scatter(blocks), worst(runs), lifecycle(txs)
 	for _, c := range []struct {
 		name string
 		q    float64
@@ -52,42 +58,6 @@ func fingerprint(runs []RunResult) string {
 		h.Write([]byte(run.Fingerprint))
 	}
 	return hex.EncodeToString(h.Sum(nil))
-}
-
-// shape draws the distribution of messages' deliveries.
-func shape(messages []*recorder.Message) Shape {
-	s := Shape{Messages: len(messages)}
-	var all []float64
-	step := max(1, (len(messages)+maxThin-1)/maxThin)
-	for i, m := range messages {
-		times := m.Latencies()
-		all = append(all, times...)
-		s.Lost += len(times) - m.Reached()
-		if i%step == 0 {
-			slices.Sort(times)
-			s.ByMessage = append(s.ByMessage, curve(times, maxPoints/8))
-		}
-	}
-	slices.Sort(all)
-	s.Deliveries = len(all)
-	s.Curve = curve(all, maxPoints)
-	return s
-}
-
-// curve is the step function of sorted times, by at most limit points that are evenly spread over
-// the ranks and always hold the last finite one. What was not delivered leaves it below 1.
-func curve(sorted []float64, limit int) (points []Point) {
-	n := len(sorted)
-	finite := n
-	for finite > 0 && math.IsInf(sorted[finite-1], 1) {
-		finite--
-	}
-	count := min(finite, limit)
-	for k := 1; k <= count; k++ {
-		rank := (k*finite + count - 1) / count
-		points = append(points, Point{MS: round(sorted[rank-1]), Share: round(float64(rank) / float64(n))})
-	}
-	return points
 }
 
 // splitBar is the mean over messages of the split of the delivery that completed coverage q.
@@ -134,7 +104,7 @@ func completing(m *recorder.Message, q float64) *recorder.Delivery {
 	return nil
 }
 
-func runResult(run Run) RunResult {
+func runResult(spec experiment.Spec, run Run) RunResult {
 	rec := run.Record
 	out := RunResult{
 		Seed: run.Seed, Fingerprint: rec.Fingerprint(), WallS: round(run.Wall.Seconds()), EventsLost: rec.Lost, Warmup: run.Warmup,
@@ -146,6 +116,7 @@ func runResult(run Run) RunResult {
 	for i := range rec.Nodes {
 		out.Nodes = append(out.Nodes, nodeResult(run, i))
 	}
+	out.Timeline = timeline(spec.Chain.Slot.D(), rec)
 	out.Slowest = slowest(rec)
 	return out
 }
@@ -166,10 +137,7 @@ func blockResult(rec *recorder.Run, m *recorder.Message) BlockResult {
 
 func nodeResult(run Run, i int) NodeResult {
 	load := run.Record.Nodes[i]
-	n := NodeResult{Name: load.Name, In: load.In, Out: load.Out, Kinds: map[string]int64{}, Dropped: load.Dropped}
-	for k := range recorder.NumKinds {
-		n.Kinds[k.String()] = max(0, load.Kinds[k]) // the edges of the window may leave the rest a little below zero
-	}
+	n := NodeResult{Name: load.Name, Region: load.Region, In: load.In, Out: load.Out, Kinds: kindsOf(load.Kinds), Dropped: load.Dropped}
 	for _, p := range run.Processes {
 		if p.Name == load.Name {
 			n.CPU, n.MaxRSS = round(p.CPU), p.MaxRSS

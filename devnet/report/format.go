@@ -49,7 +49,7 @@ func (u unit) figure(v float64) string {
 	case times:
 		return significant(v) + "x"
 	}
-	return significant(v)
+	return count(v)
 }
 
 // interval writes "lo - hi unit", both ends in the unit of the larger.
@@ -81,11 +81,15 @@ func significant(v float64) string {
 		return "0"
 	}
 	digits := 2 - int(math.Floor(math.Log10(math.Abs(v))))
-	text := strconv.FormatFloat(v, 'f', max(0, min(6, digits)), 64)
+	return strconv.FormatFloat(v, 'f', max(0, min(6, digits)), 64)
+}
+
+// count writes a whole number whole.
+func count(v float64) string {
 	if v == math.Trunc(v) && math.Abs(v) < 1e15 {
 		return strconv.FormatFloat(v, 'f', -1, 64)
 	}
-	return text
+	return significant(v)
 }
 
 // percentage never rounds up to 100 %: what is not whole must not look whole.
@@ -99,6 +103,9 @@ func percentage(v float64) string {
 // binary writes a number of bytes in the largest binary unit that keeps it above one.
 func binary(v float64) string {
 	size, name := binaryUnit(v)
+	if size == 1 {
+		return count(v) + " " + name
+	}
 	return significant(v/size) + " " + name
 }
 

@@ -1,15 +1,12 @@
 package report
 
 import (
-	"cmp"
 	_ "embed"
 	"fmt"
 	"html/template"
 	"io"
-	"math"
-	"slices"
+	"strings"
 
-	"github.com/pheme-net/pheme/devnet/recorder"
 	"github.com/pheme-net/pheme/devnet/stats"
 )
 
@@ -19,162 +16,198 @@ var pageText string
 //go:embed page.css
 var pageStyle string
 
-// Bounds of the page's tables and charts, which keep it small; results.json has everything.
+// Bounds of the page's tables, which keep it small; results.json has everything.
 const (
 	maxBlockRows = 100 // the slowest to their last node
 	maxNodeRows  = 64  // those with the highest p95
-	maxBars      = 120 // of the copies chart; more blocks share bars
 )
+
+// page is what the template is given: figures as text, charts as drawings.
+type page struct {
+	Style    template.CSS
+	Title    string
+	Mark     string
+	Heading  string
+	Plan     string
+	Chips    []chip
+	Verdicts []verdict
+	Cards    []card
+	Notes    []string
+	Figures  table
+	Sections []section
+	Repeat   repeat
+	Footer   string
+}
+
+// chip is a word on the run as a whole.
+type chip struct {
+	Text string
+	Warn bool
+}
+
+// verdict is one sentence on whether the figures may be read, or are what was expected.
+type verdict struct {
+	Good bool
+	Text string
+}
 
 // card is one figure of the verdict strip.
 type card struct{ Label, Value, Interval, About string }
 
-// pageData is what the template is given: figures as text, charts as drawings.
-type pageData struct {
-	*Results
-	Style     template.CSS
-	Plan      string
-	Seeds     string
-	Fit       string
-	Cards     []card
-	Figures   []figureRow
-	Coverage  template.HTML
-	Curves    []curveRow
-	Stages    template.HTML
-	Path      template.HTML
-	PathBlock int64
-	StageKey  []legendItem
-	StageName []string
-	Load      template.HTML
-	LoadKey   []legendItem
-	Copies    template.HTML
-	Resolved  string
-	Started   string
-	CPUBound  bool
-	Blocks    []BlockResult
-	BlocksOf  int
-	Nodes     []nodeRow
-	NodesOf   int
+// section is a part of the page with a heading.
+type section struct {
+	ID, Title, Lead string
+	Exhibits        []exhibit
 }
 
-// nodeRow is a node of one run.
-type nodeRow struct {
-	NodeResult
-	Label   string  // the name, with the seed before it where there are several
-	Seconds float64 // of its window
+// exhibit is a chart, or words in its place, with the tables that hold its figures.
+type exhibit struct {
+	Title  string
+	Key    []legendItem
+	Chart  template.HTML
+	Tables []table
 }
 
-// figureRow is a figure in the table of all headline figures.
-type figureRow struct{ Group, Label, Value, Interval, N, About string }
+// table is figures as text. Where Summary is empty it stands open.
+type table struct {
+	Summary string
+	Head    []heading
+	Rows    [][]cell
+}
 
-// curveRow is the table behind the coverage curve: when a share of deliveries was made.
-type curveRow struct{ Share, Block, Tx string }
+type heading struct {
+	Name string
+	Text bool // a column of words, to the left
+}
+
+type cell struct {
+	Text string
+	Bad  bool
+}
+
+// repeat is what somebody needs to make the figures again.
+type repeat struct {
+	Command  string
+	Facts    []fact
+	Resolved string
+	Files    []attachment
+}
+
+type fact struct{ Name, Value string }
+
+// words are headings of words, then of figures: "node|region||p50|p95".
+func words(names string) (head []heading) {
+	text, figures, _ := strings.Cut(names, "||")
+	for _, n := range strings.Split(text, "|") {
+		head = append(head, heading{n, true})
+	}
+	for _, n := range strings.Split(figures, "|") {
+		if figures != "" {
+			head = append(head, heading{n, false})
+		}
+	}
+	return head
+}
+
+// cells makes a row of texts.
+func cells(texts ...string) (row []cell) {
+	for _, t := range texts {
+		row = append(row, cell{Text: t})
+	}
+	return row
+}
 
 // Page writes report.html: one file without scripts that needs no network.
 func Page(w io.Writer, r *Results) error {
-	t, err := template.New("page").Funcs(template.FuncMap{
-		"ms": millisecond.figure, "num": func(n stats.Number) string { return millisecond.figure(float64(n)) },
-		"plain": func(n stats.Number) string { return plain.figure(float64(n)) },
-		"size":  func(n int64) string { return binary(float64(n)) }, "x": times.figure, "pct": func(n stats.Number) string { return share.figure(float64(n)) },
-		"stage": func(m map[string]float64, name string) string { return significant(m[name]) },
-		"short": func(id string) string { return id[:min(len(id), 12)] },
-		"sec":   func(v float64) string { return significant(v) + " s" },
-		"kinds": func() []string { return kindNames() },
-		"kind":  func(m map[string]int64, name string) string { return binary(float64(m[name])) },
-	}).Parse(pageText)
-	if err != nil {
-		return fmt.Errorf("parse page: %w", err)
-	}
 	resolved, err := r.Experiment.Encode()
 	if err != nil {
 		return err
 	}
-	nodes, nodesOf := slowestNodes(r)
-	d := pageData{
-		Results: r, Style: template.CSS(pageStyle), Plan: plan(r), Seeds: seedList(r.Experiment.Seeds), Fit: fitness(r),
-		Cards: cards(r), Figures: figureRows(r),
-		Coverage: coverageChart([]series{{"blocks", "c1", r.Block}, {"transactions", "c2", r.Tx}}), Curves: curveRows(r),
-		Stages: stageBars(r.Block.Split), StageKey: stageLegend(), Load: loadBars(nodes), LoadKey: kindLegend(r),
-		Nodes: nodes, NodesOf: nodesOf, Copies: copiesChart(r),
-		Resolved: string(resolved), Started: r.Environment.Started.UTC().Format("2006-01-02 15:04:05 UTC"),
+	p := page{
+		Title: r.Experiment.Name + " " + r.Digest + ": block propagation measured by pheme", Mark: "pheme · block propagation", Heading: r.Experiment.Name,
+		Plan: plan(r), Chips: chips(r), Verdicts: verdicts(r), Cards: cards(r), Notes: r.Notes, Figures: figureTable(r), Sections: sections(r),
+		Repeat: repeatOf(r, string(resolved)),
+		Footer: fmt.Sprintf("Definitions: not delivered counts as infinity in every percentile; intervals are 95 %% by a bootstrap over messages, %d draws; "+
+			"the figures behind this page are in results.json and deliveries.csv beside it.", r.Experiment.Report.Draws),
 	}
-	for s := range recorder.NumStages {
-		d.StageName = append(d.StageName, s.String())
+	return p.write(w, func() []attachment { return attachments(r) })
+}
+
+// write fills in the template, and carries as many of the files along as keep the page small.
+func (p page) write(w io.Writer, files func() []attachment) error {
+	t, err := template.New("page").Parse(pageText)
+	if err != nil {
+		return fmt.Errorf("parse page: %w", err)
 	}
-	d.Blocks, d.BlocksOf = slowestBlocks(r)
-	for _, run := range r.Runs {
-		d.CPUBound = d.CPUBound || run.Host.CPUBound
-		if hops := run.Slowest; len(hops) > 0 && d.Path == "" {
-			d.Path, d.PathBlock = pathBars(hops), hops[0].Block
-		}
-	}
-	if err := t.Execute(w, d); err != nil {
+	p.Style = template.CSS(pageStyle)
+	var b strings.Builder
+	if err := t.Execute(&b, p); err != nil {
 		return fmt.Errorf("write page: %w", err)
 	}
-	return nil
-}
-
-// slowestBlocks are the blocks a page lists, in order, and how many there are.
-func slowestBlocks(r *Results) (out []BlockResult, of int) {
-	for _, run := range r.Runs {
-		out = append(out, run.Messages...)
-	}
-	of = len(out)
-	if of > maxBlockRows {
-		slices.SortStableFunc(out, func(a, b BlockResult) int { return cmp.Compare(b.C100, a.C100) })
-		out = out[:maxBlockRows]
-	}
-	return out, of
-}
-
-// slowestNodes are the nodes a page lists, in order, and how many there are.
-func slowestNodes(r *Results) (out []nodeRow, of int) {
-	for _, run := range r.Runs {
-		seconds := float64(run.Slots) * r.Experiment.Chain.Slot.D().Seconds()
-		for _, n := range run.Nodes {
-			row := nodeRow{NodeResult: n, Label: n.Name, Seconds: seconds}
-			if len(r.Runs) > 1 {
-				row.Label = fmt.Sprintf("%d/%s", run.Seed, n.Name)
-			}
-			out = append(out, row)
+	size := b.Len()
+	for _, f := range files() {
+		if size+len(f.URL) < maxPage {
+			size += len(f.URL)
+			p.Repeat.Files = append(p.Repeat.Files, f)
 		}
 	}
-	of = len(out)
-	if of > maxNodeRows {
-		slices.SortStableFunc(out, func(a, b nodeRow) int { return cmp.Compare(b.P95, a.P95) })
-		out = out[:maxNodeRows]
-	}
-	return out, of
+	return t.Execute(w, p)
 }
 
-func kindNames() (names []string) {
-	for k := range recorder.NumKinds {
-		names = append(names, k.String())
-	}
-	return names
-}
-
-// fitness is one sentence on why the figures may be read.
-func fitness(r *Results) string {
-	return fmt.Sprintf("Fit to report: coverage %s of %d deliveries, %s trace events lost, %s warm-up blocks left out.",
-		percent.figure(float64(r.Summary["block.coverage"].Value)), r.Block.Deliveries,
-		plain.figure(float64(r.Summary["run.events_lost"].Value)), plain.figure(float64(r.Summary["run.warmup_blocks"].Value)))
-}
-
-// cards are the verdict strip.
-func cards(r *Results) (out []card) {
-	for _, c := range []struct{ metric, label string }{
-		{"block.p50_ms", "block p50"}, {"block.p95_ms", "block p95"}, {"block.c99_ms", "block to 99 % of nodes"},
-		{"block.coverage", "block coverage"}, {"block.copies", "copies of a block"}, {"tx.p50_ms", "transaction p50"},
+// sections are the page's, in order; those without anything to show are left out.
+func sections(r *Results) (out []section) {
+	for _, s := range []section{
+		coverageSection(r), overlaySection(r), stageSection(r), floorSection(r), bandwidthSection(r), courseSection(r), lifeSection(r), nodeSection(r),
 	} {
-		for _, h := range headline {
-			if h.metric == c.metric {
-				f := r.Summary[c.metric]
-				out = append(out, card{Label: c.label, Value: h.unit.figure(float64(f.Value)), Interval: intervalText(h.unit, f), About: h.about})
-			}
+		if len(s.Exhibits) > 0 {
+			out = append(out, s)
 		}
 	}
 	return out
+}
+
+func chips(r *Results) []chip {
+	out := []chip{{Text: r.Experiment.Engine + " engine"}, {Text: seedList(r.Experiment.Seeds)}, {Text: "links " + r.Links}}
+	for _, run := range r.Runs {
+		if run.Host.CPUBound {
+			out = append(out, chip{"CPU-bound", true})
+			break
+		}
+	}
+	return append(out, chip{Text: r.Environment.Started.UTC().Format("2006-01-02 15:04:05 UTC")})
+}
+
+// verdicts say why the figures may be read.
+func verdicts(r *Results) []verdict {
+	return []verdict{{true, fmt.Sprintf("Fit to report: coverage %s of %d deliveries, %s trace events lost, %s warm-up blocks left out.",
+		percent.figure(float64(r.Summary["block.coverage"].Value)), r.Block.Deliveries,
+		plain.figure(float64(r.Summary["run.events_lost"].Value)), plain.figure(float64(r.Summary["run.warmup_blocks"].Value)))}}
+}
+
+// cards are the verdict strip: the first six of these figures that there are.
+func cards(r *Results) (out []card) {
+	for _, c := range []struct{ metric, label string }{
+		{"block.p50_ms", "block p50"}, {"block.p95_ms", "block p95"}, {"block.c99_ms", "block to 99 % of nodes"},
+		{"block.stretch_p95", "block p95 / physical floor"}, {"block.coverage", "block coverage"}, {"block.copies", "copies of a block"},
+		{"tx.p50_ms", "transaction p50"}, {"tx.p95_ms", "transaction p95"}, {"tx.coverage", "transaction coverage"},
+		{"tx.copies", "copies of a transaction"}, {"net.bytes_per_node_per_s", "a node receives"},
+	} {
+		h, f := headlineOf(c.metric), r.Summary[c.metric]
+		if f.N > 0 && f.Value.Valid() && len(out) < 6 {
+			out = append(out, card{Label: c.label, Value: h.unit.figure(float64(f.Value)), Interval: intervalText(h.unit, f), About: h.about})
+		}
+	}
+	return out
+}
+
+// headlineOf is the line of a metric; an unknown one is written plainly under its own name.
+func headlineOf(metric string) row {
+	for _, h := range headline {
+		if h.metric == metric {
+			return h
+		}
+	}
+	return row{metric: metric, label: metric}
 }
 
 func intervalText(u unit, f stats.Figure) string {
@@ -187,29 +220,16 @@ func intervalText(u unit, f stats.Figure) string {
 	return ""
 }
 
-func figureRows(r *Results) (rows []figureRow) {
+func figureTable(r *Results) table {
+	t := table{Summary: "All headline figures, with 95 % intervals", Head: words("figure|||value|95 % interval|n")}
+	t.Head = append(t.Head, heading{"", true})
 	for _, h := range headline {
-		if f, ok := r.Summary[h.metric]; ok {
-			rows = append(rows, figureRow{h.group, h.label, h.unit.figure(float64(f.Value)), intervalText(h.unit, f), fmt.Sprint(f.N), h.about})
+		if f, ok := r.Summary[h.metric]; ok && f.Why != NotShaped {
+			t.Rows = append(t.Rows, cells(h.group, h.label, h.unit.figure(float64(f.Value)), intervalText(h.unit, f), fmt.Sprint(f.N), h.about))
 		}
 	}
-	f := r.Summary["block.stretch_p95"]
-	return append(rows, figureRow{"floor", "stretch p95", "-", "", "0", "distance to the physical floor: " + f.Why})
-}
-
-func curveRows(r *Results) (rows []curveRow) {
-	for _, share := range []float64{.10, .25, .50, .75, .90, .95, .99, 1} {
-		rows = append(rows, curveRow{fmt.Sprintf("%.0f %%", share*100), reached(r.Block.Curve, share), reached(r.Tx.Curve, share)})
+	if f := r.Summary["block.stretch_p95"]; !f.Value.Valid() {
+		t.Rows = append(t.Rows, cells("floor", "stretch p95", "-", "", "0", "distance to the physical floor: "+f.Why))
 	}
-	return rows
-}
-
-// reached is when a curve first has a share of the deliveries.
-func reached(curve []Point, share float64) string {
-	for _, p := range curve {
-		if p.Share >= share-1e-9 {
-			return millisecond.figure(p.MS)
-		}
-	}
-	return millisecond.figure(math.Inf(1))
+	return t
 }

@@ -262,9 +262,9 @@ func TestFigures(t *testing.T) {
 		lo, hi float64
 		want   string
 	}{
-		{millisecond, 11.93, 13.02, "11.9 - 13.0 ms"}, {millisecond, 900, 12_000, "0.900 - 12 s"}, {millisecond, 5, math.Inf(1), "5 ms - inf"},
+		{millisecond, 11.93, 13.02, "11.9 - 13.0 ms"}, {millisecond, 900, 12_000, "0.900 - 12.0 s"}, {millisecond, 5, math.Inf(1), "5.00 ms - inf"},
 		{millisecond, math.Inf(1), math.Inf(1), "not delivered"}, {byteRate, 990_000, 1_170_000, "0.944 - 1.12 MiB/s"},
-		{percent, .98, 1, "98.00 - 100 %"}, {times, 2.9, 3, "2.90x - 3x"}, {millisecond, math.NaN(), math.NaN(), ""},
+		{percent, .98, 1, "98.00 - 100 %"}, {times, 2.9, 3, "2.90x - 3.00x"}, {millisecond, math.NaN(), math.NaN(), ""},
 	} {
 		if got := tt.u.interval(stats.Figure{Lo: stats.Number(tt.lo), Hi: stats.Number(tt.hi)}); got != tt.want {
 			t.Errorf("interval %v to %v = %q, want %q", tt.lo, tt.hi, got, tt.want)

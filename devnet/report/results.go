@@ -28,6 +28,10 @@ type Results struct {
 	Runs        []RunResult             `json:"runs"`
 	Block       Shape                   `json:"block"` // over all runs
 	Tx          Shape                   `json:"tx"`
+	Stretch     Stretch                 `json:"stretch"`
+	Worst       []WorstNode             `json:"worst_nodes"`        // at most maxWorst, the worst first
+	Lifecycle   []LifeStep              `json:"tx_lifecycle"`       // in the order in which a transaction goes through them
+	Overlays    []Overlay               `json:"overlays,omitempty"` // other runs to read this one against
 }
 
 // Environment is where and with what the figures were made.
@@ -93,6 +97,7 @@ type RunResult struct {
 	Host       Host          `json:"host"`
 	Messages   []BlockResult `json:"messages"`
 	Nodes      []NodeResult  `json:"nodes"`
+	Timeline   []Tick        `json:"timeline"`     // one a slot of the window
 	Slowest    []Hop         `json:"slowest_path"` // of the block that took longest to its last node
 
 	// Fingerprint is [recorder.Run.Fingerprint]: the same means the same course.
@@ -120,6 +125,7 @@ type BlockResult struct {
 // NodeResult is one node over the window; memory and CPU over its whole life.
 type NodeResult struct {
 	Name     string           `json:"name"`
+	Region   string           `json:"region,omitempty"` // of the latency table
 	Sealed   int              `json:"blocks_sealed"`
 	Expected int              `json:"blocks_expected"`
 	Got      int              `json:"blocks_delivered"`
@@ -149,15 +155,118 @@ type Shape struct {
 	Messages   int        `json:"messages"`
 	Deliveries int        `json:"deliveries"`
 	Lost       int        `json:"not_delivered"`
-	Curve      []Point    `json:"curve"`           // share of all deliveries over time
-	ByMessage  [][]Point  `json:"by_message"`      // the same for single messages, at most maxThin
-	Split      []SplitBar `json:"split,omitempty"` // where the time to C50, C90, C99 went, mean over messages
+	Curve      []Point    `json:"curve"`             // share of all deliveries over time
+	Band       []BandStep `json:"band"`              // when single messages got how far
+	Regions    []Region   `json:"regions,omitempty"` // the deliveries by the region of their node; of blocks only
+	Split      []SplitBar `json:"split,omitempty"`   // where the time to C50, C90, C99 went, mean over messages
 }
 
 // Point is a step of a curve: from MS on, Share of the deliveries are there.
 type Point struct {
 	MS    float64 `json:"ms"`
 	Share float64 `json:"share"`
+}
+
+// BandStep is how the times to one share of the nodes spread over the messages: their 5th, 50th and
+// 95th percentile; infinite where a message never got so far.
+type BandStep struct {
+	Share float64      `json:"share"`
+	P5    stats.Number `json:"p5_ms"`
+	P50   stats.Number `json:"p50_ms"`
+	P95   stats.Number `json:"p95_ms"`
+}
+
+// Region is the deliveries to the nodes of one region of the latency table.
+type Region struct {
+	Name       string       `json:"name"`
+	Nodes      int          `json:"nodes"` // summed over the runs
+	Deliveries int          `json:"deliveries"`
+	Lost       int          `json:"not_delivered"`
+	P50        stats.Number `json:"p50_ms"`
+	P95        stats.Number `json:"p95_ms"`
+	P99        stats.Number `json:"p99_ms"`
+	Curve      []Point      `json:"curve"`
+}
+
+// Stretch holds single deliveries of blocks beside what physics allows for them; none where links
+// are not shaped.
+type Stretch struct {
+	Of     int            `json:"of"` // deliveries made, of which Points are a sample
+	Points []StretchPoint `json:"points"`
+}
+
+// StretchPoint is one delivery. Hops are 0 where the way is not known.
+type StretchPoint struct {
+	Floor float64 `json:"floor_ms"`
+	MS    float64 `json:"ms"`
+	Hops  int     `json:"hops"`
+}
+
+// WorstNode is a node that blocks reached late, and what sets it apart from the median node.
+type WorstNode struct {
+	Seed    int64        `json:"seed"`
+	Name    string       `json:"name"`
+	Region  string       `json:"region,omitempty"`
+	P95     stats.Number `json:"p95_ms"`
+	Floor   stats.Number `json:"floor_p95_ms"` // none where links are not shaped
+	Stretch stats.Number `json:"stretch_p95"`
+	Lost    int          `json:"not_delivered"`
+	Reason  string       `json:"reason"`
+}
+
+// LifeStep is when transactions got to a step of their life, since they were submitted: percentiles
+// over all counted transactions, infinite for those that had not got there when the run ended.
+type LifeStep struct {
+	Step string       `json:"step"`
+	P5   stats.Number `json:"p5_ms"`
+	P50  stats.Number `json:"p50_ms"`
+	P95  stats.Number `json:"p95_ms"`
+	N    int          `json:"n"`
+	Lost int          `json:"not_by_the_end"`
+}
+
+// Tick is one slot of the window, over all nodes of a run.
+type Tick struct {
+	AtMS      float64          `json:"at_ms"`    // when the slot begins, since the window began
+	Up        int              `json:"up"`       // nodes, as the slot ends
+	Heads     int              `json:"heads"`    // different heads among them
+	Coverage  stats.Number     `json:"coverage"` // of the blocks sealed in it; none without one
+	C95       stats.Number     `json:"c95_ms"`   // of the slowest of them
+	In        int64            `json:"bytes_in"`
+	Out       int64            `json:"bytes_out"`
+	OriginOut stats.Number     `json:"origin_bytes_out"` // those of the block's proposer; none without a block
+	RelayOut  stats.Number     `json:"relay_bytes_out"`  // mean over the other nodes
+	Kinds     map[string]int64 `json:"bytes_in_by_kind"`
+}
+
+// Overlay is another run laid over this one: plain gossip beside another relay, or virtual time
+// beside real processes.
+type Overlay struct {
+	Name        string                  `json:"name"` // what sets it apart, for the legend
+	Digest      string                  `json:"digest"`
+	Command     string                  `json:"command"`
+	Revision    string                  `json:"revision"`
+	Differences []Difference            `json:"differences"` // of the resolved experiments
+	Block       OverlayCurve            `json:"block"`
+	Tx          OverlayCurve            `json:"tx"`
+	Summary     map[string]stats.Figure `json:"summary"` // its headline figures
+}
+
+// Difference is a key whose value is not the same in two experiments.
+type Difference struct {
+	Key    string `json:"key"`
+	Here   string `json:"here"`
+	Theirs string `json:"theirs"`
+}
+
+// OverlayCurve is one distribution of the other run, and how far this one is from it.
+type OverlayCurve struct {
+	Deliveries int          `json:"deliveries"`
+	Lost       int          `json:"not_delivered"`
+	Curve      []Point      `json:"curve"`
+	KS         stats.Number `json:"ks_distance"` // largest distance of the two curves; to 1/maxPoints
+	P50        stats.Number `json:"p50_ratio"`   // this run / the other
+	P99        stats.Number `json:"p99_ratio"`
 }
 
 // SplitBar is the mean stage split of the deliveries that completed a coverage.

@@ -22,8 +22,8 @@ const (
 	narrowWidth = 358 // a phone of 390 without the margins
 )
 
-// drawBoth draws a chart at both widths.
-func drawBoth(title string, draw func(c *canvas)) template.HTML {
+// drawBoth draws a chart at both widths. about is what a screen reader says in its place.
+func drawBoth(about string, draw func(c *canvas)) template.HTML {
 	var b strings.Builder
 	for _, size := range []struct {
 		class string
@@ -32,7 +32,7 @@ func drawBoth(title string, draw func(c *canvas)) template.HTML {
 		c := &canvas{width: size.width}
 		draw(c)
 		fmt.Fprintf(&b, `<svg class="%s" viewBox="0 0 %s %s" role="img" aria-label="%s">%s</svg>`,
-			size.class, px(c.width), px(c.height), html.EscapeString(title), c.b.String())
+			size.class, px(c.width), px(c.height), html.EscapeString(about), c.b.String())
 	}
 	return template.HTML(b.String())
 }
@@ -47,13 +47,25 @@ func (c *canvas) line(class string, x1, y1, x2, y2 float64) {
 	fmt.Fprintf(&c.b, `<line class="%s" x1="%s" y1="%s" x2="%s" y2="%s"/>`, class, px(x1), px(y1), px(x2), px(y2))
 }
 
-// rect draws a box with a tooltip, if there is one.
+// rect draws a box with a tooltip, if there is one and the screen is one for a mouse.
 func (c *canvas) rect(class string, x, y, w, h float64, tip string) {
-	fmt.Fprintf(&c.b, `<rect class="%s" x="%s" y="%s" width="%s" height="%s">`, class, px(x), px(y), px(max(0, w)), px(h))
-	if tip != "" {
-		fmt.Fprintf(&c.b, `<title>%s</title>`, html.EscapeString(tip))
+	fmt.Fprintf(&c.b, `<rect class="%s" x="%s" y="%s" width="%s" height="%s"`, class, px(x), px(y), px(max(0, w)), px(max(0, h)))
+	c.tip(tip, "rect")
+}
+
+// dot draws a filled circle with a tooltip.
+func (c *canvas) dot(class string, x, y, r float64, tip string) {
+	fmt.Fprintf(&c.b, `<circle class="%s" cx="%s" cy="%s" r="%s"`, class, px(x), px(y), px(r))
+	c.tip(tip, "circle")
+}
+
+// tip ends an element that was begun.
+func (c *canvas) tip(text, element string) {
+	if text == "" || c.narrow() {
+		c.b.WriteString("/>")
+		return
 	}
-	c.b.WriteString(`</rect>`)
+	fmt.Fprintf(&c.b, `><title>%s</title></%s>`, html.EscapeString(text), element)
 }
 
 // text writes at a point; the class gives colour and anchor.
@@ -61,14 +73,38 @@ func (c *canvas) text(class string, x, y float64, text string) {
 	fmt.Fprintf(&c.b, `<text class="%s" x="%s" y="%s">%s</text>`, class, px(x), px(y), html.EscapeString(text))
 }
 
-func (c *canvas) path(class, d string) { fmt.Fprintf(&c.b, `<path class="%s" d="%s"/>`, class, d) }
+func (c *canvas) path(class, d string) {
+	if d != "" {
+		fmt.Fprintf(&c.b, `<path class="%s" d="%s"/>`, class, d)
+	}
+}
 
-// logScale maps milliseconds between lo and hi to pixels.
+// logScale maps positive values between lo and hi to pixels; what is outside goes to its edge.
 type logScale struct{ lo, hi, x0, x1 float64 }
 
 func (s logScale) at(v float64) float64 {
 	v = min(max(v, s.lo), s.hi)
 	return s.x0 + (s.x1-s.x0)*(math.Log(v)-math.Log(s.lo))/(math.Log(s.hi)-math.Log(s.lo))
+}
+
+// newLogScale spans the finite positive values with a little room, at least one factor of ten. Zero
+// has no place on it and goes to the edge.
+func newLogScale(x0, x1 float64, values []float64) logScale {
+	lo, hi := math.Inf(1), 0.0
+	for _, v := range values {
+		if v > 0 && !math.IsInf(v, 1) {
+			lo, hi = min(lo, v), max(hi, v)
+		}
+	}
+	if hi == 0 {
+		return logScale{1, 1000, x0, x1}
+	}
+	lo, hi = lo*0.8, hi*1.25
+	if hi/lo < 10 {
+		middle := math.Sqrt(hi * lo)
+		lo, hi = middle/math.Sqrt(10), middle*math.Sqrt(10)
+	}
+	return logScale{lo, hi, x0, x1}
 }
 
 // ticks are 1, 2 and 5 times the powers of ten within the scale, only the powers where those would
@@ -111,5 +147,13 @@ func linearTicks(most float64, limit int) (ticks []float64) {
 // tickText writes a tick without needless zeros.
 func tickText(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }
 
+// axisTime writes a tick of a time axis.
+func axisTime(v float64) string {
+	if v >= 1000 {
+		return tickText(v/1000) + " s"
+	}
+	return tickText(v) + " ms"
+}
+
 // textWidth is about how wide a text of the charts' 12 px font is.
-func textWidth(text string) float64 { return 6.4 * float64(len([]rune(text))) }
+func textWidth(text string) float64 { return 6.6 * float64(len([]rune(text))) }
