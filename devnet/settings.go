@@ -30,16 +30,18 @@ func buildGraph(spec experiment.Spec, rng *rand.Rand) (topology.Graph, error) {
 
 // p2pConfig is what an experiment tells every node about its network side.
 func p2pConfig(spec experiment.Spec) p2p.Config {
-	g := &spec.Gossip
+	g, r := &spec.Gossip, &spec.Repair
 	return p2p.Config{
 		Relay: spec.Net.Relay, D: g.D, Dlo: g.Dlo, Dhi: g.Dhi, Dout: g.Dout, Dlazy: g.Dlazy, Heartbeat: g.Heartbeat.D(),
 		FloodPublish: g.FloodPublish, IDontWantBytes: int(g.IDontWant),
+		NoRepair: r.Off, RepairInterval: r.Interval.D(), RepairFanout: r.Fanout, RepairMode: r.Mode,
 	}
 }
 
 // settings is the same as the text of a node's configuration file.
 func settings(spec experiment.Spec) string {
 	c := p2pConfig(spec)
-	return fmt.Sprintf("[p2p]\nrelay = %q\nd = %d\nd_lo = %d\nd_hi = %d\nd_out = %d\nd_lazy = %d\nheartbeat = %q\nflood_publish = %v\nidontwant_bytes = %d\n",
+	text := fmt.Sprintf("[p2p]\nrelay = %q\nd = %d\nd_lo = %d\nd_hi = %d\nd_out = %d\nd_lazy = %d\nheartbeat = %q\nflood_publish = %v\nidontwant_bytes = %d\n",
 		c.Relay, c.D, c.Dlo, c.Dhi, c.Dout, c.Dlazy, c.Heartbeat, c.FloodPublish, c.IDontWantBytes)
+	return text + fmt.Sprintf("repair = %v\nrepair_interval = %q\nrepair_fanout = %d\nrepair_mode = %q\n", !c.NoRepair, c.RepairInterval, c.RepairFanout, c.RepairMode)
 }

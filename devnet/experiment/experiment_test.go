@@ -21,6 +21,7 @@ func TestDefaultIsTheDocumentedExperiment(t *testing.T) {
 		Name: "default", Engine: "process", Seeds: []int64{1},
 		Net:    Net{Nodes: 8, Topology: "random", Degree: 7, Transport: "tcp", Relay: "gossip"},
 		Gossip: Gossip{D: 8, Dlo: 6, Dhi: 12, Dout: 2, Dlazy: 6, Heartbeat: Duration(700 * time.Millisecond), IDontWant: 4 << 10},
+		Repair: Repair{Interval: Duration(2 * time.Second), Fanout: 2, Mode: "push-pull"},
 		Chain:  Chain{Slot: Duration(time.Second), BlockSize: 128 << 10},
 		Load: Load{
 			Work: WorkBlocks, Blocks: 20, Warmup: 3, Origin: "rotate", TxSize: 16 << 10, TxRate: 8, Arrival: "uniform",
@@ -132,6 +133,9 @@ func TestValidateNamesTheField(t *testing.T) {
 		{func(s *Spec) { s.Gossip.Dlazy = -1 }, "gossip.d_lazy = -1:"},
 		{func(s *Spec) { s.Gossip.Heartbeat = 1 }, "gossip.heartbeat = 1ns:"},
 		{func(s *Spec) { s.Gossip.IDontWant = -1 }, "gossip.idontwant = -1B:"},
+		{func(s *Spec) { s.Repair.Interval = 1 }, "repair.interval = 1ns:"},
+		{func(s *Spec) { s.Repair.Fanout = -1 }, "repair.fanout = -1:"},
+		{func(s *Spec) { s.Repair.Mode = "shove" }, "repair.mode = shove:"},
 		{func(s *Spec) { s.Load.Work = "hard" }, "load.work = hard:"},
 		{func(s *Spec) { s.Load.Duration = Duration(time.Second) }, "load.duration = 1s:"},
 		{func(s *Spec) { s.Load.Origin = "moon" }, "load.origin = moon:"},

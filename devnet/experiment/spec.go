@@ -37,6 +37,7 @@ type Spec struct {
 
 	Net    Net    `toml:"net" json:"net"`
 	Gossip Gossip `toml:"gossip" json:"gossip"`
+	Repair Repair `toml:"repair" json:"repair"`
 	Chain  Chain  `toml:"chain" json:"chain"`
 	Load   Load   `toml:"load" json:"load"`
 	Report Report `toml:"report" json:"report"`
@@ -84,6 +85,14 @@ type Gossip struct {
 	Heartbeat    Duration `toml:"heartbeat" json:"heartbeat"`
 	FloodPublish bool     `toml:"flood_publish" json:"flood_publish" comment:"a message of one's own goes to every peer, not to the mesh alone"`
 	IDontWant    Bytes    `toml:"idontwant" json:"idontwant" comment:"smallest message announced by IDONTWANT; 1GiB turns it off"`
+}
+
+// Repair is how every node finds what gossip missed.
+type Repair struct {
+	Off      bool     `toml:"off,omitempty" json:"off,omitempty" comment:"no node reconciles its pool"`
+	Interval Duration `toml:"interval" json:"interval" comment:"between two rounds of a node"`
+	Fanout   int      `toml:"fanout" json:"fanout" comment:"peers it reconciles with in a round"`
+	Mode     string   `toml:"mode" json:"mode" comment:"push, pull or push-pull: which way what is missing moves"`
 }
 
 // Chain is the rhythm and size of blocks.
@@ -144,6 +153,7 @@ func (s *Spec) Resolve() {
 	}
 	s.Net.resolve(s.Shaped())
 	s.Gossip.resolve()
+	s.Repair.resolve()
 	fill(&s.Chain.Slot, Duration(time.Second))
 	fill(&s.Chain.BlockSize, 128<<10)
 	s.Load.resolve(s)
@@ -185,6 +195,13 @@ func (g *Gossip) resolve() {
 	fill(&g.Dlazy, 6)
 	fill(&g.Heartbeat, Duration(700*time.Millisecond))
 	fill(&g.IDontWant, 4<<10)
+}
+
+// resolve writes the node's own defaults in; a test holds them against package p2p's.
+func (r *Repair) resolve() {
+	fill(&r.Interval, Duration(2*time.Second))
+	fill(&r.Fanout, 2)
+	fill(&r.Mode, "push-pull")
 }
 
 func (l *Load) resolve(s *Spec) {

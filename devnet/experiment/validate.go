@@ -24,7 +24,7 @@ type check struct {
 // Validate reports the first field of a resolved s that cannot be run honestly, by its key, with
 // what to write instead.
 func (s *Spec) Validate() error {
-	for _, c := range slices.Concat(s.checkRun(), s.checkNet(), s.checkGossip(), s.checkLoad(), s.checkReport()) {
+	for _, c := range slices.Concat(s.checkRun(), s.checkNet(), s.checkGossip(), s.checkRepair(), s.checkLoad(), s.checkReport()) {
 		if c.bad {
 			return fmt.Errorf("%w: %s = %s: %s", ErrInvalid, c.key, s.value(c.key), c.why)
 		}
@@ -104,6 +104,15 @@ func (s *Spec) checkGossip() []check {
 		{g.Dlazy < 1 || g.Dlazy > 200, "gossip.d_lazy", "must be 1 to 200"},
 		{g.Heartbeat.D() < 50*time.Millisecond || g.Heartbeat.D() > time.Minute, "gossip.heartbeat", "must be 50ms to 1m"},
 		{g.IDontWant < 1 || g.IDontWant > 1<<30, "gossip.idontwant", "must be 1B to 1GiB"},
+	}
+}
+
+func (s *Spec) checkRepair() []check {
+	r := &s.Repair
+	return []check{
+		{r.Interval.D() < 100*time.Millisecond || r.Interval.D() > time.Hour, "repair.interval", "must be 100ms to 1h; off = true turns repair off"},
+		{r.Fanout < 1 || r.Fanout > 100, "repair.fanout", "must be 1 to 100"},
+		{!slices.Contains([]string{"push", "pull", "push-pull"}, r.Mode), "repair.mode", "must be push, pull or push-pull"},
 	}
 }
 
