@@ -115,7 +115,7 @@ func (n *Node) imported(b *chain.Block, u chain.Update) {
 		n.metrics.imported(b)
 	}
 	if u.Moved {
-		n.emit(trace.Event{Kind: trace.HeadChanged, Hash: u.Head.Hash(), Aux: u.Head.Number.Int64()})
+		n.emit(trace.Event{Kind: trace.HeadChanged, Hash: u.Head.Hash(), Size: uint32(len(u.Reverted)), Aux: u.Head.Number.Int64()})
 		for _, applied := range u.Applied {
 			for _, tx := range applied.Txs() {
 				n.emit(trace.Event{Kind: trace.TxPlaced, Hash: tx.Hash(), Aux: int64(applied.Number())})

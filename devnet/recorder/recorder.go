@@ -50,6 +50,7 @@ type Run struct {
 	Nodes       []Load     // one a node, in the input's order
 	Slots       []Slot     // one a slot of the window
 	Lost        uint64     // events lost by any node
+	ReorgDepth  int        // the most blocks that a node took off its canonical chain at once
 	Early       []Early    // blocks accepted before they were received: a broken instrument
 }
 
@@ -134,6 +135,7 @@ func Join(in Input) (*Run, error) {
 	j.copies()
 	j.load()
 	j.heads()
+	j.reorgs()
 	return j.run, nil
 }
 

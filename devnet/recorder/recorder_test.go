@@ -308,6 +308,37 @@ func TestHeadsAtTheEndOfASlot(t *testing.T) {
 	}
 }
 
+func TestHeadsEqual(t *testing.T) {
+	s := script(4)
+	s.in.Nodes[2].Up = []Span{{From: ms(0), To: ms(500)}, {From: ms(1700), To: ms(9000)}}
+	s.in.Nodes[3].Up = []Span{{From: ms(0), To: ms(1000)}}
+	for _, c := range []struct {
+		node int
+		at   float64
+		head byte
+	}{{0, 100, 'a'}, {1, 150, 'a'}, {2, 160, 'a'}, {3, 170, 'a'}, {3, 600, 'z'}, {0, 1100, 'b'}, {1, 1200, 'b'}, {2, 1900, 'b'}, {0, 2000, 'c'}} {
+		s.on(c.node, c.at, trace.HeadChanged, trace.Event{Hash: id(c.head), Size: 2})
+	}
+	for _, c := range []struct{ after, want float64 }{
+		{0, 0},       // all have the genesis
+		{100, 170},   // the last of four gets it
+		{300, 300},   // nothing is under way
+		{600, 1000},  // n3 is elsewhere until it goes
+		{1100, 1200}, // n2 is down and does not count
+		{1700, 1900}, // it is up again, behind the others
+		{1950, 1950}, // until the next head
+		{2000, -1},   // n1 stays behind
+	} {
+		got, ok := HeadsEqual(s.in, ms(c.after))
+		if ok != (c.want >= 0) || ok && got != ms(c.want) {
+			t.Errorf("heads are equal at %d (%t) after %v ms, want %v ms", got, ok, c.after, c.want)
+		}
+	}
+	if run := join1(t, s.in); run.ReorgDepth != 2 {
+		t.Errorf("ReorgDepth = %d, want 2", run.ReorgDepth)
+	}
+}
+
 func TestJoinRefuses(t *testing.T) {
 	s := script(2)
 	s.in.Nodes[1].Tag = tag(0)

@@ -117,7 +117,8 @@ func runResult(spec experiment.Spec, run Run) RunResult {
 		out.Nodes = append(out.Nodes, nodeResult(run, i))
 	}
 	out.Timeline = timeline(spec.Chain.Slot.D(), rec)
-	out.Slowest = slowest(rec)
+	out.Slowest, out.ReorgDepth = slowest(rec), rec.ReorgDepth
+	out.Faults = append([]Fault{}, run.Faults...)
 	return out
 }
 

@@ -82,6 +82,20 @@ type Run struct {
 	Wall      time.Duration
 	Host      Host
 	Processes []Process
+	Faults    []Fault
+}
+
+// Fault is one fault of a run: what was done to which nodes, when, and the proof that it happened.
+type Fault struct {
+	Kind     string       `json:"kind"` // a kind of experiment.FaultKinds
+	Nodes    []string     `json:"nodes"`
+	AtMS     float64      `json:"at_ms"`  // since the window began
+	EndMS    stats.Number `json:"end_ms"` // likewise; null: it lasted to the end of the run
+	Happened bool         `json:"happened"`
+	Proof    string       `json:"proof"` // what was seen of it
+	// HeadsEqual is how long after the end it took until all nodes that were up had one head at one
+	// moment: +Inf when they never had, null without an end.
+	HeadsEqual stats.Number `json:"heads_equal_ms"`
 }
 
 // RunResult is one seed in results.json.
@@ -98,6 +112,8 @@ type RunResult struct {
 	Messages   []BlockResult `json:"messages"`
 	Nodes      []NodeResult  `json:"nodes"`
 	Timeline   []Tick        `json:"timeline"`     // one a slot of the window
+	ReorgDepth int           `json:"reorg_depth"`  // the most blocks that a node took off its chain at once
+	Faults     []Fault       `json:"faults"`       // in the order of their beginnings
 	Slowest    []Hop         `json:"slowest_path"` // of the block that took longest to its last node
 
 	// Fingerprint is [recorder.Run.Fingerprint]: the same means the same course.

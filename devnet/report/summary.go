@@ -241,8 +241,14 @@ func mean(v []float64) (m float64) {
 
 func (s *summary) chainFigures() {
 	var intervals [][]float64
-	missed, stale := 0, 0
+	missed, stale, depth, heal, healed := 0, 0, 0, 0.0, 0
 	for _, r := range s.runs {
+		for _, f := range r.Faults {
+			if t := float64(f.HeadsEqual); f.Kind == "partition" && !math.IsNaN(t) {
+				heal, healed = max(heal, t), healed+1
+			}
+		}
+		depth = max(depth, r.Record.ReorgDepth)
 		missed += missedSlots(r)
 		stale += staleBlocks(r)
 		for i, m := range r.Record.Blocks {
@@ -255,6 +261,12 @@ func (s *summary) chainFigures() {
 	}
 	s.out["chain.interval_p50_ms"] = s.blocks.draw.PercentileFigure(stats.NewSamples(intervals), .50)
 	s.out["chain.missed_slots"] = stats.Bare(float64(missed), len(s.runs), "a count")
+	s.out["chain.reorg_depth"] = stats.Bare(float64(depth), len(s.runs), "a maximum")
+	if healed == 0 {
+		s.out["heal.heads_equal_ms"] = stats.Missing("no partition healed")
+	} else {
+		s.out["heal.heads_equal_ms"] = stats.Bare(heal, healed, "a maximum")
+	}
 	s.out["chain.stale_blocks"] = stats.Bare(float64(stale), len(s.runs), "a count")
 }
 

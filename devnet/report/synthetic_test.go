@@ -125,6 +125,9 @@ func syntheticRun(t testing.TB, n int, seed uint64, lossEvery int) Run {
 	for i := range n {
 		run.Processes = append(run.Processes, Process{Name: fmt.Sprintf("n%d", i), CPU: 2.5 + float64(i)/10, MaxRSS: int64(58+i) << 20})
 	}
+	run.Faults = []Fault{{
+		Kind: "partition", Nodes: []string{"n0", "n1"}, AtMS: 5000, EndMS: 9000, Happened: true, Proof: "24.0 KiB dropped by the cut", HeadsEqual: 812,
+	}}
 	return run
 }
 

@@ -40,7 +40,7 @@ const (
 	MemberAlive         // Peer: the member.
 	RepairBegin         // Peer: the partner.
 	RepairEnd           // Peer: the partner. Size: bytes moved. Aux: items gained.
-	HeadChanged         // Hash: the new head. Aux: its number.
+	HeadChanged         // Hash: the new head. Size: blocks that are canonical no longer. Aux: its number.
 	kindEnd             // number of kinds
 )
 
