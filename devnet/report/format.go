@@ -52,6 +52,44 @@ func (u unit) figure(v float64) string {
 	return count(v)
 }
 
+// unitOf is the unit of a metric by its name.
+func unitOf(metric string) unit {
+	for _, c := range []struct {
+		end string
+		u   unit
+	}{
+		{"_per_node_per_s", byteRate}, {"_ms", millisecond}, {"_bytes", byteCount}, {"coverage", percent}, {"copies", times},
+		{"duplicates", times}, {"multiplier", times}, {"stretch_p95", times}, {"stretch_net_p95", times},
+	} {
+		if strings.HasSuffix(metric, c.end) {
+			return c.u
+		}
+	}
+	return plain
+}
+
+// axis is what one unit of an axis that reaches most stands for, and what to write there.
+func (u unit) axis(most float64) (scale float64, name string) {
+	switch u {
+	case millisecond:
+		if most >= longTime {
+			return 1000, "seconds"
+		}
+		return 1, "milliseconds"
+	case percent, share:
+		return 0.01, "percent"
+	case byteCount, byteRate:
+		scale, name = binaryUnit(most)
+		if u == byteRate {
+			name += " a second"
+		}
+		return scale, name
+	case times:
+		return 1, "times"
+	}
+	return 1, ""
+}
+
 // interval writes "lo - hi unit", both ends in the unit of the larger.
 func (u unit) interval(f stats.Figure) string {
 	lo, hi := float64(f.Lo), float64(f.Hi)

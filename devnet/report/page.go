@@ -63,6 +63,7 @@ type section struct {
 // exhibit is a chart, or words in its place, with the tables that hold its figures.
 type exhibit struct {
 	Title  string
+	Lead   string
 	Key    []legendItem
 	Chart  template.HTML
 	Tables []table
@@ -90,7 +91,9 @@ type repeat struct {
 	Command  string
 	Facts    []fact
 	Resolved string
+	Which    string // where Resolved is one experiment of several
 	Files    []attachment
+	Beside   []string // files in the page's folder
 }
 
 type fact struct{ Name, Value string }
@@ -119,18 +122,26 @@ func cells(texts ...string) (row []cell) {
 
 // Page writes report.html: one file without scripts that needs no network.
 func Page(w io.Writer, r *Results) error {
-	resolved, err := r.Experiment.Encode()
+	p, err := pageOf(r)
 	if err != nil {
 		return err
 	}
-	p := page{
+	return p.write(w, func() []attachment { return attachments(r) })
+}
+
+// pageOf is everything that a run's page says.
+func pageOf(r *Results) (page, error) {
+	resolved, err := r.Experiment.Encode()
+	if err != nil {
+		return page{}, err
+	}
+	return page{
 		Title: r.Experiment.Name + " " + r.Digest + ": block propagation measured by pheme", Mark: "pheme · block propagation", Heading: r.Experiment.Name,
 		Plan: plan(r), Chips: chips(r), Verdicts: verdicts(r), Cards: cards(r), Notes: r.Notes, Figures: figureTable(r), Sections: sections(r),
 		Repeat: repeatOf(r, string(resolved)),
 		Footer: fmt.Sprintf("Definitions: not delivered counts as infinity in every percentile; intervals are 95 %% by a bootstrap over messages, %d draws; "+
 			"the figures behind this page are in results.json and deliveries.csv beside it.", r.Experiment.Report.Draws),
-	}
-	return p.write(w, func() []attachment { return attachments(r) })
+	}, nil
 }
 
 // write fills in the template, and carries as many of the files along as keep the page small.
@@ -179,9 +190,14 @@ func chips(r *Results) []chip {
 
 // verdicts say why the figures may be read.
 func verdicts(r *Results) []verdict {
-	return []verdict{{true, fmt.Sprintf("Fit to report: coverage %s of %d deliveries, %s trace events lost, %s warm-up blocks left out.",
-		percent.figure(float64(r.Summary["block.coverage"].Value)), r.Block.Deliveries,
-		plain.figure(float64(r.Summary["run.events_lost"].Value)), plain.figure(float64(r.Summary["run.warmup_blocks"].Value)))}}
+	kind, shape := "block", r.Block
+	if shape.Deliveries == 0 {
+		kind, shape = "tx", r.Tx
+	}
+	fit := verdict{true, fmt.Sprintf("Fit to report: coverage %s of %d deliveries, %s trace events lost, %s warm-up blocks left out.",
+		percent.figure(float64(r.Summary[kind+".coverage"].Value)), shape.Deliveries,
+		plain.figure(float64(r.Summary["run.events_lost"].Value)), plain.figure(float64(r.Summary["run.warmup_blocks"].Value)))}
+	return append([]verdict{fit}, expectations(r.Expected)...)
 }
 
 // cards are the verdict strip: the first six of these figures that there are.
@@ -200,14 +216,15 @@ func cards(r *Results) (out []card) {
 	return out
 }
 
-// headlineOf is the line of a metric; an unknown one is written plainly under its own name.
+// headlineOf is the line of a metric; one that the table has not stands under its own name, in the
+// unit that its name tells.
 func headlineOf(metric string) row {
 	for _, h := range headline {
 		if h.metric == metric {
 			return h
 		}
 	}
-	return row{metric: metric, label: metric}
+	return row{metric: metric, label: metric, unit: unitOf(metric), about: metric}
 }
 
 func intervalText(u unit, f stats.Figure) string {

@@ -26,18 +26,25 @@ func attachments(r *Results) (out []attachment) {
 	if text, err := blocksCSV(r); err == nil {
 		out = append(out, attach("blocks.csv", "text/csv", text))
 	}
-	if text, err := json.Marshal(r); err == nil {
-		var packed bytes.Buffer
-		w, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression)
-		if _, err := w.Write(text); err == nil && w.Close() == nil {
-			out = append(out, attach(ResultsFile+".gz", "application/gzip", packed.Bytes()))
-		}
-	}
-	return out
+	return append(out, packed(ResultsFile, r)...)
 }
 
 func attach(name, kind string, content []byte) attachment {
 	return attachment{name, template.URL("data:" + kind + ";base64," + base64.StdEncoding.EncodeToString(content))}
+}
+
+// packed is a value's JSON as an attachment, compressed.
+func packed(name string, v any) []attachment {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil // it was written to its own file before, or nothing was
+	}
+	var b bytes.Buffer
+	w, _ := gzip.NewWriterLevel(&b, gzip.BestCompression) // only an unknown level fails
+	if _, err := w.Write(text); err != nil || w.Close() != nil {
+		return nil
+	}
+	return []attachment{attach(name+".gz", "application/gzip", b.Bytes())}
 }
 
 // blocksCSV is one row for every counted block.
@@ -63,7 +70,7 @@ func blocksCSV(r *Results) ([]byte, error) {
 // repeatOf lists where and with what a run was made.
 func repeatOf(r *Results, resolved string) repeat {
 	e := r.Environment
-	out := repeat{Command: e.Command, Resolved: resolved, Facts: []fact{{"experiment digest", r.Digest}}}
+	out := repeat{Command: e.Command, Resolved: resolved, Beside: []string{ResultsFile, DeliveriesFile, ExperimentFile}, Facts: []fact{{"experiment digest", r.Digest}}}
 	for _, run := range r.Runs {
 		out.Facts = append(out.Facts, fact{fmt.Sprintf("fingerprint, seed %d", run.Seed), run.Fingerprint})
 	}

@@ -107,6 +107,14 @@ func typicalOf(all []profile) (t profile) {
 	return t
 }
 
+// asLate says how a node's mean latency compares with the median node's.
+func asLate(behind float64) string {
+	if behind > 0 {
+		return millisecond.figure(behind) + " later than to that one"
+	}
+	return millisecond.figure(-behind) + " earlier only"
+}
+
 // reason is one sentence: loss first, then distance where it explains half of what the node is
 // behind by, then the stage in which it loses most.
 func (p profile) reason(typical profile) string {
@@ -116,6 +124,8 @@ func (p profile) reason(typical profile) string {
 		return fmt.Sprintf("%d of %d blocks never came", p.Lost, p.expected)
 	case math.IsNaN(behind):
 		return "its blocks' ways are not known"
+	case typical.floor-p.floor > max(0, behind): // false where there is no floor
+		return fmt.Sprintf("near, with a floor of %s against the median node's %s, but blocks come %s", millisecond.figure(p.floor), millisecond.figure(typical.floor), asLate(behind))
 	case behind <= 0:
 		return "on average as fast as the median node: single blocks were late"
 	case p.floor-typical.floor >= behind/2: // false where there is no floor
