@@ -143,6 +143,20 @@ func TestReorgByCatchUp(t *testing.T) {
 	}
 }
 
+// TestReorgDeeperThanOneAnswer: a branch outweighs ours only after its second
+// thousand of headers, and no block is fetched before that is known.
+func TestReorgDeeperThanOneAnswer(t *testing.T) {
+	w, o := newWorld(t, "deep"), newWorld(t, "deep")
+	o.genesis, o.builder = w.genesis, openChain(t, w.genesis)
+	a, b := w.node("a"), w.node("b")
+	a.give(w.blocks(1100, 0)...)
+	o.slot = 1 // other slots, so another branch
+	better := o.blocks(1150, 0)
+	b.give(better...)
+	link(a, b)
+	a.reaches(better[len(better)-1])
+}
+
 // evil starts a bare host that agrees on the status and then answers requests as told.
 func (w *world) evil(name string, claim status, serve network.StreamHandler) *testNode {
 	w.t.Helper()
@@ -174,10 +188,28 @@ func TestWithholdingAndLyingPeers(t *testing.T) {
 	w := newWorld(t, "evil")
 	blocks := w.blocks(70, 50)
 	head := blocks[len(blocks)-1]
-	fake := make([]common.Hash, 500)
-	for i := range fake {
-		fake[i] = common.Hash{byte(i), byte(i >> 8), 1}
+	fake := signedHeaders(500)
+	var light, tomorrow []*chain.SignedHeader
+	side, err := chain.Open(chain.Config{}, w.genesis, "", nil)
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer side.Close()
+	for i := range uint64(5) {
+		b, _, err := side.Build(500+i, w.key, nil, 0)
+		if err == nil {
+			_, err = side.Add(b)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		light = append(light, b.SignedHeader)
+	}
+	late, _, err := w.builder.Build(w.genesis.SlotAt(time.Now())+10_000, w.key, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tomorrow = append(tomorrow, late.SignedHeader)
 	asked := func(s network.Stream) (r request, ok bool) {
 		b, err := readFrame(s, maxRequestBytes)
 		if err == nil {
@@ -185,32 +217,47 @@ func TestWithholdingAndLyingPeers(t *testing.T) {
 		}
 		return r, err == nil
 	}
-	honest := func(s network.Stream, r request) bool { // answers ids truly
+	honest := func(s network.Stream, r request) bool { // answers headers truly
 		if r.Kind != askAfter {
 			return false
 		}
-		var a answer
-		for _, b := range blocks {
-			a.IDs = append(a.IDs, b.ID())
+		var headers []*chain.SignedHeader
+		for _, b := range blocks[10:] {
+			headers = append(headers, b.SignedHeader)
 		}
-		a.First = 1
-		_ = writeFrame(s, a.encode())
+		_ = writeFrame(s, newAnswer(headers).encode())
 		_ = s.Close()
 		return true
 	}
 	other := newWorld(t, "another").block()
 	for name, serve := range map[string]network.StreamHandler{
 		"silent": func(s network.Stream) {}, // takes the request and says nothing
+		"light headers": func(s network.Stream) { // true ones, of a branch lighter than the victim's
+			if r, ok := asked(s); ok && r.Kind == askAfter {
+				_ = writeFrame(s, newAnswer(light).encode())
+				_ = s.Close()
+			} else if ok && r.IDs[0] == light[0].ID() {
+				t.Error("blocks of a light branch are asked for")
+			}
+		},
+		"headers of tomorrow": func(s network.Stream) {
+			if r, ok := asked(s); ok && r.Kind == askAfter {
+				_ = writeFrame(s, newAnswer(tomorrow).encode())
+				_ = s.Close()
+			} else if ok && r.IDs[0] == tomorrow[0].ID() {
+				t.Error("blocks of tomorrow are asked for")
+			}
+		},
 		"resets": func(s network.Stream) { _ = s.Reset() },
-		"ids only": func(s network.Stream) {
+		"headers only": func(s network.Stream) {
 			if r, ok := asked(s); ok && !honest(s, r) {
 				<-t.Context().Done() // the blocks never come
 				_ = s.Reset()
 			}
 		},
-		"fake ids": func(s network.Stream) {
+		"fake headers": func(s network.Stream) {
 			if r, ok := asked(s); ok && r.Kind == askAfter {
-				_ = writeFrame(s, answer{First: 1, IDs: fake}.encode())
+				_ = writeFrame(s, newAnswer(fake).encode())
 				_ = s.Close()
 			}
 		},
@@ -249,6 +296,7 @@ func TestWithholdingAndLyingPeers(t *testing.T) {
 			e := w.evil("evil "+name, w.claim(1000, common.Hash{9}), serve)
 			good := w.node("good " + name)
 			good.give(blocks...)
+			n.give(blocks[:10]...)
 			if err := n.net.AddPeer(e.addr()); err != nil {
 				t.Fatal(err)
 			}

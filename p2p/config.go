@@ -199,6 +199,6 @@ func gossipProtocol(net string) protocol.ID {
 
 const (
 	statusProtocol = protocol.ID("/pheme/status/1")
-	blocksProtocol = protocol.ID("/pheme/blocks/1")
+	blocksProtocol = protocol.ID("/pheme/blocks/2")
 	repairProtocol = protocol.ID("/pheme/repair/1")
 )

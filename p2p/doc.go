@@ -11,7 +11,7 @@
 //     whose own protocol carries the network too; package relay owns the meaning
 //     of the block topic's messages.
 //   - Protocols /pheme/status/1 (handshake, then head notices),
-//     /pheme/blocks/1 (blocks by id, ids after a locator) and /pheme/repair/1
+//     /pheme/blocks/2 (blocks by id, headers after a locator) and /pheme/repair/1
 //     (pools reconciled by package recon, and what differs).
 //
 // # Flow
@@ -26,7 +26,7 @@
 //	                  |parent                                ^
 //	                  v                                      |
 //	                fetchParent: the sender, then others ----+
-//	head notice, status --> claims --> catch-up: ids, then blocks in order --> Backend.ImportBlock
+//	head notice, status --> claims --> catch-up: headers, then blocks in order --> Backend.ImportBlock
 //	every RepairInterval, peer up --> reconcile: digests, symbols, transactions --> Backend.AddTxs
 //	                                  |head
 //	                                  v

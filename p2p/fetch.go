@@ -171,20 +171,34 @@ func (n *Net) askBlocks(ctx context.Context, p peer.ID, ids []common.Hash, progr
 	return nil, err
 }
 
-// askIDs asks one peer what follows our chain on its own.
-func (n *Net) askIDs(ctx context.Context, p peer.ID, progress *atomic.Int64) (a answer, err error) {
-	err = n.exchange(ctx, p, request{Kind: askAfter, IDs: n.locator()}, progress, func(_ *countedStream, r io.Reader) error {
-		b, err := readFrame(r, maxIDsBytes)
+// askHeaders asks one peer for the headers that follow the first of the locator it
+// has on its canonical chain. base finds the parent of the first one, which must
+// be of the locator. What comes back follows base and passed chain.CheckHeaders.
+func (n *Net) askHeaders(ctx context.Context, p peer.ID, locator []common.Hash, base func(common.Hash) *chain.SignedHeader, progress *atomic.Int64) (headers []*chain.SignedHeader, err error) {
+	err = n.exchange(ctx, p, request{Kind: askAfter, IDs: locator}, progress, func(_ *countedStream, r io.Reader) error {
+		b, err := readFrame(r, maxHeadersBytes)
 		if err != nil {
 			return err
 		}
-		a, err = decodeAnswer(b)
-		return err
+		if _, headers, err = decodeAnswer(b); err != nil || len(headers) == 0 {
+			return err
+		}
+		if !slices.Contains(locator, headers[0].Parent()) {
+			return fmt.Errorf("%w: headers that follow what was not asked for", ErrProtocol)
+		}
+		parent := base(headers[0].Parent())
+		if parent == nil {
+			return fmt.Errorf("%w: our header %s cannot be read", chain.ErrStorage, headers[0].Parent())
+		}
+		return n.chain.CheckHeaders(parent, headers, time.Now())
 	})
 	if err != nil && verdict(err) == Reject {
-		n.punish(p, offenceProtocol, err)
+		n.punish(p, offenceLie, err)
 	}
-	return a, err
+	if err != nil {
+		return nil, err
+	}
+	return headers, nil
 }
 
 // fetchBlocks gets the first ones of ids, at least one, from any of the sources.

@@ -20,11 +20,11 @@ var ErrProtocol = fmt.Errorf("%w: peer protocol", chain.ErrInvalid)
 const (
 	maxStatusBytes  = 256
 	maxRequestBytes = 8 << 10
-	maxIDs          = 1024           // ids in one answer
-	maxIDsBytes     = 33*maxIDs + 64 // encoded
-	maxAsked        = 64             // blocks in one request
-	maxLocator      = 128            // ids in a locator: twice log2 of any chain's length
-	maxAnswerBytes  = 8 << 20        // blocks in one answer, but always at least one
+	maxHeaders      = 1024                 // headers in one answer
+	maxHeadersBytes = maxHeaders*1200 + 64 // encoded
+	maxAsked        = 64                   // blocks in one request
+	maxLocator      = 128                  // ids in a locator: twice log2 of any chain's length
+	maxAnswerBytes  = 8 << 20              // blocks in one answer, but always at least one
 )
 
 // writeFrame writes a length as an unsigned varint, then b, in one write.
@@ -116,7 +116,7 @@ func (s status) better(o status) bool {
 // What a request on the blocks protocol asks for.
 const (
 	askBlocks = 0 // the blocks with these ids: one frame each, in order, up to the first that is missing
-	askAfter  = 1 // the ids that follow the first of these that is on the canonical chain: one frame
+	askAfter  = 1 // the headers that follow the first of these that is on the canonical chain: one frame
 )
 
 // request is the one frame a client writes on a blocks stream.
@@ -140,25 +140,37 @@ func decodeRequest(b []byte) (request, error) {
 	return r, nil
 }
 
-// answer is what askAfter gives: ids of consecutive canonical blocks, the first
-// of which has number First.
+// answer is what askAfter gives: signed headers of consecutive canonical blocks.
 type answer struct {
-	First uint64
-	IDs   []common.Hash
+	Headers []rlp.RawValue
+}
+
+func newAnswer(headers []*chain.SignedHeader) (a answer) {
+	for _, h := range headers {
+		a.Headers = append(a.Headers, h.Encode())
+	}
+	return a
 }
 
 func (a answer) encode() []byte { return mustEncode(a) }
 
-// decodeAnswer reads an answer. Errors wrap ErrProtocol.
-func decodeAnswer(b []byte) (answer, error) {
-	var a answer
-	if err := decodeRLP(b, maxIDsBytes, &a); err != nil {
-		return answer{}, err
+// decodeAnswer reads an answer and the headers in it, which it checks no further.
+// Errors wrap ErrProtocol.
+func decodeAnswer(b []byte) (a answer, headers []*chain.SignedHeader, err error) {
+	if err := decodeRLP(b, maxHeadersBytes, &a); err != nil {
+		return a, nil, err
 	}
-	if len(a.IDs) > maxIDs {
-		return answer{}, fmt.Errorf("%w: answer with %d ids", ErrProtocol, len(a.IDs))
+	if len(a.Headers) > maxHeaders {
+		return a, nil, fmt.Errorf("%w: answer with %d headers", ErrProtocol, len(a.Headers))
 	}
-	return a, nil
+	for _, raw := range a.Headers {
+		h, err := chain.DecodeSignedHeader(raw)
+		if err != nil {
+			return a, nil, fmt.Errorf("%w: %w", ErrProtocol, err)
+		}
+		headers = append(headers, h)
+	}
+	return a, headers, nil
 }
 
 func decodeRLP(b []byte, limit int, v any) error {

@@ -7,6 +7,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/libp2p/go-libp2p/core/network"
 
+	"github.com/pheme-net/pheme/chain"
 	"github.com/pheme-net/pheme/p2p/trace"
 )
 
@@ -54,7 +55,8 @@ func (n *Net) serve(raw network.Stream) {
 // answer writes the answer to a request and returns the bytes of blocks in it.
 func (n *Net) answer(s *countedStream, r request) (sent int, err error) {
 	if r.Kind == askAfter {
-		return 0, writeFrame(s, n.after(r.IDs).encode())
+		raw := newAnswer(n.after(r.IDs)).encode()
+		return len(raw), writeFrame(s, raw)
 	}
 	for _, id := range r.IDs {
 		raw := n.fresh.raw(id)
@@ -77,7 +79,7 @@ func (n *Net) answer(s *countedStream, r request) (sent int, err error) {
 
 // after answers askAfter: what follows the first block of the locator that is on
 // our canonical chain. Without any, and so with another genesis, it is empty.
-func (n *Net) after(locator []common.Hash) answer {
+func (n *Net) after(locator []common.Hash) (headers []*chain.SignedHeader) {
 	for _, id := range locator {
 		h := n.chain.SignedHeaderByID(id)
 		if h == nil {
@@ -86,17 +88,16 @@ func (n *Net) after(locator []common.Hash) answer {
 		if c := n.chain.SignedHeaderByNumber(h.Number()); c == nil || c.ID() != id {
 			continue
 		}
-		a := answer{First: h.Number() + 1}
-		for i := a.First; len(a.IDs) < maxIDs; i++ {
+		for i := h.Number() + 1; len(headers) < maxHeaders; i++ {
 			next := n.chain.SignedHeaderByNumber(i)
 			if next == nil {
 				break
 			}
-			a.IDs = append(a.IDs, next.ID())
+			headers = append(headers, next)
 		}
-		return a
+		return headers
 	}
-	return answer{}
+	return nil
 }
 
 // locator lists ids of our canonical chain, newest first, each step back twice

@@ -18,11 +18,13 @@ import (
 
 // Catch-up. A peer's claim of a better head is followed at once when the peer was
 // two blocks ahead as we met it or a missing parent has a missing parent, else
-// when gossip has had the time to bring what is missing and did not. The ids
-// from the newest common block on come first, then the blocks in order, several
-// parts at once and from several peers. Nothing a peer claims is believed: only
-// what chain.Check and the import accept moves us, and the claims of a peer that
-// was followed in vain rest, longer each time, while others are followed.
+// when gossip has had the time to bring what is missing and did not. The headers
+// from the newest common block on come first, every signature of theirs checked,
+// until they outweigh our chain; then the blocks in order, several parts at once
+// and from several peers. Nothing a peer claims is believed: only headers count
+// for weight, only what chain.Check and the import accept moves us, and the claims
+// of a peer that was followed in vain rest, longer each time, while others are
+// followed.
 
 // syncer is the state others may look at.
 type syncer struct {
@@ -103,27 +105,61 @@ func (n *Net) target(now time.Time) (best *claim, due time.Time) {
 	return nil, due
 }
 
-// catchUp follows one claim.
+// catchUp follows one claim: headers until they outweigh our chain, then blocks.
 func (n *Net) catchUp(ctx context.Context, target claim) error {
-	sources := n.holders(target.status.Number)
-	sources = append([]peer.ID{target.peer}, slices.DeleteFunc(sources, func(p peer.ID) bool { return p == target.peer })...)
-	a, from, err := hedge(ctx, sources, n.cfg.FetchTimeout, n.askIDs)
+	headers, from, err := n.fetchHeaders(ctx, n.sources(target.peer, target.status.Number))
 	if err != nil {
-		return fmt.Errorf("ask for ids: %w", err)
+		return err
 	}
-	ids := a.IDs
-	for len(ids) > 0 && n.chain.Has(ids[0]) {
-		ids = ids[1:]
+	for len(headers) > 0 && n.chain.Has(headers[0].ID()) {
+		headers = headers[1:]
 	}
-	if len(ids) == 0 {
+	if len(headers) == 0 || !headers[len(headers)-1].Better(n.chain.HeadHeader()) {
 		return errNothing
 	}
-	log.Debugw("catch-up", "peer", from, "first", a.First, "blocks", len(ids), "claimed", target.status.Number)
-	f := fetcher{net: n, sources: append([]peer.ID{from}, slices.DeleteFunc(sources, func(p peer.ID) bool { return p == from })...)}
-	return f.run(ctx, ids)
+	last := headers[len(headers)-1].Number()
+	log.Debugw("catch-up", "peer", from, "first", headers[0].Number(), "last", last, "claimed", target.status.Number)
+	f := fetcher{net: n, sources: n.sources(from, last)} // who has them, whatever was claimed
+	return f.run(ctx, headers)
 }
 
-// fetcher gets a list of blocks in order.
+// sources are the peers to ask for what has a number, a certain one first.
+func (n *Net) sources(first peer.ID, number uint64) []peer.ID {
+	return append([]peer.ID{first}, slices.DeleteFunc(n.holders(number), func(p peer.ID) bool { return p == first })...)
+}
+
+// maxAhead bounds the headers in memory of a branch that does not outweigh ours yet.
+const maxAhead = 16 * maxHeaders
+
+// fetchHeaders gets the headers that follow our chain on the branch of the first
+// source that answers, as many as outweigh ours or one answer. Each is signed by
+// its slot's proposer, so to make headers that outweigh ours without blocks takes
+// as many proposers as made ours.
+func (n *Net) fetchHeaders(ctx context.Context, sources []peer.ID) (headers []*chain.SignedHeader, from peer.ID, err error) {
+	locator := n.locator()
+	next, from, err := hedge(ctx, sources, n.cfg.FetchTimeout, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.SignedHeader, error) {
+		return n.askHeaders(ctx, p, locator, n.chain.SignedHeaderByID, progress)
+	})
+	for err == nil && len(next) > 0 {
+		headers = append(headers, next...)
+		last := headers[len(headers)-1]
+		if last.Better(n.chain.HeadHeader()) || len(next) < maxHeaders {
+			break
+		}
+		if len(headers) >= maxAhead {
+			return nil, from, fmt.Errorf("%w: %d headers that do not outweigh ours", errNothing, len(headers))
+		}
+		next, _, err = hedge(ctx, []peer.ID{from}, n.cfg.FetchTimeout, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.SignedHeader, error) {
+			return n.askHeaders(ctx, p, []common.Hash{last.ID()}, func(common.Hash) *chain.SignedHeader { return last }, progress)
+		})
+	}
+	if err != nil {
+		return nil, from, fmt.Errorf("ask for headers: %w", err)
+	}
+	return headers, from, nil
+}
+
+// fetcher gets the blocks of a list of headers in order.
 type fetcher struct {
 	net     *Net
 	sources []peer.ID
@@ -131,7 +167,7 @@ type fetcher struct {
 
 // part is a piece of the list on its way.
 type part struct {
-	ids    []common.Hash
+	want   []*chain.SignedHeader
 	blocks []*chain.Block
 	from   peer.ID
 	err    error
@@ -139,20 +175,20 @@ type part struct {
 }
 
 // run fetches parts ahead and takes them in order.
-func (f *fetcher) run(ctx context.Context, ids []common.Hash) error {
+func (f *fetcher) run(ctx context.Context, want []*chain.SignedHeader) error {
 	g, ctx := errgroup.WithContext(ctx)
 	parts := make(chan *part, partsAhead-1) // with the one in hand, what may be in memory
 	sources := slices.Clone(f.sources)
 	g.Go(func() error {
 		defer close(parts)
-		for i := 0; len(ids) > 0; i++ {
-			p := &part{ids: ids[:min(partBlocks, len(ids))], done: make(chan struct{})}
-			ids = ids[len(p.ids):]
+		for i := 0; len(want) > 0; i++ {
+			p := &part{want: want[:min(partBlocks, len(want))], done: make(chan struct{})}
+			want = want[len(p.want):]
 			turn := i % len(sources)
 			order := append(slices.Clone(sources[turn:]), sources[:turn]...)
 			g.Go(func() error {
 				defer close(p.done)
-				p.blocks, p.from, p.err = f.net.fetchBlocks(ctx, p.ids, order)
+				p.blocks, p.from, p.err = f.net.fetchBlocks(ctx, idsOf(p.want), order)
 				return nil
 			})
 			select {
@@ -186,6 +222,7 @@ func (f *fetcher) take(ctx context.Context, p *part) error {
 			return fmt.Errorf("fetch blocks: %w", p.err)
 		}
 		for _, b := range p.blocks {
+			b.Vouch(p.want[0])
 			err := f.net.importBlock(ctx, p.from, b)
 			if err != nil && verdict(err) == Reject {
 				f.net.punish(p.from, offenceLie, err)
@@ -195,13 +232,21 @@ func (f *fetcher) take(ctx context.Context, p *part) error {
 			if err != nil {
 				return err
 			}
-			p.ids = p.ids[1:]
+			p.want = p.want[1:]
 		}
-		if len(p.ids) == 0 {
+		if len(p.want) == 0 {
 			return nil
 		}
-		p.blocks, p.from, p.err = f.net.fetchBlocks(ctx, p.ids, f.sources)
+		p.blocks, p.from, p.err = f.net.fetchBlocks(ctx, idsOf(p.want), f.sources)
 	}
+}
+
+func idsOf(headers []*chain.SignedHeader) []common.Hash {
+	out := make([]common.Hash, len(headers))
+	for i, h := range headers {
+		out[i] = h.ID()
+	}
+	return out
 }
 
 // importBlock judges one block of a catch-up and imports it.

@@ -7,12 +7,16 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
+	"github.com/ethereum/go-ethereum/rlp"
 
 	"github.com/pheme-net/pheme/chain"
 	"github.com/pheme-net/pheme/p2p/recon"
@@ -28,7 +32,7 @@ func samples() map[string][]byte {
 		"status":  status{Version: statusVersion, Genesis: id(1), Number: 300, Slot: 301, Head: id(2)}.encode(),
 		"request": request{Kind: askBlocks, IDs: []common.Hash{id(1), id(2)}}.encode(),
 		"locator": request{Kind: askAfter, IDs: []common.Hash{id(3)}}.encode(),
-		"answer":  answer{First: 4, IDs: []common.Hash{id(5), id(6)}}.encode(),
+		"answer":  newAnswer(signedHeaders(2)).encode(),
 		"batch":   encodeBatch(nonce{1, 2, 3, 4, 5, 6, 7, 8}, [][]byte{{0x7f}, {0x80}, bytes.Repeat([]byte{9}, 60)}),
 		"frame":   framed.Bytes(),
 		"hello": hello{
@@ -91,7 +95,7 @@ func TestFrames(t *testing.T) {
 
 func TestDecodersRefuse(t *testing.T) {
 	good := samples()
-	many := make([]common.Hash, maxIDs+1)
+	many := make([]common.Hash, maxLocator+1)
 	for _, c := range []struct {
 		name string
 		in   []byte
@@ -104,7 +108,8 @@ func TestDecodersRefuse(t *testing.T) {
 		{"request for too much", request{Kind: askBlocks, IDs: many[:maxAsked+1]}.encode(), requestError},
 		{"long locator", request{Kind: askAfter, IDs: many[:maxLocator+1]}.encode(), requestError},
 		{"unknown request", request{Kind: 2, IDs: many[:1]}.encode(), requestError},
-		{"long answer", answer{IDs: many}.encode(), answerError},
+		{"long answer", answer{Headers: slices.Repeat([]rlp.RawValue{{0xc0}}, maxHeaders+1)}.encode(), answerError},
+		{"answer of no headers", answer{Headers: []rlp.RawValue{{0xc0}}}.encode(), answerError},
 		{"status for an answer", good["status"], answerError},
 	} {
 		if err := c.f(c.in); !errors.Is(err, ErrProtocol) || !errors.Is(err, chain.ErrInvalid) {
@@ -122,9 +127,25 @@ func TestDecodersRefuse(t *testing.T) {
 	}
 }
 
+// signedHeaders are n headers in a row, signed by nobody of importance.
+func signedHeaders(n int) (out []*chain.SignedHeader) {
+	var parent common.Hash
+	for i := range n {
+		h, err := chain.SignHeader(&types.Header{
+			ParentHash: parent, Number: big.NewInt(int64(i + 1)), Difficulty: new(big.Int), BaseFee: big.NewInt(7), Extra: []byte{},
+		}, testKey("nobody"))
+		if err != nil {
+			panic(err)
+		}
+		parent = h.ID()
+		out = append(out, h)
+	}
+	return out
+}
+
 func statusError(b []byte) error  { _, err := decodeStatus(b); return err }
 func requestError(b []byte) error { _, err := decodeRequest(b); return err }
-func answerError(b []byte) error  { _, err := decodeAnswer(b); return err }
+func answerError(b []byte) error  { _, _, err := decodeAnswer(b); return err }
 
 func TestBatchSizeIsExact(t *testing.T) {
 	for _, sizes := range [][]int{{1}, {55}, {56}, {100, 200, 300}, {32 << 10, 32<<10 - 200}, {0}} {
@@ -180,7 +201,7 @@ func FuzzDecodeRequest(f *testing.F) {
 
 func FuzzDecodeAnswer(f *testing.F) {
 	fuzzRoundTrip(f, func(b []byte) ([]byte, error) {
-		a, err := decodeAnswer(b)
+		a, _, err := decodeAnswer(b)
 		return a.encode(), err
 	})
 }
