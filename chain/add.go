@@ -255,7 +255,7 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 		if err := block.checkBody(); err != nil {
 			return Update{}, fmt.Errorf("%w: %s", ErrCorrupt, err)
 		}
-		next, undo, err := c.execute(st, block)
+		next, undo, err := execute(c.g, st, block)
 		if err != nil {
 			return Update{}, c.condemn(a, e, err)
 		}

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"math/big"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -501,8 +502,13 @@ func TestUp(t *testing.T) {
 		}
 	}
 	urls := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindAllString(text, -1)
-	if len(urls) != 3 {
-		t.Fatalf("URLs %v, want three", urls)
+	if len(urls) != 4 {
+		t.Fatalf("URLs %v, want the page's and three nodes'", urls)
+	}
+	if resp, err := http.Get(urls[0]); err != nil || resp.StatusCode != http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
+		t.Errorf("the live page: %v, %v", resp, err)
+	} else {
+		resp.Body.Close()
 	}
 	client, err := ethclient.DialContext(ctx, urls[1])
 	if err != nil {

@@ -26,7 +26,6 @@ import (
 	"github.com/pheme-net/pheme/devnet/workload"
 	"github.com/pheme-net/pheme/mempool"
 	"github.com/pheme-net/pheme/node"
-	"github.com/pheme-net/pheme/p2p"
 	"github.com/pheme-net/pheme/p2p/link"
 	"github.com/pheme-net/pheme/p2p/link/virtual"
 	"github.com/pheme-net/pheme/p2p/trace"
@@ -52,12 +51,9 @@ type virtualRun struct {
 	plan    *workload.Plan
 	graph   topology.Graph
 	genesis *chain.Genesis
-	// What the nodes have in common: a thousand would hold and compute it a thousand times.
-	blocks   *chain.Shared
-	payloads *p2p.Shared
-	keys     []*ecdsa.PrivateKey
-	members  []*member
-	guards   string // folder of the proposers' last signed slots
+	keys    []*ecdsa.PrivateKey
+	members []*member
+	guards  string // folder of the proposers' last signed slots
 
 	first   uint64
 	warmup  recorder.Span
@@ -89,10 +85,7 @@ func (m *member) record(e trace.Event) {
 
 // runVirtual signs the workload in real time and runs the network in virtual time.
 func runVirtual(task virtualTask, say func(string, ...any)) (*virtualSight, error) {
-	r := &virtualRun{
-		spec: task.Spec, seed: task.Seed, guards: task.Dir, say: say,
-		blocks: chain.NewShared(), payloads: p2p.NewShared(),
-	}
+	r := &virtualRun{spec: task.Spec, seed: task.Seed, guards: task.Dir, say: say}
 	var err error
 	say("signing transactions")
 	if r.plan, err = workload.New(r.spec, r.seed, cluster.ChainID); err != nil {
@@ -187,7 +180,7 @@ func (r *virtualRun) add(i int) error {
 		return err
 	}
 	m.closers = append(m.closers, m.host)
-	if m.chain, err = chain.Open(chain.Config{Shared: r.blocks}, r.genesis, "", nil); err != nil {
+	if m.chain, err = chain.Open(chain.Config{}, r.genesis, "", nil); err != nil {
 		return err
 	}
 	m.closers = append(m.closers, m.chain)
@@ -204,7 +197,6 @@ func (r *virtualRun) add(i int) error {
 	}
 	cfg := node.Config{Name: fmt.Sprintf("n%d", i), BlockBytes: int(r.spec.Chain.BlockSize)}
 	cfg.P2P = p2pConfig(r.spec)
-	cfg.P2P.Shared = r.payloads
 	if m.node, err = node.New(cfg, d); err != nil {
 		return err
 	}

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/ethereum/go-ethereum/crypto"
 
 	"github.com/pheme-net/pheme/devnet/accounts"
 	"github.com/pheme-net/pheme/devnet/cluster"
+	"github.com/pheme-net/pheme/devnet/live"
 	"github.com/pheme-net/pheme/devnet/topology"
 )
 
@@ -43,11 +45,16 @@ type UpConfig struct {
 	Port int
 	// Dir keeps the nodes' data when set; "" uses a temporary folder that is removed at the end.
 	Dir string
+	// Page is the loopback address of the live page; "" lets the system choose the port, "off" serves none.
+	Page string
 }
 
 func (c *UpConfig) fill() {
 	if c.Nodes == 0 {
 		c.Nodes = 4
+	}
+	if c.Page == "" {
+		c.Page = "127.0.0.1:0"
 	}
 	if c.Slot == 0 {
 		c.Slot = time.Second
@@ -63,6 +70,8 @@ func (c *UpConfig) validate() error {
 		return bad("a slot of %v: use 100ms to 1m, in whole milliseconds", c.Slot)
 	case c.Port < 0 || c.Port > 65_535-c.Nodes:
 		return bad("port %d: use 0, or one that leaves room for %d nodes above it", c.Port, c.Nodes)
+	case c.Page != "off":
+		return checkPage(c.Page)
 	}
 	return nil
 }
@@ -94,7 +103,23 @@ func Up(ctx context.Context, cfg UpConfig, out io.Writer) (err error) {
 		}
 		return err
 	}
-	banner(out, cfg, c, funded)
+	page, err := upPage(cfg, c, funded[len(funded)-1])
+	if err != nil {
+		return err
+	}
+	url := ""
+	if page != nil {
+		url = page.URL
+		viewing, close := context.WithCancel(ctx)
+		var serving sync.WaitGroup
+		serving.Go(func() {
+			if err := page.Run(viewing); err != nil {
+				fmt.Fprintln(out, err)
+			}
+		})
+		defer func() { close(); serving.Wait() }()
+	}
+	banner(out, cfg, c, funded, url)
 	for left := cfg.Nodes; left > 0; left-- {
 		select {
 		case <-ctx.Done():
@@ -105,6 +130,19 @@ func Up(ctx context.Context, cfg UpConfig, out io.Writer) (err error) {
 		}
 	}
 	return fmt.Errorf("no node is left: %w", err)
+}
+
+// upPage opens the live page, unless it is off.
+func upPage(cfg UpConfig, c *cluster.Cluster, sender accounts.Account) (*Page, error) {
+	if cfg.Page == "off" {
+		return nil, nil
+	}
+	var targets []live.Target
+	for _, n := range c.Nodes() {
+		r := n.Ready()
+		targets = append(targets, live.Target{Name: n.Name(), RPC: r.RPC, Where: r.IPC})
+	}
+	return OpenPage(cfg.Page, targets, sender.Key)
 }
 
 // join starts the nodes and connects them.
@@ -127,8 +165,11 @@ func join(ctx context.Context, c *cluster.Cluster) error {
 }
 
 // banner prints what a person needs to use the network.
-func banner(out io.Writer, cfg UpConfig, c *cluster.Cluster, funded []accounts.Account) {
+func banner(out io.Writer, cfg UpConfig, c *cluster.Cluster, funded []accounts.Account, page string) {
 	fmt.Fprintf(out, "pheme devnet: %d nodes, chain id %d, a block every %v\n\n", cfg.Nodes, cluster.ChainID, cfg.Slot)
+	if page != "" {
+		fmt.Fprintf(out, "Live page\n  %s\n\n", page)
+	}
 	fmt.Fprintf(out, "JSON-RPC over HTTP and WebSocket\n")
 	for _, n := range c.Nodes() {
 		fmt.Fprintf(out, "  %-4s%s\n", n.Name(), n.Ready().RPC)

@@ -41,6 +41,7 @@ var layers = map[string]string{
 	"devnet/stats":      "",
 	"devnet/topology":   "",
 	"devnet/host":       "",
+	"devnet/live":       "rpc",
 	"devnet/load":       "rpc devnet/stats",
 	"devnet/replay":     "",
 	"devnet/workload":   "chain rpc devnet/accounts devnet/experiment",
@@ -48,7 +49,7 @@ var layers = map[string]string{
 	"devnet/cluster":    "chain rpc node devnet/accounts devnet/topology",
 	"devnet/report":     "p2p/trace devnet/experiment devnet/recorder devnet/stats",
 
-	"cmd/pheme": "chain rpc node devnet devnet/accounts devnet/experiment devnet/load devnet/stats", // chain for its types: a genesis, a transaction
+	"cmd/pheme": "chain rpc node devnet devnet/accounts devnet/experiment devnet/load devnet/live devnet/stats", // chain for its types: a genesis, a transaction
 }
 
 // fences says which packages may import a path from outside (or one below it), in the words of layers. The longest matching path

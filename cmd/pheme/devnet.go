@@ -35,6 +35,7 @@ func upCommand() *cobra.Command {
 	f.IntVar(&cfg.Nodes, "nodes", 4, "how many nodes, each a process")
 	f.DurationVar(&cfg.Slot, "slot", time.Second, "time between two blocks, at least 100ms")
 	f.IntVar(&cfg.Port, "port", 0, "port of the first node's JSON-RPC, the others follow; 0 lets the system choose")
+	f.StringVar(&cfg.Page, "page", "127.0.0.1:0", "loopback address of the live page; port 0 lets the system choose, off serves none")
 	f.StringVar(&cfg.Dir, "dir", "", "keep the nodes' data here (default: a temporary folder, removed at the end)")
 	return cmd
 }

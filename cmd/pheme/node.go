@@ -7,8 +7,11 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/pheme-net/pheme/devnet"
 	"github.com/pheme-net/pheme/devnet/experiment"
+	"github.com/pheme-net/pheme/devnet/live"
 	"github.com/pheme-net/pheme/node"
 )
 
@@ -17,6 +20,7 @@ func nodeCommand() *cobra.Command {
 	var flags node.Config
 	var blockSize experiment.Bytes
 	var verify, repair bool
+	var page string
 	cmd := &cobra.Command{
 		Use:   "node --data-dir DIR --genesis FILE",
 		Short: "run one node until it is told to stop (Ctrl-C or SIGTERM)",
@@ -37,7 +41,7 @@ While the node serves, node.json in the data dir says where: JSON-RPC, socket, p
 			case repair:
 				err = repairStore(cmd, cfg)
 			default:
-				err = node.Serve(cmd.Context(), cfg, func(r node.Ready) {
+				err = serveNode(cmd, cfg, page, func(r node.Ready) {
 					fmt.Fprintf(cmd.ErrOrStderr(), "%s serves JSON-RPC at %s and peers at %v, started in %v\n",
 						r.Name, r.RPC, r.P2P, time.Since(began).Round(time.Millisecond))
 				})
@@ -56,6 +60,7 @@ While the node serves, node.json in the data dir says where: JSON-RPC, socket, p
 	f.StringVar(&flags.ProposerKey, "proposer-key", "", "file of the key this node proposes blocks with; without it the node follows")
 	f.StringVar(&flags.HTTP, "http", "127.0.0.1:8545", "address of JSON-RPC over HTTP and WebSocket; port 0 lets the system choose")
 	f.StringVar(&flags.Metrics, "metrics", "", "address of /metrics (Prometheus), /livez and /readyz, such as 127.0.0.1:9464; not served by default")
+	f.StringVar(&page, "page", "", "loopback address of a live page of this node and its peers, such as 127.0.0.1:8080; not served by default")
 	f.StringArrayVar(&flags.P2P.Listen, "listen", nil, "multiaddr to take peers at; repeat for more (default loopback, TCP and QUIC)")
 	f.StringArrayVar(&flags.P2P.Bootstrap, "bootstrap", nil, "multiaddr of a peer to start from; repeat for more")
 	f.StringArrayVar(&flags.P2P.Static, "static", nil, "multiaddr of a peer to stay connected to; repeat for more")
@@ -73,6 +78,27 @@ While the node serves, node.json in the data dir says where: JSON-RPC, socket, p
 	f.StringVar(&flags.Name, "name", "", "name in status and traces (default: from the peer id)")
 	f.StringVar(&flags.LogLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
+}
+
+// serveNode serves the node and, when asked, its page beside it.
+func serveNode(cmd *cobra.Command, cfg node.Config, address string, ready func(node.Ready)) error {
+	if address == "" {
+		return node.Serve(cmd.Context(), cfg, ready)
+	}
+	g, ctx := errgroup.WithContext(cmd.Context())
+	g.Go(func() error {
+		return node.Serve(ctx, cfg, func(r node.Ready) {
+			ready(r)
+			page, err := devnet.OpenPage(address, []live.Target{{Name: r.Name, RPC: r.RPC, Where: r.IPC}}, nil)
+			if err != nil {
+				g.Go(func() error { return err })
+				return
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "live page at %s\n", page.URL)
+			g.Go(func() error { return page.Run(ctx) })
+		})
+	})
+	return usageOf(g.Wait())
 }
 
 // nodeConfig lays the flags that were given over the file.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/rlp"
 
 	"github.com/pheme-net/pheme/chain"
@@ -18,7 +19,7 @@ func (g *gossip) Name() string { return "gossip" }
 func (g *gossip) Publish(b *chain.Block) error { return g.node.Gossip(EncodeGossip(b)) }
 
 func (g *gossip) Receive(m Message) error {
-	b, err := DecodeGossip(m.Payload, g.node.DecodeBlock)
+	b, err := DecodeGossip(m.Payload, g.node.Tx)
 	if err != nil {
 		return err
 	}
@@ -37,12 +38,13 @@ func EncodeGossip(b *chain.Block) []byte {
 }
 
 // DecodeGossip reads a message of the gossip relay. The block keeps payload.
-// decode reads its envelope. Errors wrap chain.ErrInvalid.
-func DecodeGossip(payload []byte, decode func(raw []byte) (*chain.Block, error)) (*chain.Block, error) {
+// known, which may be nil, finds transactions that are decoded already. Errors
+// wrap chain.ErrInvalid.
+func DecodeGossip(payload []byte, known func(common.Hash) *chain.Tx) (*chain.Block, error) {
 	if len(payload) == 0 || payload[0] != kindGossip {
 		return nil, fmt.Errorf("%w: not of a known kind", ErrMessage)
 	}
-	return decode(payload[1:])
+	return chain.DecodeBlock(payload[1:], known)
 }
 
 // envelopeHeader is the first element of an envelope: the encoded header, if
