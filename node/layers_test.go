@@ -38,6 +38,7 @@ var layers = map[string]string{
 	"devnet/accounts":   "",
 	"devnet/bubble":     "",
 	"devnet/experiment": "p2p/link",
+	"devnet/fault":      "p2p/link devnet/experiment",
 	"devnet/stats":      "",
 	"devnet/topology":   "",
 	"devnet/host":       "",

@@ -11,8 +11,8 @@ type Timed struct {
 	Do Change
 }
 
-// Change is one thing that happens to the network: Partition, Heal, Slow, Lossy
-// or Rates. A change replaces what an earlier one said of the same links.
+// Change is one thing that happens to the network: Partition, Heal, Slow, Lossy,
+// Restore or Rates. A change replaces what an earlier one said of the same links.
 type Change interface {
 	check(nodes int) error
 	apply(*Links)
@@ -39,6 +39,10 @@ type Lossy struct {
 	A, B []int
 	Loss float64
 }
+
+// Restore takes away what Slow and Lossy did to the links between a node of A and
+// a node of B, both ways. A nil set is every node.
+type Restore struct{ A, B []int }
 
 // Rates sets the rates of nodes; nil is every node.
 type Rates struct {
@@ -86,6 +90,8 @@ func (y Lossy) check(nodes int) error {
 	return checkNodes(nodes, y.A, y.B)
 }
 
+func (r Restore) check(nodes int) error { return checkNodes(nodes, r.A, r.B) }
+
 func (r Rates) check(nodes int) error {
 	if r.Up < 0 || r.Down < 0 || r.Up > maxRate || r.Down > maxRate {
 		return fmt.Errorf("rates of %d and %d bit/s: want 0 (unlimited) to %s", r.Up, r.Down, maxRate)
@@ -108,6 +114,12 @@ func (s Slow) apply(l *Links) { l.rules = append(l.rules, newRule(s.A, s.B, &s.A
 
 func (y Lossy) apply(l *Links) { l.rules = append(l.rules, newRule(y.A, y.B, nil, &y.Loss)) }
 
+func (r Restore) apply(l *Links) {
+	back := newRule(r.A, r.B, nil, nil)
+	back.restore = true
+	l.rules = append(l.rules, back)
+}
+
 func (r Rates) apply(l *Links) {
 	set := func(i int) { l.nodes[i].Up, l.nodes[i].Down = r.Up, r.Down }
 	for i := range l.nodes {
@@ -125,6 +137,8 @@ type rule struct {
 	a, b map[int]bool // nil: every node
 	add  *time.Duration
 	loss *float64
+	// restore takes away what earlier rules said.
+	restore bool
 }
 
 func newRule(a, b []int, add *time.Duration, loss *float64) rule {

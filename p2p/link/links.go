@@ -195,10 +195,14 @@ func (l *Links) Path(from, to int) Path {
 		p.Loss = l.cfg.Loss
 	}
 	p.Reorder, p.ReorderBy = l.cfg.Reorder, l.cfg.ReorderBy
+	own := p.Loss
 	var add time.Duration
 	for _, r := range l.rules { // the last one that speaks of this link wins
 		if !r.covers(from, to) {
 			continue
+		}
+		if r.restore {
+			add, p.Loss = 0, own
 		}
 		if r.add != nil {
 			add = *r.add

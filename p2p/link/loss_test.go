@@ -224,8 +224,11 @@ func TestSchedule(t *testing.T) {
 		{2 * time.Second, Rates{Nodes: []int{0}, Up: 80 * Mbit}},
 		{3 * time.Second, Slow{}},
 		{4 * time.Second, Lossy{Loss: 0.5}},
+		{4 * time.Second, Slow{Add: time.Second}},
+		{5 * time.Second, Restore{A: []int{0}, B: []int{1}}},
 	}
 	l := newLab(t, cfg)
+	own := l.links.Path(0, 1)
 	for i, want := range []time.Duration{20, 50, 41, 11} { // ms for 10,000 bytes
 		l.until(time.Duration(i)*time.Second + time.Millisecond)
 		p := l.Open(l.now, l.Connect(l.now, 0, 1), 0, false)
@@ -238,7 +241,10 @@ func TestSchedule(t *testing.T) {
 	}
 	l.until(4 * time.Second)
 	if got := l.links.Path(0, 1).Loss; got != 0.5 {
-		t.Fatalf("loss at the end = %g", got)
+		t.Fatalf("loss at 4 s = %g", got)
+	}
+	if l.until(5 * time.Second); l.links.Path(0, 1) != own || l.links.Path(1, 0) != own {
+		t.Fatalf("path at the end = %+v, want %+v as at first", l.links.Path(0, 1), own)
 	}
 }
 

@@ -46,6 +46,7 @@ type Step struct {
 	Heal      *link.Heal      `json:"heal,omitempty"`
 	Slow      *link.Slow      `json:"slow,omitempty"`
 	Lossy     *link.Lossy     `json:"lossy,omitempty"`
+	Restore   *link.Restore   `json:"restore,omitempty"`
 	Rates     *link.Rates     `json:"rates,omitempty"`
 }
 
@@ -74,6 +75,8 @@ func (p *Plan) Extend(more []link.Timed) {
 			s.Slow = &c
 		case link.Lossy:
 			s.Lossy = &c
+		case link.Restore:
+			s.Restore = &c
 		case link.Rates:
 			s.Rates = &c
 		}
@@ -95,6 +98,9 @@ func (s Step) change() (link.Change, error) {
 	}
 	if s.Lossy != nil {
 		all = append(all, *s.Lossy)
+	}
+	if s.Restore != nil {
+		all = append(all, *s.Restore)
 	}
 	if s.Rates != nil {
 		all = append(all, *s.Rates)

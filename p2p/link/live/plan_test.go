@@ -21,6 +21,7 @@ func planConfig(t testing.TB) link.Config {
 		{At: 2 * time.Second, Do: link.Heal{}},
 		{At: 3 * time.Second, Do: link.Slow{A: []int{1}, Add: time.Second}},
 		{At: 4 * time.Second, Do: link.Lossy{B: []int{2}, Loss: .3}},
+		{At: 5 * time.Second, Do: link.Restore{A: []int{0}}},
 		{At: 5 * time.Second, Do: link.Rates{Nodes: []int{0}, Up: link.Mbit}},
 	}
 	return cfg
