@@ -95,9 +95,26 @@ func (c *Chain) checkBodySize(b *Block) error {
 	return nil
 }
 
+// SetSkew takes the callers' clock to be wrong by d: with a positive d slots begin
+// earlier for this node than for others. It is for measuring what that does.
+func (c *Chain) SetSkew(d time.Duration) { c.skew.Store(int64(d)) }
+
+// SlotStart is when a slot begins by our clock.
+func (c *Chain) SlotStart(slot uint64) time.Time {
+	return c.g.SlotStart(slot).Add(-time.Duration(c.skew.Load()))
+}
+
+// SlotAt is the slot that our clock shows at now; before slot 0 it is 0.
+func (c *Chain) SlotAt(now time.Time) uint64 {
+	if now = now.Add(time.Duration(c.skew.Load())); now.Before(c.g.SlotStart(0)) {
+		return 0
+	}
+	return c.g.SlotAt(now)
+}
+
 // early compares a slot with our clock, allowing slack.
 func (c *Chain) early(slot uint64, now time.Time, slack time.Duration) error {
-	start := c.g.SlotStart(slot)
+	start := c.SlotStart(slot)
 	ahead := start.Sub(now)
 	if ahead <= slack {
 		return nil

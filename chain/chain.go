@@ -63,6 +63,7 @@ type Chain struct {
 	view     atomic.Pointer[view]
 	damage   atomic.Pointer[error]
 	watchers watchers
+	skew     atomic.Int64 // of our clock, nanoseconds; see SetSkew
 
 	mu    sync.Mutex // guards index; never held across I/O or a signature check
 	index *index

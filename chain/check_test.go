@@ -354,3 +354,24 @@ func ExampleErrEarly() {
 	fmt.Println(ErrEarly{When: time.UnixMilli(1_700_000_000_500)})
 	// Output: chain: block is early: its slot begins at 2023-11-14T22:13:20.5Z
 }
+
+// TestSkew: a clock that is ahead has slots begin earlier, and takes blocks that are early for others.
+func TestSkew(t *testing.T) {
+	c := openChain(t, newWorld(2, 0), Config{}, "")
+	start := c.Genesis().SlotStart(7)
+	for _, skew := range []time.Duration{0, 3 * time.Second, -time.Hour} {
+		c.SetSkew(skew)
+		if got := c.SlotStart(7); !got.Equal(start.Add(-skew)) {
+			t.Errorf("skew %v: slot 7 begins at %v, want %v", skew, got, start.Add(-skew))
+		}
+		if got := c.SlotAt(start.Add(-skew)); got != 7 {
+			t.Errorf("skew %v: SlotAt() = %d, want 7", skew, got)
+		}
+		if err := c.early(7, start.Add(-skew), 0); err != nil {
+			t.Errorf("skew %v: a slot that has just begun: %v", skew, err)
+		}
+		if err := c.early(7, start.Add(-skew-1), 0); err == nil {
+			t.Errorf("skew %v: a slot that has not begun passes", skew)
+		}
+	}
+}

@@ -25,6 +25,7 @@ func (n *Node) apiDeps() rpc.Deps {
 		Trace:       n.events,
 		SetLogLevel: setPackageLevel,
 		Links:       n.links.Reload,
+		Bend:        n.bendOver,
 		Shutdown: func() {
 			select {
 			case n.stop <- struct{}{}:

@@ -25,6 +25,7 @@ type Config struct {
 	BlockBytes  int    // size our own blocks are filled to; default: the genesis limit
 	Trace       bool   // write every event to TraceFile in the data dir
 	LogLevel    string // debug, info, warn or error
+	Bendable    bool   // serve admin_bend, which deforms this node for measuring faults
 	Links       string // file of a live.Plan that shapes our links; empty: they are what they are
 	LinkNode    int    // which of the plan's nodes we are
 

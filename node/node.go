@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 
 	"github.com/ethereum/go-ethereum/common"
 	logging "github.com/ipfs/go-log/v2"
@@ -55,10 +56,15 @@ type Node struct {
 	guard    *chain.SlotGuard
 	proposer common.Address
 
-	hook   trace.Hook
-	clock  trace.Clock
-	links  *Links
-	events *broadcast
+	hook  trace.Hook
+	clock trace.Clock
+	links *Links
+
+	bend       atomic.Pointer[Bend]
+	bent       chan struct{} // one token: bend is another one
+	equivocals atomic.Uint64 // second blocks published
+	bendable   bool
+	events     *broadcast
 
 	jobs    chan job
 	stopped chan struct{} // closed when the applier has returned
@@ -83,7 +89,10 @@ func New(cfg Config, d Deps) (*Node, error) {
 		jobs:       make(chan job, maxQueued),
 		stopped:    make(chan struct{}),
 		stop:       make(chan struct{}, 1),
+		bent:       make(chan struct{}, 1),
+		bendable:   cfg.Bendable,
 	}
+	n.bend.Store(&Bend{})
 	n.hook = trace.Tee(d.Hook, n.events.emit)
 	if d.Observe != nil {
 		n.metrics = newMetrics(n)

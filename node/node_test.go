@@ -272,3 +272,24 @@ func TestDecodeConfig(t *testing.T) {
 		}
 	}
 }
+
+// TestBend: only a node that was started for it can be deformed, and it says what it is.
+func TestBend(t *testing.T) {
+	net := newTestNet(t)
+	if _, err := net.start(net.config(0)).client.Bend(t.Context(), &rpc.Bend{Silent: true}); err == nil || !strings.Contains(err.Error(), "--bendable") {
+		t.Errorf("admin_bend at an ordinary node = %v, want what to start it with", err)
+	}
+	cfg := net.config(1)
+	cfg.Bendable = true
+	n := net.start(cfg)
+	want := rpc.Bend{SkewNS: -5, Silent: true, Equivocate: true}
+	if got, err := n.client.Bend(t.Context(), &want); err != nil || got.Bend != want {
+		t.Errorf("admin_bend = %+v, %v, want %+v", got, err, want)
+	}
+	if got, err := n.client.Bend(t.Context(), nil); err != nil || got.Bend != want {
+		t.Errorf("admin_bend without an argument = %+v, %v, want %+v", got, err, want)
+	}
+	if _, err := n.client.Links(t.Context()); err == nil || !strings.Contains(err.Error(), "--links") {
+		t.Errorf("admin_links at an unshaped node = %v, want what to start it with", err)
+	}
+}

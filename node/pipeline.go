@@ -69,6 +69,9 @@ func (n *Node) applier(ctx context.Context) error {
 			return nil
 		case j := <-n.jobs:
 			n.apply(j)
+		case <-n.bent: // perhaps the clock: slots begin at other times
+			turn = n.nextTurn(time.Now())
+			timer.Reset(time.Until(turn.start))
 		case <-timer.C:
 			if turn.ours {
 				n.propose(turn.slot)
@@ -143,13 +146,10 @@ func (n *Node) nextTurn(now time.Time) turn {
 	if n.key == nil {
 		return turn{start: now.Add(time.Hour)}
 	}
-	slot := uint64(1)
-	if now.After(g.SlotStart(0)) {
-		slot = g.SlotAt(now) + 1
-	}
+	slot := n.chain.SlotAt(now) + 1
 	for range g.Proposers {
 		if g.Proposer(slot) == n.proposer {
-			return turn{slot: slot, start: g.SlotStart(slot), ours: true}
+			return turn{slot: slot, start: n.chain.SlotStart(slot), ours: true}
 		}
 		slot++
 	}
@@ -159,7 +159,7 @@ func (n *Node) nextTurn(now time.Time) turn {
 // propose builds a block on the head, publishes and imports it. A slot that cannot be used is left
 // empty: the chain goes on with the next proposer.
 func (n *Node) propose(slot uint64) {
-	if chain.SlotOf(n.chain.Head()) >= slot {
+	if n.bend.Load().Paused || chain.SlotOf(n.chain.Head()) >= slot {
 		return // a block of this slot or a later one is already the head
 	}
 	if err := n.guard.Claim(slot); err != nil { // durable before anything is signed
@@ -175,6 +175,9 @@ func (n *Node) propose(slot uint64) {
 	n.emit(trace.Event{Kind: trace.BlockSealed, Hash: b.ID(), Size: uint32(b.Size()), Aux: int64(b.Number())})
 	if err := n.net.PublishBlock(b); err != nil {
 		log.Warnw("block not published", "number", b.Number(), "err", err)
+	}
+	if n.bend.Load().Equivocate {
+		n.equivocate(slot, b)
 	}
 	if len(left) > 0 {
 		log.Debugw("left out of the block", "number", b.Number(), "txs", len(left))

@@ -27,7 +27,7 @@ func (n *Net) validateBlock(_ context.Context, from peer.ID, m *pubsub.Message) 
 	n.wait(msg, err)
 	v := verdict(err)
 	n.meter.verdicts[topicBlock][v].Add(1)
-	return v.result()
+	return n.passOn(v)
 }
 
 // relayNode is what the relay sees of a Net.
@@ -165,6 +165,10 @@ func (n *Net) again(ctx context.Context, m held) {
 		if verdict(err) == Reject {
 			n.punish(m.from, offenceLie, err)
 		}
+		return
+	}
+	if n.silent.Load() {
+		n.meter.withheld.Add(1)
 		return
 	}
 	if err := n.publish(ctx, topicBlock, m.payload); err != nil && ctx.Err() == nil {

@@ -26,6 +26,7 @@ var topicNames = [numTopics]string{"block", "tx"}
 
 // meter holds the counters of a Net. All of it is atomic.
 type meter struct {
+	withheld     atomic.Uint64
 	in, out, dup [trace.NumClasses]atomic.Uint64
 	dropped      [numDrops]atomic.Uint64
 	verdicts     [numTopics][numVerdicts]atomic.Uint64

@@ -84,6 +84,7 @@ type Net struct {
 	wanted   *inbox[want]        // parents to fetch
 
 	batches atomic.Uint64 // named so far
+	silent  atomic.Bool   // see SetSilent
 
 	repairMode recon.Mode
 	settled    settled

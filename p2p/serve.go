@@ -29,7 +29,7 @@ func (n *Net) serve(raw network.Stream) {
 	// before its status.
 	ctx, cancel := context.WithTimeout(n.tasks.ctx, n.cfg.StatusTimeout)
 	defer cancel()
-	if !n.peers.wait(ctx, p) || !n.peers.begin(p, time.Now()) {
+	if n.silent.Load() || !n.peers.wait(ctx, p) || !n.peers.begin(p, time.Now()) {
 		_ = s.Reset()
 		return
 	}

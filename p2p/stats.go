@@ -39,6 +39,7 @@ type Stats struct {
 	Duplicate         [trace.NumClasses]uint64     // payload bytes of In that had come before
 	Dropped           map[string]uint64            // messages lost, by reason
 	Verdicts          map[string]map[string]uint64 // messages judged, by topic and verdict
+	Withheld          uint64                       // messages accepted and not passed on: of a silent node
 	Held              int                          // blocks waiting for their parent or their slot
 	Syncing           bool                         // a catch-up is under way
 }
@@ -49,7 +50,7 @@ func (n *Net) Stats() Stats {
 	n.meter.fill(&s)
 	_, size := n.tracer.inMesh("")
 	s.Peers, s.MeshBlock, s.MeshTx = n.peers.count(), size[topicBlock], size[topicTx]
-	s.Syncing = n.sync.busy.Load()
+	s.Syncing, s.Withheld = n.sync.busy.Load(), n.meter.withheld.Load()
 	n.holdMu.Lock()
 	s.Held = n.holder.len()
 	n.holdMu.Unlock()

@@ -26,7 +26,7 @@ func (n *Net) validateBatch(_ context.Context, from peer.ID, m *pubsub.Message) 
 	}
 	v := verdict(n.takeBatch(from, m.GetData()))
 	n.meter.verdicts[topicTx][v].Add(1)
-	return v.result()
+	return n.passOn(v)
 }
 
 // takeBatch offers a batch to the pool. nil: at least half of its bytes were

@@ -31,6 +31,20 @@ func (v Verdict) result() pubsub.ValidationResult {
 	return [numVerdicts]pubsub.ValidationResult{pubsub.ValidationAccept, pubsub.ValidationIgnore, pubsub.ValidationReject}[v]
 }
 
+// SetSilent makes a node that judges and takes what it is sent, but passes nothing
+// on and serves no block. It is for measuring what such peers do to others.
+func (n *Net) SetSilent(on bool) { n.silent.Store(on) }
+
+// passOn is a verdict as pubsub gets it: a silent node keeps to itself what it
+// accepts.
+func (n *Net) passOn(v Verdict) pubsub.ValidationResult {
+	if v == Accept && n.silent.Load() {
+		n.meter.withheld.Add(1)
+		v = Ignore
+	}
+	return v.result()
+}
+
 // verdict is the one table from errors to verdicts, for blocks and batches:
 //
 //	nil                                                           Accept

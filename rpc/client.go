@@ -98,6 +98,13 @@ func (c *Client) AddPeer(ctx context.Context, multiaddr string) error {
 	return c.admin(ctx, nil, "admin_addPeer", multiaddr)
 }
 
+// Bend deforms a node that was started with --bendable; nil only asks what it is. Only
+// over the unix socket.
+func (c *Client) Bend(ctx context.Context, b *Bend) (n BendCount, err error) {
+	err = c.admin(ctx, &n, "admin_bend", b)
+	return n, err
+}
+
 // Links has the node read the plan of its shaped links again and returns what they
 // have carried. Only over the unix socket.
 func (c *Client) Links(ctx context.Context) (n LinkCount, err error) {

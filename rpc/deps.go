@@ -16,6 +16,8 @@ type Deps struct {
 	Net    Network
 	Submit Submitter
 	Trace  TraceSource
+	// Bend deforms the node for measuring faults, for admin_bend; nil only asks what it is.
+	Bend func(*Bend) (BendCount, error)
 	// Links takes up what the plan of shaped links has gained and says what they have
 	// carried, for admin_links.
 	Links func() (LinkCount, error)

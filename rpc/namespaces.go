@@ -210,6 +210,16 @@ func (a *adminAPI) SetLogLevel(pkg, level string) (bool, error) {
 	return true, nil
 }
 
+// Bend deforms the node for measuring faults; without an argument it only says what the
+// node is.
+func (a *adminAPI) Bend(bend *Bend) (BendCount, error) {
+	defer a.s.watchPanic()
+	if a.s.deps.Bend == nil {
+		return BendCount{}, notServed("admin_bend")
+	}
+	return a.s.deps.Bend(bend)
+}
+
 // Links takes up what the plan of the node's shaped links has gained and says what
 // they have carried.
 func (a *adminAPI) Links() (LinkCount, error) {

@@ -84,6 +84,7 @@ func methodDocs() map[string]methodDoc {
 		"rpc_discover":                            {"this document, also as rpc.discover", ""},
 		"rpc_modules":                             {"versions of the namespaces", ""},
 		"admin_addPeer":                           {"connect to a peer and keep it connected; unix socket only", "multiaddr"},
+		"admin_bend":                              {"deform a node started with --bendable, to measure faults; unix socket only", "bend"},
 		"admin_cutPeer":                           {"close the connections to a peer and keep it away for a time; unix socket only", "peerId ms"},
 		"admin_links":                             {"take up what the plan of shaped links has gained, and bytes carried; unix socket only", ""},
 		"admin_setLogLevel":                       {"level (debug, info, warn, error) of a package's log, or of all with \"*\"; unix socket only", "package level"},

@@ -58,6 +58,21 @@ type LinkCount struct {
 	Changes  int    `json:"changes"`  // entries of the schedule the node knows
 }
 
+// Bend is how a node differs from an honest one with a true clock, for measuring what
+// such nodes do to others.
+type Bend struct {
+	SkewNS     int64 `json:"skew_ns"`    // its clock is ahead by so many nanoseconds
+	Silent     bool  `json:"silent"`     // it passes nothing on and serves no block
+	Equivocate bool  `json:"equivocate"` // it signs two blocks in each of its slots
+}
+
+// BendCount is the answer of admin_bend: what the node is, and what it has done.
+type BendCount struct {
+	Bend
+	Withheld uint64 `json:"withheld"` // messages accepted and not passed on
+	Second   uint64 `json:"second"`   // second blocks published
+}
+
 // Peer is a connected peer, as pheme_peers lists it.
 type Peer struct {
 	ID        string          `json:"id"`

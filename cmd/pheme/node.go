@@ -73,6 +73,7 @@ While the node serves, node.json in the data dir says where: JSON-RPC, socket, p
 	f.BoolVar(&verify, "verify", false, "read and check everything stored, then end")
 	f.BoolVar(&repair, "repair", false, "bring a damaged store back to its longest verified prefix, then end")
 	f.BoolVar(&flags.Trace, "trace", false, "record every event in trace.bin of the data dir")
+	f.BoolVar(&flags.Bendable, "bendable", false, "let admin_bend deform this node (wrong clock, silent, equivocating), for measuring")
 	f.StringVar(&flags.Links, "links", "", "file that shapes our links, for measuring: every node of the network has the same (default unshaped)")
 	f.IntVar(&flags.LinkNode, "link-node", 0, "which of the nodes in the --links file we are")
 	f.StringVar(&flags.Name, "name", "", "name in status and traces (default: from the peer id)")
@@ -124,6 +125,7 @@ func nodeConfig(set *pflag.FlagSet, file string, flags node.Config, blockSize ex
 		"prune-bodies": func() { cfg.Chain.PruneBodies = flags.Chain.PruneBodies },
 		"journal-sync": func() { cfg.Pool.JournalSync = flags.Pool.JournalSync },
 		"trace":        func() { cfg.Trace = flags.Trace },
+		"bendable":     func() { cfg.Bendable = flags.Bendable },
 		"links":        func() { cfg.Links = flags.Links },
 		"link-node":    func() { cfg.LinkNode = flags.LinkNode },
 		"name":         func() { cfg.Name = flags.Name },
