@@ -272,7 +272,7 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 		if err := block.checkBody(); err != nil {
 			return Update{}, fmt.Errorf("%w: %s", ErrCorrupt, err)
 		}
-		next, undo, err := execute(c.g, st, block)
+		next, undo, err := c.execute(st, block)
 		if err != nil {
 			return Update{}, c.condemn(a, e, err)
 		}

@@ -54,11 +54,12 @@ func (c Config) withDefaults(g *Genesis) (Config, error) {
 // wait for it: the head and its state are one immutable value, everything older
 // is read from the database.
 type Chain struct {
-	cfg   Config
-	g     *Genesis
-	store *store
-	lock  *dirLock
-	turn  chan struct{}
+	cfg       Config
+	g         *Genesis
+	genesisID common.Hash
+	store     *store
+	lock      *dirLock
+	turn      chan struct{}
 
 	view     atomic.Pointer[view]
 	damage   atomic.Pointer[error]
@@ -211,7 +212,7 @@ func (c *Chain) load() error {
 
 // create writes block 0.
 func (c *Chain) create() error {
-	st := c.g.state()
+	st := c.firstState()
 	sh, err := NewSignedHeader(c.g.headerOver(st), [signatureBytes]byte{})
 	if err != nil {
 		return err
@@ -228,6 +229,7 @@ func (c *Chain) create() error {
 	if err := c.store.commit(batch, sh.id, 0); err != nil {
 		return err
 	}
+	c.genesisID = sh.id
 	e := &entry{SignedHeader: sh, status: stored}
 	c.index.put(e)
 	c.index.head, c.told = e, sh
@@ -237,6 +239,12 @@ func (c *Chain) create() error {
 
 // Genesis is the genesis the chain was opened with.
 func (c *Chain) Genesis() *Genesis { return c.g }
+
+// GenesisID is the id of block 0.
+func (c *Chain) GenesisID() common.Hash { return c.genesisID }
+
+// Network is Genesis.Network, known without hashing.
+func (c *Chain) Network() string { return networkOf(c.genesisID) }
 
 // Head is the header of the head. The caller must not change it.
 func (c *Chain) Head() *types.Header { return c.view.Load().head.header }

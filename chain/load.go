@@ -27,6 +27,7 @@ func (c *Chain) checkMeta() error {
 		return fmt.Errorf("%w: the data dir holds network %s (block 0 is %s), the genesis file makes network %s (block 0 is %s): "+
 			"pass the genesis it was made with, or another --data-dir", ErrWrongNetwork, m.Network, m.Genesis, c.g.Network(), id)
 	}
+	c.genesisID = m.Genesis
 	return nil
 }
 

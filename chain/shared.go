@@ -10,16 +10,33 @@ import (
 
 // Shared lets the chains of one process keep one copy of each block between
 // them: one in memory with its decoded transactions and recovered senders, and
-// none in their databases. A thousand nodes in virtual time need it, a node on
-// its own does not. Blocks stay until Drop or the end of the Shared. Any
-// goroutine may use it.
+// none in their databases. A block on one state is executed once, and all have
+// the states that come of it in common. A thousand nodes in virtual time need it,
+// a node on its own does not. Blocks stay until Drop or the end of the Shared.
+// Any goroutine may use it.
 type Shared struct {
-	mu     sync.Mutex
-	blocks map[common.Hash]*Block
+	mu       sync.Mutex
+	blocks   map[common.Hash]*Block
+	executed map[execution]outcome
+	genesis  *Genesis // whose state is first
+	first    State
+}
+
+// execution names the run of a block's transactions on a state.
+type execution struct{ root, block common.Hash }
+
+// outcome is what execute returned.
+type outcome struct {
+	next   State
+	undo   []Change
+	err    error
+	number uint64
 }
 
 // NewShared makes an empty Shared.
-func NewShared() *Shared { return &Shared{blocks: map[common.Hash]*Block{}} }
+func NewShared() *Shared {
+	return &Shared{blocks: map[common.Hash]*Block{}, executed: map[execution]outcome{}}
+}
 
 // Drop forgets the blocks with lower numbers, except block 0.
 func (s *Shared) Drop(below uint64) {
@@ -30,6 +47,38 @@ func (s *Shared) Drop(below uint64) {
 			delete(s.blocks, id)
 		}
 	}
+	for run, o := range s.executed {
+		if o.number < below {
+			delete(s.executed, run)
+		}
+	}
+}
+
+// execute is the function execute, once for a state and a block whose body
+// belongs to its header. The caller must not change undo.
+func (s *Shared) execute(g *Genesis, base State, b *Block) (next State, undo []Change, err error) {
+	run := execution{base.Root(), b.id}
+	s.mu.Lock()
+	o, known := s.executed[run]
+	s.mu.Unlock()
+	if !known {
+		o.next, o.undo, o.err = execute(g, base, b)
+		o.number = b.Number()
+		s.mu.Lock()
+		s.executed[run] = o
+		s.mu.Unlock()
+	}
+	return o.next, o.undo, o.err
+}
+
+// state is the state after block 0, one tree for all chains of the genesis.
+func (s *Shared) state(g *Genesis) State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.genesis != g {
+		s.genesis, s.first = g, g.state()
+	}
+	return s.first
 }
 
 // find is the shared block with this id, nil without one.
@@ -80,4 +129,29 @@ func (c *Chain) DecodeBlock(raw []byte, known func(common.Hash) *Tx) (*Block, er
 		}
 	}
 	return DecodeBlock(raw, known)
+}
+
+// execute runs a block whose body belongs to its header on the state of its parent.
+func (c *Chain) execute(base State, b *Block) (next State, undo []Change, err error) {
+	if c.cfg.Shared != nil {
+		return c.cfg.Shared.execute(c.g, base, b)
+	}
+	return execute(c.g, base, b)
+}
+
+// firstState is the state after block 0.
+func (c *Chain) firstState() State {
+	if c.cfg.Shared != nil {
+		return c.cfg.Shared.state(c.g)
+	}
+	return c.g.state()
+}
+
+// Shared is the copy of b that the chains of this process have in common; b
+// itself where they share nothing, or where its body is not its header's.
+func (c *Chain) Shared(b *Block) *Block {
+	if c.cfg.Shared == nil || b.checkBody() != nil {
+		return b
+	}
+	return c.cfg.Shared.take(b)
 }

@@ -76,3 +76,38 @@ func TestShared(t *testing.T) {
 		t.Fatalf("after Drop: %v, %v", chains[0].BlockByNumber(2), chains[0].Damage())
 	}
 }
+
+// TestSharedExecution: chains of one process run a block once, hold one tree of states between them, and condemn the same blocks.
+func TestSharedExecution(t *testing.T) {
+	w := newWorld(1, 3)
+	cfg := Config{Shared: NewShared()}
+	var chains []*Chain
+	for range 2 {
+		c, err := Open(cfg, w.g, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		chains = append(chains, c)
+	}
+	for _, b := range w.run(w.genesis(), 5, 3, 2) {
+		for _, c := range chains {
+			if _, err := c.Add(b.Block); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if a, b := chains[0].State(), chains[1].State(); a.root != b.root {
+			t.Fatal("equal states are two trees")
+		}
+	}
+	if n := len(cfg.Shared.executed); n != 5 {
+		t.Errorf("%d blocks were run, want 5", n)
+	}
+	cfg.Shared.Drop(4)
+	if n := len(cfg.Shared.executed); n != 2 {
+		t.Errorf("%d runs are remembered after Drop(4), want those of blocks 4 and 5", n)
+	}
+	if id := chains[0].GenesisID(); id != w.g.Hash() || chains[0].Network() != w.g.Network() {
+		t.Errorf("genesis is %s, want %s", id, w.g.Hash())
+	}
+}

@@ -26,6 +26,7 @@ import (
 	"github.com/pheme-net/pheme/devnet/workload"
 	"github.com/pheme-net/pheme/mempool"
 	"github.com/pheme-net/pheme/node"
+	"github.com/pheme-net/pheme/p2p"
 	"github.com/pheme-net/pheme/p2p/link"
 	"github.com/pheme-net/pheme/p2p/link/virtual"
 	"github.com/pheme-net/pheme/p2p/trace"
@@ -51,9 +52,12 @@ type virtualRun struct {
 	plan    *workload.Plan
 	graph   topology.Graph
 	genesis *chain.Genesis
-	keys    []*ecdsa.PrivateKey
-	members []*member
-	guards  string // folder of the proposers' last signed slots
+	// What the nodes have in common: a thousand would hold and compute it a thousand times.
+	blocks   *chain.Shared
+	payloads *p2p.Shared
+	keys     []*ecdsa.PrivateKey
+	members  []*member
+	guards   string // folder of the proposers' last signed slots
 
 	first   uint64
 	warmup  recorder.Span
@@ -85,7 +89,10 @@ func (m *member) record(e trace.Event) {
 
 // runVirtual signs the workload in real time and runs the network in virtual time.
 func runVirtual(task virtualTask, say func(string, ...any)) (*virtualSight, error) {
-	r := &virtualRun{spec: task.Spec, seed: task.Seed, guards: task.Dir, say: say}
+	r := &virtualRun{
+		spec: task.Spec, seed: task.Seed, guards: task.Dir, say: say,
+		blocks: chain.NewShared(), payloads: p2p.NewShared(),
+	}
 	var err error
 	say("signing transactions")
 	if r.plan, err = workload.New(r.spec, r.seed, cluster.ChainID); err != nil {
@@ -180,7 +187,7 @@ func (r *virtualRun) add(i int) error {
 		return err
 	}
 	m.closers = append(m.closers, m.host)
-	if m.chain, err = chain.Open(chain.Config{}, r.genesis, "", nil); err != nil {
+	if m.chain, err = chain.Open(chain.Config{Shared: r.blocks}, r.genesis, "", nil); err != nil {
 		return err
 	}
 	m.closers = append(m.closers, m.chain)
@@ -197,6 +204,7 @@ func (r *virtualRun) add(i int) error {
 	}
 	cfg := node.Config{Name: fmt.Sprintf("n%d", i), BlockBytes: int(r.spec.Chain.BlockSize)}
 	cfg.P2P = p2pConfig(r.spec)
+	cfg.P2P.Shared = r.payloads
 	if m.node, err = node.New(cfg, d); err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func newMetrics(n *Node) *metrics {
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "pheme_events_total",
 			Help: "Events of blocks, transactions, peers, members and repair, by their name in the trace."}, []string{"kind"}),
 	}
-	m.registry.MustRegister(m.stage, m.copies, m.repair, m.moved, m.events, &state{node: n, network: n.chain.Genesis().Network()},
+	m.registry.MustRegister(m.stage, m.copies, m.repair, m.moved, m.events, &state{node: n, network: n.chain.Network()},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, stage := range []string{"slot", "receive", "validate", "import"} {
 		m.stage.WithLabelValues(stage) // a dashboard shows zero, not "no data"

@@ -140,7 +140,7 @@ func serve(ctx context.Context, cfg Config, d Deps, ready func(Ready)) error {
 		if err := writeReady(path, r); err != nil {
 			return err
 		}
-		log.Infow("serving", "name", r.Name, "rpc", r.RPC, "p2p", r.P2P, "network", d.Chain.Genesis().Network(), "head", d.Chain.Head().Number)
+		log.Infow("serving", "name", r.Name, "rpc", r.RPC, "p2p", r.P2P, "network", d.Chain.Network(), "head", d.Chain.Head().Number)
 		if ready != nil {
 			ready(r)
 		}

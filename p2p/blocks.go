@@ -38,6 +38,11 @@ func (n relayNode) Gossip(payload []byte) error {
 	return n.publish(context.Background(), topicBlock, payload) // pubsub gives up when Run ends
 }
 
+// DecodeBlock implements relay.Node.
+func (n relayNode) DecodeBlock(raw []byte) (*chain.Block, error) {
+	return n.chain.DecodeBlock(raw, n.backend.Tx)
+}
+
 // Tx implements relay.Node.
 func (n relayNode) Tx(hash common.Hash) *chain.Tx { return n.backend.Tx(hash) }
 
@@ -56,6 +61,7 @@ func (n relayNode) Take(m relay.Message, b *chain.Block) error {
 // take judges a complete block by the cheap check and, if it passes, queues it
 // for import.
 func (n *Net) take(from peer.ID, b *chain.Block, path int64) error {
+	b = n.chain.Shared(b)
 	err := n.judge(from, b, path)
 	if err != nil && !errors.Is(err, chain.ErrSecondBlock) {
 		return err

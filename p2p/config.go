@@ -32,6 +32,10 @@ type Config struct {
 	// Relay names how blocks travel; see package relay.
 	Relay string
 
+	// Shared is where the networks of one process keep the payloads they have in
+	// common; nil: this node keeps its own.
+	Shared *Shared
+
 	// GossipSub: mesh degree, its bounds and how many of it we dialled ourselves at least; peers that
 	// get IHAVE; heartbeat.
 	D, Dlo, Dhi, Dout, Dlazy int

@@ -148,7 +148,7 @@ func (n *Net) askBlocks(ctx context.Context, p peer.ID, ids []common.Hash, progr
 			}
 			end := n.clock.Now()
 			n.hook.Emit(trace.Event{At: end, Kind: trace.MsgRead, Class: trace.ClassSync, Hash: id, Peer: s.tag, Size: uint32(len(raw)), Aux: end - begin})
-			b, err := chain.DecodeBlock(raw, n.backend.Tx)
+			b, err := n.chain.DecodeBlock(raw, n.backend.Tx)
 			if err != nil {
 				return err
 			}

@@ -60,7 +60,7 @@ func (n *Net) gossipOptions() []pubsub.Option {
 		}),
 		pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign),
 		pubsub.WithNoAuthor(),
-		pubsub.WithMessageIdFn(messageID),
+		pubsub.WithMessageIdFn(n.cfg.Shared.messageID),
 		pubsub.WithMaxMessageSize(n.maxMessage),
 		pubsub.WithMaxControlMessageSize(n.cfg.MaxControlBytes),
 		pubsub.WithPeerOutboundQueueSize(n.cfg.OutboundQueue),
@@ -174,7 +174,7 @@ func (n *Net) publish(ctx context.Context, topic int, payload []byte) error {
 		n.meter.dropped[trace.DropOversized].Add(1)
 		return fmt.Errorf("%w: %d bytes, the network's limit is %d", ErrTooLarge, size, n.maxMessage)
 	}
-	if err := g.topics[topic].Publish(ctx, payload); err != nil {
+	if err := g.topics[topic].Publish(ctx, n.cfg.Shared.keep(payload)); err != nil {
 		return fmt.Errorf("p2p: publish: %w", err)
 	}
 	return nil

@@ -101,7 +101,7 @@ func New(cfg Config, h host.Host, c *chain.Chain, b Backend, hook trace.Hook, cl
 		return nil, err
 	}
 	g := c.Genesis()
-	id := g.Hash()
+	id := c.GenesisID()
 	n := &Net{
 		cfg: cfg, host: h, chain: c, backend: b, hook: hook, clock: clock,
 		genesis: g, genesisID: id, network: short(id[:]), maxMessage: maxMessage(g),
@@ -114,7 +114,7 @@ func New(cfg Config, h host.Host, c *chain.Chain, b Backend, hook trace.Hook, cl
 		holder: newHolder(cfg.HoldTotal, cfg.HoldPerPeer, cfg.HoldTotal/4*maxMessage(g)),
 	}
 	n.tap = newTap(h, clock, n.tasks)
-	n.tracer = newTracer(hook, &n.meter, n.tap, n.network)
+	n.tracer = newTracer(hook, &n.meter, n.tap, n.network, cfg.Shared)
 	var err error
 	if n.repairMode, err = recon.ParseMode(cfg.RepairMode); err != nil {
 		return nil, err

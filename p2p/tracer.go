@@ -11,7 +11,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/pheme-net/pheme/p2p/relay"
 	"github.com/pheme-net/pheme/p2p/trace"
 )
 
@@ -24,6 +23,7 @@ type tracer struct {
 	meter  *meter
 	tap    *tap
 	topics [numTopics]string
+	shared *Shared
 
 	mu    sync.Mutex
 	mesh  [numTopics]map[peer.ID]struct{}
@@ -31,8 +31,8 @@ type tracer struct {
 	sent  recent[[32]byte] // blocks whose passing on was reported
 }
 
-func newTracer(hook trace.Hook, m *meter, t *tap, network string) *tracer {
-	tr := &tracer{hook: hook, clock: t.clock, meter: m, tap: t, topics: [numTopics]string{blockTopic(network), txTopic(network)}}
+func newTracer(hook trace.Hook, m *meter, t *tap, network string, shared *Shared) *tracer {
+	tr := &tracer{hook: hook, clock: t.clock, meter: m, tap: t, topics: [numTopics]string{blockTopic(network), txTopic(network)}, shared: shared}
 	for i := range tr.mesh {
 		tr.mesh[i] = make(map[peer.ID]struct{})
 	}
@@ -53,8 +53,7 @@ func (t *tracer) topic(name string) int {
 func (t *tracer) about(m *pb.Message) (trace.Class, [32]byte) {
 	switch t.topic(m.GetTopic()) {
 	case topicBlock:
-		id, _ := relay.BlockID(m.GetData())
-		return trace.ClassBlock, id
+		return trace.ClassBlock, t.shared.blockID(m.GetData())
 	case topicTx:
 		return trace.ClassTx, batchTag(m.GetData())
 	}
@@ -126,6 +125,9 @@ func (t *tracer) Handle(_ context.Context, r slog.Record) error {
 	case "sent":
 		t.written(p, rpc)
 	case "received":
+		for _, m := range rpc.GetPublish() {
+			m.Data = t.shared.keep(m.Data) // nobody has looked at it yet
+		}
 		t.read(p, rpc, int64(seconds*1e9))
 	case "failed to send message":
 		t.lost(p, rpc, trace.DropWriteFailed)

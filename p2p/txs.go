@@ -55,16 +55,12 @@ func (n *Net) takeBatch(from peer.ID, payload []byte) error {
 
 // decodeTxs reads a batch and checks every stateless rule of its members.
 func (n *Net) decodeTxs(payload []byte) ([]*chain.Tx, error) {
-	_, raws, err := decodeBatch(payload)
+	decoded, err := n.cfg.Shared.decodeTxs(payload, n.genesis)
 	if err != nil {
 		return nil, err
 	}
-	txs := make([]*chain.Tx, len(raws))
-	for i, raw := range raws {
-		t, err := chain.DecodeTx(raw)
-		if err != nil {
-			return nil, fmt.Errorf("%w: member %d: %w", ErrBatch, i, err)
-		}
+	txs := make([]*chain.Tx, len(decoded))
+	for i, t := range decoded {
 		if known := n.backend.Tx(t.Hash()); known != nil {
 			t = known // its sender is recovered already
 		}
@@ -73,6 +69,21 @@ func (n *Net) decodeTxs(payload []byte) ([]*chain.Tx, error) {
 	chain.RecoverSenders(txs, n.genesis)
 	for i, t := range txs {
 		if err := chain.CheckTx(t, n.genesis); err != nil {
+			return nil, fmt.Errorf("%w: member %d: %w", ErrBatch, i, err)
+		}
+	}
+	return txs, nil
+}
+
+// decodeTxs reads the transactions of a batch; of none, if one cannot be decoded.
+func decodeTxs(payload []byte) ([]*chain.Tx, error) {
+	_, raws, err := decodeBatch(payload)
+	if err != nil {
+		return nil, err
+	}
+	txs := make([]*chain.Tx, len(raws))
+	for i, raw := range raws {
+		if txs[i], err = chain.DecodeTx(raw); err != nil {
 			return nil, fmt.Errorf("%w: member %d: %w", ErrBatch, i, err)
 		}
 	}

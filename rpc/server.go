@@ -72,7 +72,7 @@ func New(cfg Config, c *chain.Chain, deps Deps) (*Server, error) {
 		cache:   newBlockCache(cfg.MaxCache),
 		recent:  newRecent(c.HeadID()),
 		loads:   make(chan struct{}, 4), // a full block takes 20 MB decoded
-		genesis: c.Genesis().Hash(),
+		genesis: c.GenesisID(),
 		guard:   g,
 		ready:   make(chan struct{}),
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/rlp"
 
 	"github.com/pheme-net/pheme/chain"
@@ -19,7 +18,7 @@ func (g *gossip) Name() string { return "gossip" }
 func (g *gossip) Publish(b *chain.Block) error { return g.node.Gossip(EncodeGossip(b)) }
 
 func (g *gossip) Receive(m Message) error {
-	b, err := DecodeGossip(m.Payload, g.node.Tx)
+	b, err := DecodeGossip(m.Payload, g.node.DecodeBlock)
 	if err != nil {
 		return err
 	}
@@ -38,13 +37,12 @@ func EncodeGossip(b *chain.Block) []byte {
 }
 
 // DecodeGossip reads a message of the gossip relay. The block keeps payload.
-// known, which may be nil, finds transactions that are decoded already. Errors
-// wrap chain.ErrInvalid.
-func DecodeGossip(payload []byte, known func(common.Hash) *chain.Tx) (*chain.Block, error) {
+// decode reads its envelope. Errors wrap chain.ErrInvalid.
+func DecodeGossip(payload []byte, decode func(raw []byte) (*chain.Block, error)) (*chain.Block, error) {
 	if len(payload) == 0 || payload[0] != kindGossip {
 		return nil, fmt.Errorf("%w: not of a known kind", ErrMessage)
 	}
-	return chain.DecodeBlock(payload[1:], known)
+	return decode(payload[1:])
 }
 
 // envelopeHeader is the first element of an envelope: the encoded header, if

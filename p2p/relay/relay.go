@@ -55,6 +55,8 @@ type Node interface {
 	// Take judges a complete block by chain.Check and queues it for import. Its
 	// error is the verdict on whoever sent the message m that completed it.
 	Take(m Message, b *chain.Block) error
+	// DecodeBlock is chain.DecodeBlock, which may find a block that is decoded already.
+	DecodeBlock(raw []byte) (*chain.Block, error)
 	// Tx is a pooled transaction or nil.
 	Tx(hash common.Hash) *chain.Tx
 	// Host is for stream protocols of the relay's own.

@@ -77,6 +77,8 @@ func (n *node) Take(m Message, b *chain.Block) error {
 	return n.err
 }
 
+func (n *node) DecodeBlock(raw []byte) (*chain.Block, error) { return chain.DecodeBlock(raw, n.Tx) }
+
 func (n *node) Tx(hash common.Hash) *chain.Tx { return n.pool[hash] }
 
 func (n *node) Host() host.Host { return nil }
@@ -163,7 +165,7 @@ func FuzzDecodeGossip(f *testing.F) {
 	f.Add(EncodeGossip(sample(f, 2)))
 	f.Add([]byte{0, 0xc0})
 	f.Fuzz(func(t *testing.T, p []byte) {
-		b, err := DecodeGossip(p, nil)
+		b, err := DecodeGossip(p, (&node{}).DecodeBlock)
 		id, ok := BlockID(p)
 		if err != nil {
 			if !errors.Is(err, chain.ErrInvalid) {
