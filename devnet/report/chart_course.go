@@ -5,43 +5,129 @@ import (
 	"html/template"
 	"math"
 	"slices"
+	"strings"
 )
 
-// courseChart draws a run slot by slot on one time axis: coverage, the time to 95 % of the nodes,
-// the different heads, and the nodes that are up where their number changes.
-func courseChart(ticks []Tick, slotMS float64) template.HTML {
-	return drawBoth("Coverage, time to 95 % of the nodes, nodes up and heads, slot by slot", func(c *canvas) { drawCourse(c, ticks, slotMS) })
+// courseChart draws a run slot by slot on one time axis: its faults, coverage, the time to 95 % of
+// the nodes, the different heads, and the nodes that are up where their number changes.
+func courseChart(ticks []Tick, faults []Fault, slotMS float64) template.HTML {
+	return drawBoth("Faults, coverage, time to 95 % of the nodes, heads and nodes up, slot by slot", func(c *canvas) { drawCourse(c, ticks, faults, slotMS) })
 }
 
 // strip is one of the charts that lie above each other.
 type strip struct{ left, right, top, bottom float64 }
 
-func drawCourse(c *canvas, ticks []Tick, slotMS float64) {
-	const head, height = 40.0, 78.0
-	end := ticks[len(ticks)-1].AtMS + slotMS
+func drawCourse(c *canvas, ticks []Tick, faults []Fault, slotMS float64) {
+	const head, height, row = 40.0, 78.0, 34.0
+	end := courseEnd(ticks, faults, slotMS)
+	limit, labels := maxColumns, 12
+	if c.narrow() {
+		limit, labels = maxColumns/2, 5
+	}
+	each := (len(ticks) + limit - 1) / limit
+	ticks, slotMS = worstTicks(ticks, each), slotMS*float64(each)
 	s := strip{left: 62, right: c.width - 10}
-	x := func(ms float64) float64 { return s.left + (s.right-s.left)*ms/end }
+	x := func(ms float64) float64 { return s.left + (s.right-s.left)*min(max(ms, 0), end)/end }
 	strips := []func(*canvas, strip, []Tick, float64, func(float64) float64){stripCoverage, stripC95, stripHeads}
 	if slices.ContainsFunc(ticks, func(t Tick) bool { return t.Up != ticks[0].Up }) {
 		strips = append(strips, stripUp)
 	}
+	faults = faults[:min(len(faults), maxFaultRows)]
+	above := row * float64(len(faults))
+	for i, f := range faults {
+		to := faultEnd(f, end)
+		c.rect("during", x(f.AtMS), row*float64(i)+16, x(to)-x(f.AtMS), above+float64(len(strips))*(head+height)-row*float64(i)-16, "")
+	}
+	for i, f := range faults {
+		drawFault(c, f, end, row*float64(i), s.left, x)
+	}
 	for i, draw := range strips {
-		s.top = float64(i)*(head+height) + head
+		s.top = above + float64(i)*(head+height) + head
 		s.bottom = s.top + height
 		draw(c, s, ticks, slotMS, x)
 		c.line("axisline", s.left, s.bottom, s.right, s.bottom)
 	}
-	limit := 12
-	if c.narrow() {
-		limit = 5
-	}
-	for _, v := range linearTicks(end/1000, limit) {
+	for _, v := range linearTicks(end/1000, labels) {
 		if v*1000 <= end {
 			c.text("tick mid", min(x(v*1000), c.width-14), s.bottom+18, tickText(v)+" s")
 		}
 	}
 	c.text("axis end", s.right, s.bottom+37, "since the window began")
 	c.height = s.bottom + 44
+}
+
+// worstTicks lets each so many neighbours share a column, which shows the worst of them.
+func worstTicks(ticks []Tick, each int) (out []Tick) {
+	if each < 2 {
+		return ticks
+	}
+	for group := range slices.Chunk(ticks, each) {
+		sum := group[0]
+		for _, t := range group[1:] {
+			if !(sum.Coverage <= t.Coverage) && t.Coverage.Valid() {
+				sum.Coverage = t.Coverage
+			}
+			if !(sum.C95 >= t.C95) && t.C95.Valid() {
+				sum.C95 = t.C95
+			}
+			sum.Heads, sum.Up = max(sum.Heads, t.Heads), min(sum.Up, t.Up)
+		}
+		out = append(out, sum)
+	}
+	return out
+}
+
+// maxFaultRows bounds the faults that are drawn; the table below has every one.
+const maxFaultRows = 12
+
+// courseEnd is where the time axis ends: after the last slot, and after what the faults brought.
+func courseEnd(ticks []Tick, faults []Fault, slotMS float64) float64 {
+	end := ticks[len(ticks)-1].AtMS + slotMS
+	for _, f := range faults {
+		end = max(end, f.AtMS)
+		if f.EndMS.Valid() {
+			end = max(end, float64(f.EndMS))
+			if healed := float64(f.EndMS + f.HeadsEqual); !math.IsNaN(healed) && !math.IsInf(healed, 1) {
+				end = max(end, healed)
+			}
+		}
+	}
+	return end
+}
+
+// faultEnd is when a fault ended: that of the chart where it did not.
+func faultEnd(f Fault, end float64) float64 {
+	if f.EndMS.Valid() {
+		return float64(f.EndMS)
+	}
+	return end
+}
+
+// drawFault is one fault's row: its name, a bar while it lasts, and a thin one from its end until
+// all heads are equal.
+func drawFault(c *canvas, f Fault, end, y, left float64, x func(float64) float64) {
+	to := faultEnd(f, end)
+	name := fmt.Sprintf("%s, %s", f.Kind, nodesText(f.Nodes))
+	if !f.Happened {
+		name += ": did not happen"
+	}
+	c.text("label", left, y+12, name)
+	c.rect("lost", x(f.AtMS), y+18, max(2, x(to)-x(f.AtMS)), 7, f.Proof)
+	switch healed := float64(f.HeadsEqual); {
+	case math.IsNaN(healed):
+	case math.IsInf(healed, 1):
+		c.rect("fill s0", x(to), y+20, x(end)-x(to), 3, "never one head again")
+	default:
+		c.rect("fill s0", x(to), y+20, x(to+healed)-x(to), 3, "one head after "+millisecond.figure(healed))
+	}
+}
+
+// nodesText names up to three nodes, else how many they are.
+func nodesText(nodes []string) string {
+	if len(nodes) > 3 {
+		return fmt.Sprintf("%d nodes", len(nodes))
+	}
+	return strings.Join(nodes, " ")
 }
 
 // frame draws the levels of a strip and its title.
@@ -62,11 +148,11 @@ func stripCoverage(c *canvas, s strip, ticks []Tick, slotMS float64, x func(floa
 		if math.IsNaN(cover) {
 			continue
 		}
-		class, x0, width := "fill k1", x(t.AtMS)+0.5, x(t.AtMS+slotMS)-x(t.AtMS)-1
+		x0, width := x(t.AtMS)+0.5, x(t.AtMS+slotMS)-x(t.AtMS)-1
 		if isBad(t) {
-			c.rect("lost", x0, y(1), width, y(cover)-y(1), percent.figure(1-cover)+" not delivered")
+			c.rect("lost", x0, y(1), width, y(cover)-y(1), fmt.Sprintf("slot from %s: %s", secondsText(t.AtMS), percent.figure(cover)))
 		}
-		c.rect(class, x0, y(cover), width, s.bottom-y(cover), fmt.Sprintf("slot from %s: %s", secondsText(t.AtMS), percent.figure(cover)))
+		c.rect("fill k1", x0, y(cover), width, s.bottom-y(cover), "")
 	}
 }
 
@@ -84,7 +170,7 @@ func stripC95(c *canvas, s strip, ticks []Tick, slotMS float64, x func(float64) 
 		switch v := float64(t.C95); {
 		case math.IsNaN(v):
 		case math.IsInf(v, 1):
-			c.rect("lost", middle-3, s.top-3, 6, 6, fmt.Sprintf("slot from %s: never", secondsText(t.AtMS)))
+			c.rect("lost", middle-3, s.top-3, 6, 6, "")
 		default:
 			c.dot("fill k1", middle, y(v), 3.2, fmt.Sprintf("slot from %s: %s", secondsText(t.AtMS), millisecond.figure(v)))
 		}
@@ -98,11 +184,11 @@ func stripHeads(c *canvas, s strip, ticks []Tick, slotMS float64, x func(float64
 	}
 	y := s.frame(c, "different heads as the slot ends", float64(most), []float64{0, 1, float64(most)}, tickText)
 	for _, t := range ticks {
-		class := "fill k1"
+		class, tip := "fill k1", ""
 		if t.Heads > 1 {
-			class = "lost"
+			class, tip = "lost", fmt.Sprintf("slot from %s: %d heads", secondsText(t.AtMS), t.Heads)
 		}
-		c.rect(class, x(t.AtMS)+0.5, y(float64(t.Heads)), x(t.AtMS+slotMS)-x(t.AtMS)-1, s.bottom-y(float64(t.Heads)), fmt.Sprintf("slot from %s: %d heads", secondsText(t.AtMS), t.Heads))
+		c.rect(class, x(t.AtMS)+0.5, y(float64(t.Heads)), x(t.AtMS+slotMS)-x(t.AtMS)-1, s.bottom-y(float64(t.Heads)), tip)
 	}
 }
 
@@ -113,6 +199,6 @@ func stripUp(c *canvas, s strip, ticks []Tick, slotMS float64, x func(float64) f
 	}
 	y := s.frame(c, "nodes up as the slot ends", float64(most), []float64{0, float64(most)}, tickText)
 	for _, t := range ticks {
-		c.rect("fill k1", x(t.AtMS)+0.5, y(float64(t.Up)), x(t.AtMS+slotMS)-x(t.AtMS)-1, s.bottom-y(float64(t.Up)), fmt.Sprintf("slot from %s: %d up", secondsText(t.AtMS), t.Up))
+		c.rect("fill k1", x(t.AtMS)+0.5, y(float64(t.Up)), x(t.AtMS+slotMS)-x(t.AtMS)-1, s.bottom-y(float64(t.Up)), "")
 	}
 }

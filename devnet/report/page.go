@@ -76,6 +76,18 @@ type table struct {
 	Rows    [][]cell
 }
 
+// Class is how cell c of column i is set.
+func (t table) Class(i int, c cell) string {
+	class := ""
+	if !t.Head[i].Text {
+		class = "r"
+	}
+	if c.Bad {
+		class += " bad"
+	}
+	return strings.TrimSpace(class)
+}
+
 type heading struct {
 	Name string
 	Text bool // a column of words, to the left

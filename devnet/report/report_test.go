@@ -330,32 +330,6 @@ func TestPageStandsAlone(t *testing.T) {
 	}
 }
 
-// However much was measured, the page stays small, and says what it left out.
-func TestPageOfMuchStaysSmall(t *testing.T) {
-	r, _ := syntheticResults(t, 64, 9)
-	one := r.Runs[0]
-	for len(one.Messages) < 1000 {
-		one.Messages = append(one.Messages, r.Runs[0].Messages...)
-	}
-	r.Runs = nil
-	for seed := range 5 {
-		one.Seed = int64(seed)
-		r.Runs = append(r.Runs, one)
-	}
-	var b bytes.Buffer
-	if err := Page(&b, r); err != nil {
-		t.Fatal(err)
-	}
-	if b.Len() > 500_000 {
-		t.Errorf("%d bytes, want under 500 KB", b.Len())
-	}
-	for _, wanted := range []string{"the 100 slowest of 5000 counted blocks", "The 64 slowest of 320 nodes"} {
-		if !strings.Contains(b.String(), wanted) {
-			t.Errorf("the page lacks %q", wanted)
-		}
-	}
-}
-
 func TestPageOfNothing(t *testing.T) {
 	r, runs := syntheticResults(t, 8, 0)
 	runs[0].Record.Blocks, runs[0].Record.Txs, runs[0].Record.Slots = nil, nil, nil

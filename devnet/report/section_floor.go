@@ -1,6 +1,9 @@
 package report
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // floorSection is the distance to what physics allows, and the nodes that are farthest from it.
 func floorSection(r *Results) section {
@@ -22,10 +25,10 @@ func floorSection(r *Results) section {
 }
 
 func floorTable(r *Results) table {
-	t := table{Summary: "Table: latency over floor", Head: words("figure||value|95 % interval")}
+	t := table{Summary: "Table: latency over floor", Head: append(words("figure||value|95 % interval"), heading{"", true})}
 	for _, metric := range []string{"block.p95_ms", "block.floor_p95_ms", "block.stretch_p95", "block.stretch_net_p95"} {
 		h, f := headlineOf(metric), r.Summary[metric]
-		t.Rows = append(t.Rows, cells(h.about, h.unit.figure(float64(f.Value)), intervalText(h.unit, f)))
+		t.Rows = append(t.Rows, cells(h.group+" "+strings.TrimSpace(h.label), h.unit.figure(float64(f.Value)), intervalText(h.unit, f), h.about))
 	}
 	return t
 }

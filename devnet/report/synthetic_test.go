@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -146,4 +147,23 @@ func syntheticResults(t testing.TB, n, lossEvery int, notes ...string) (*Results
 		runs[0].Host = Host{Busy: .97, Wait: stats.Number(.6), CPUBound: true}
 	}
 	return New(spec, env, runs, notes), runs
+}
+
+// withFaults writes a partition that heals and a kill into the first run, and what they did to its
+// slots.
+func withFaults(r *Results) {
+	run := &r.Runs[0]
+	run.Faults = []Fault{
+		{Kind: "partition", Nodes: []string{"n0", "n1", "n2", "n3"}, AtMS: 4000, EndMS: 9000, Happened: true, Proof: "812 messages cut", HeadsEqual: 1320},
+		{Kind: "kill", Nodes: []string{"n5"}, AtMS: 12_500, EndMS: stats.None(), Happened: true, Proof: "killed: signal 9", HeadsEqual: stats.None()},
+	}
+	for k := range run.Timeline {
+		tick := &run.Timeline[k]
+		if tick.AtMS >= 4000 && tick.AtMS < 9000 {
+			tick.Heads, tick.Coverage, tick.C95 = 2, .5, stats.Number(math.Inf(1))
+		}
+		if tick.AtMS >= 12_000 {
+			tick.Up--
+		}
+	}
 }
