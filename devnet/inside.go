@@ -75,13 +75,15 @@ type member struct {
 	client *rpc.Client
 	http   *http.Transport
 
-	closers []io.Closer // in the order they were opened
+	withheld withheld
+	closers  []io.Closer // in the order they were opened
 
 	mu     sync.Mutex
 	events []trace.Event
 }
 
 func (m *member) record(e trace.Event) {
+	m.withheld.record(e)
 	m.mu.Lock()
 	m.events = append(m.events, e)
 	m.mu.Unlock()
@@ -89,6 +91,14 @@ func (m *member) record(e trace.Event) {
 
 // runVirtual signs the workload in real time and runs the network in virtual time.
 func runVirtual(task virtualTask, say func(string, ...any)) (*virtualSight, error) {
+	r, err := newVirtualRun(task, say)
+	if err != nil {
+		return nil, err
+	}
+	return r.run()
+}
+
+func newVirtualRun(task virtualTask, say func(string, ...any)) (*virtualRun, error) {
 	r := &virtualRun{
 		spec: task.Spec, seed: task.Seed, guards: task.Dir, say: say,
 		blocks: chain.NewShared(), payloads: p2p.NewShared(),
@@ -99,10 +109,11 @@ func runVirtual(task virtualTask, say func(string, ...any)) (*virtualSight, erro
 		return nil, err
 	}
 	rng := rand.New(rand.NewPCG(uint64(r.seed), 1))
-	if r.graph, err = buildGraph(r.spec, rng); err != nil {
-		return nil, err
-	}
-	var sight *virtualSight
+	r.graph, err = buildGraph(r.spec, rng)
+	return r, err
+}
+
+func (r *virtualRun) run() (sight *virtualSight, err error) {
 	err = bubble.Run(func() (err error) {
 		sight, err = r.inside()
 		return err
@@ -195,7 +206,7 @@ func (r *virtualRun) add(i int) error {
 		return err
 	}
 	m.closers = append(m.closers, m.pool)
-	d := node.Deps{Chain: m.chain, Pool: m.pool, Host: m.host, Listener: m.api, Hook: m.record, Clock: r.clock}
+	d := node.Deps{Chain: m.chain, Pool: m.pool, Host: m.host, Listener: m.api, Hook: m.record, Clock: r.clock, Withhold: m.withheld.has}
 	if i < min(r.spec.Proposers(), maxOrigins) {
 		d.Proposer = r.keys[i]
 		if d.Guard, err = chain.OpenSlotGuard(filepath.Join(r.guards, fmt.Sprint(i))); err != nil {
@@ -267,6 +278,9 @@ func (r *virtualRun) load(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
+		if r.plan.Blocks != nil {
+			return r.place(ctx)
+		}
 		r.outcome, err = r.plan.Run(ctx, r.genesis.SlotStart(r.first-1), nodes)
 		return err
 	})
