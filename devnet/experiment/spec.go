@@ -326,6 +326,15 @@ func (s *Spec) Expected() time.Duration {
 	return time.Duration(len(s.Seeds)) * (setup + slots + 2*time.Second)
 }
 
+// Memory is about how much the run of one seed takes at its peak, in bytes.
+func (s *Spec) Memory() int64 {
+	if !s.Virtual() {
+		return int64(s.Net.Nodes) * (65 << 20) // a node each, as processes
+	}
+	perNode := 8<<20 + 20*int64(s.Chain.BlockSize) // hosts and chains; bodies in stores, caches and queues
+	return 768<<20 + int64(s.Net.Nodes)*perNode    // what the collector lets grow before it works
+}
+
 // Digest names the resolved experiment: the first 8 hex digits of the SHA-256 of its JSON form,
 // which has every key and no comments.
 func (s *Spec) Digest() string {
