@@ -4,11 +4,13 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pheme-net/pheme/devnet/experiment"
 	"github.com/pheme-net/pheme/devnet/host"
 	"github.com/pheme-net/pheme/devnet/recorder"
+	"github.com/pheme-net/pheme/devnet/report"
 	"github.com/pheme-net/pheme/devnet/stats"
 	"github.com/pheme-net/pheme/p2p/trace"
 )
@@ -28,7 +30,14 @@ func (e *UnfitError) ExitCode() int { return 5 }
 // instrument contradicts itself, or the network did not do its work.
 func fit(spec experiment.Spec, seen *observation, run *recorder.Run) error {
 	lighter := "use fewer --nodes, a smaller --block-size or a longer --slot"
+	undone := slices.IndexFunc(seen.faults, func(f report.Fault) bool { return !f.Happened })
 	switch early := run.Early; {
+	case undone >= 0:
+		f := seen.faults[undone]
+		return &UnfitError{
+			fmt.Sprintf("the %s of %s at %v did not happen: %s", f.Kind, strings.Join(f.Nodes, ", "), time.Duration(f.AtMS*float64(time.Millisecond)).Round(time.Millisecond), f.Proof),
+			"give it other nodes or another time",
+		}
 	case len(seen.open) > 0:
 		return &UnfitError{fmt.Sprintf("the recording of %s has no end", seen.open[0]), "its process was killed: look for what killed it and run again"}
 	case run.Lost > 0:

@@ -1,9 +1,11 @@
 package devnet
 
 import (
+	"cmp"
 	"container/heap"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/pheme-net/pheme/devnet/recorder"
@@ -33,34 +35,55 @@ func (f floors) apply(run *recorder.Run) {
 	}
 }
 
-// floorsOf computes them for every block that was sealed, over the links as cfg has them: the time
+// floorsOf computes them for every block that was sealed, over the links as they were then: the time
 // its bytes need at the slower of the origin's uplink and the node's downlink, and the shortest way
-// of minimum delays.
-func floorsOf(cfg link.Config, graph topology.Graph, nodes []recorder.Node) floors {
+// of minimum delays. cfg's schedule counts from began on the run's clock; a cut has no floor of its
+// own.
+func floorsOf(cfg link.Config, began int64, graph topology.Graph, nodes []recorder.Node) floors {
 	out := make(floors)
 	links, err := link.NewLinks(cfg)
 	if err != nil {
 		panic(fmt.Sprintf("devnet: the links of a run that took place: %v", err))
 	}
-	for origin, n := range nodes {
-		var ways []time.Duration
+	ways := map[int][]time.Duration{} // from each origin, until the links change
+	for _, s := range seals(nodes) {
+		for len(cfg.Schedule) > 0 && began+int64(cfg.Schedule[0].At) <= s.At {
+			if err := links.Apply(cfg.Schedule[0].Do); err != nil {
+				panic(fmt.Sprintf("devnet: a change that took place: %v", err))
+			}
+			cfg.Schedule, ways = cfg.Schedule[1:], map[int][]time.Duration{}
+		}
+		if ways[s.origin] == nil {
+			ways[s.origin] = shortest(graph, s.origin, func(a, b int) time.Duration { return links.Path(a, b).Min })
+		}
+		f := Floor{make([]float64, len(nodes)), make([]float64, len(nodes))}
+		up := links.Node(s.origin).Up
+		for i := range nodes {
+			bytes := max(up.Time(int(s.Size)), links.Node(i).Down.Time(int(s.Size)))
+			f.Over[i] = milliseconds(bytes + ways[s.origin][i])
+			f.Direct[i] = milliseconds(bytes + links.Path(s.origin, i).Min)
+		}
+		out[s.Hash] = f
+	}
+	return out
+}
+
+// seal is a block.sealed event and whose it is.
+type seal struct {
+	trace.Event
+	origin int
+}
+
+// seals lists them in order of time.
+func seals(nodes []recorder.Node) (out []seal) {
+	for i, n := range nodes {
 		for _, e := range n.Events {
-			if e.Kind != trace.BlockSealed {
-				continue
+			if e.Kind == trace.BlockSealed {
+				out = append(out, seal{e, i})
 			}
-			if ways == nil {
-				ways = shortest(graph, origin, func(a, b int) time.Duration { return links.Path(a, b).Min })
-			}
-			f := Floor{make([]float64, len(nodes)), make([]float64, len(nodes))}
-			up := links.Node(origin).Up
-			for i := range nodes {
-				bytes := max(up.Time(int(e.Size)), links.Node(i).Down.Time(int(e.Size)))
-				f.Over[i] = milliseconds(bytes + ways[i])
-				f.Direct[i] = milliseconds(bytes + links.Path(origin, i).Min)
-			}
-			out[e.Hash] = f
 		}
 	}
+	slices.SortStableFunc(out, func(a, b seal) int { return cmp.Compare(a.At, b.At) })
 	return out
 }
 

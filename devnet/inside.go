@@ -13,14 +13,17 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/syndtr/goleveldb/leveldb/storage"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pheme-net/pheme/chain"
 	"github.com/pheme-net/pheme/devnet/bubble"
 	"github.com/pheme-net/pheme/devnet/cluster"
 	"github.com/pheme-net/pheme/devnet/experiment"
+	"github.com/pheme-net/pheme/devnet/fault"
 	"github.com/pheme-net/pheme/devnet/recorder"
 	"github.com/pheme-net/pheme/devnet/topology"
 	"github.com/pheme-net/pheme/devnet/workload"
@@ -49,6 +52,11 @@ type virtualRun struct {
 	clock   trace.Clock
 	net     *virtual.Network
 	links   link.Config
+	began   time.Time    // of the network
+	history []link.Timed // changes of the links since
+	faults  *faultRun
+	running *errgroup.Group // of the nodes
+	nodes   context.Context // of the nodes
 	plan    *workload.Plan
 	graph   topology.Graph
 	genesis *chain.Genesis
@@ -65,8 +73,13 @@ type virtualRun struct {
 	outcome workload.Outcome
 }
 
-// member is one node of the run.
+// member is one node of the run, in all its lives.
 type member struct {
+	tag    uint64
+	store  storage.Storage // of its chain, which outlives it; nil: it has one life
+	stop   func()
+	ended  chan struct{}
+	bend   node.Bend
 	host   *virtual.Host
 	chain  *chain.Chain
 	pool   *mempool.Pool
@@ -75,15 +88,13 @@ type member struct {
 	client *rpc.Client
 	http   *http.Transport
 
-	withheld withheld
-	closers  []io.Closer // in the order they were opened
+	closers []io.Closer // in the order they were opened
 
 	mu     sync.Mutex
 	events []trace.Event
 }
 
 func (m *member) record(e trace.Event) {
-	m.withheld.record(e)
 	m.mu.Lock()
 	m.events = append(m.events, e)
 	m.mu.Unlock()
@@ -91,14 +102,6 @@ func (m *member) record(e trace.Event) {
 
 // runVirtual signs the workload in real time and runs the network in virtual time.
 func runVirtual(task virtualTask, say func(string, ...any)) (*virtualSight, error) {
-	r, err := newVirtualRun(task, say)
-	if err != nil {
-		return nil, err
-	}
-	return r.run()
-}
-
-func newVirtualRun(task virtualTask, say func(string, ...any)) (*virtualRun, error) {
 	r := &virtualRun{
 		spec: task.Spec, seed: task.Seed, guards: task.Dir, say: say,
 		blocks: chain.NewShared(), payloads: p2p.NewShared(),
@@ -109,11 +112,10 @@ func newVirtualRun(task virtualTask, say func(string, ...any)) (*virtualRun, err
 		return nil, err
 	}
 	rng := rand.New(rand.NewPCG(uint64(r.seed), 1))
-	r.graph, err = buildGraph(r.spec, rng)
-	return r, err
-}
-
-func (r *virtualRun) run() (sight *virtualSight, err error) {
+	if r.graph, err = buildGraph(r.spec, rng); err != nil {
+		return nil, err
+	}
+	var sight *virtualSight
 	err = bubble.Run(func() (err error) {
 		sight, err = r.inside()
 		return err
@@ -136,29 +138,60 @@ func (r *virtualRun) inside() (sight *virtualSight, err error) {
 	behind.Go(func() { bubble.Collect(ctx, gcStep) })
 	behind.Go(func() { _ = r.net.Run(ctx) })
 	defer func() { err = errors.Join(err, r.close()) }()
+	up := r.faults.up()
 	for i := range r.spec.Net.Nodes {
 		if err := r.add(i); err != nil {
+			return nil, err
+		}
+		if !up[i] {
+			continue // until it joins
+		}
+		if err := r.open(i); err != nil {
 			return nil, err
 		}
 	}
 	nodes, stop := context.WithCancel(ctx)
 	defer stop()
-	g, nodes := errgroup.WithContext(nodes)
-	for _, m := range r.members {
-		g.Go(func() error { return m.node.Run(nodes, nil) })
+	r.running, r.nodes = errgroup.WithContext(nodes)
+	for i := range r.members {
+		if up[i] {
+			r.launch(i)
+		}
 	}
-	g.Go(func() error {
+	r.running.Go(func() error {
 		defer stop()
-		for _, step := range []func(context.Context) error{r.form, r.load, r.drain} {
-			if err := step(nodes); err != nil {
+		for _, step := range []func(context.Context) error{r.form, r.load, r.drain, r.faults.finish} {
+			if err := step(r.nodes); err != nil {
 				return err
 			}
 		}
 		sight = r.collect()
 		return nil
 	})
-	err = g.Wait()
+	err = r.running.Wait()
 	return sight, err
+}
+
+// launch runs member i until it is stopped, or all are.
+func (r *virtualRun) launch(i int) {
+	m := r.members[i]
+	ctx, stop := context.WithCancel(r.nodes)
+	ended := make(chan struct{})
+	m.stop, m.ended = stop, ended
+	r.running.Go(func() error {
+		defer close(ended)
+		err := m.node.Run(ctx, nil)
+		if r.nodes.Err() == nil && ctx.Err() != nil {
+			return nil // killed: what broke in it is no matter
+		}
+		return err
+	})
+}
+
+// dial has member i keep a connection to member j.
+func (r *virtualRun) dial(i, j int) error {
+	to := r.members[j].host
+	return r.members[i].node.AddPeer(fmt.Sprintf("%s/p2p/%s", to.Addrs()[0], to.ID()))
 }
 
 // wire makes the network, the genesis and the proposers' keys.
@@ -167,7 +200,13 @@ func (r *virtualRun) wire() (err error) {
 	if r.links, err = r.spec.LinkConfig(r.seed); err != nil {
 		return err
 	}
-	if r.net, err = virtual.New(r.links, virtual.Direct); err != nil {
+	plan, err := fault.New(r.spec, r.links, r.seed)
+	if err != nil {
+		return err
+	}
+	r.began = time.Now()
+	r.faults = newFaultRun(plan, virtualRig{r}, r.clock, r.spec.Net.Nodes)
+	if r.net, err = virtual.NewAt(r.links, virtual.Direct, r.began); err != nil {
 		return err
 	}
 	g := chain.Genesis{
@@ -186,10 +225,28 @@ func (r *virtualRun) wire() (err error) {
 	return err
 }
 
-// add makes member i; nothing of it runs yet.
+// add makes member i, without a life.
 func (r *virtualRun) add(i int) error {
-	m := &member{api: newPipeListener()}
+	key, err := virtual.Identity(uint64(r.seed), i)
+	if err != nil {
+		return err
+	}
+	id, err := peer.IDFromPrivateKey(key)
+	if err != nil {
+		return err
+	}
+	m := &member{tag: trace.PeerTag(id.String())}
+	if len(r.faults.plan.Actions) > 0 {
+		m.store = storage.NewMemStorage()
+	}
 	r.members = append(r.members, m)
+	return nil
+}
+
+// open begins a life of member i; nothing of it runs yet.
+func (r *virtualRun) open(i int) error {
+	m := r.members[i]
+	m.api, m.bend = newPipeListener(), node.Bend{}
 	key, err := virtual.Identity(uint64(r.seed), i)
 	if err != nil {
 		return err
@@ -198,7 +255,7 @@ func (r *virtualRun) add(i int) error {
 		return err
 	}
 	m.closers = append(m.closers, m.host)
-	if m.chain, err = chain.Open(chain.Config{Shared: r.blocks}, r.genesis, "", nil); err != nil {
+	if m.chain, err = chain.Open(chain.Config{Shared: r.blocks}, r.genesis, "", m.store); err != nil {
 		return err
 	}
 	m.closers = append(m.closers, m.chain)
@@ -206,7 +263,7 @@ func (r *virtualRun) add(i int) error {
 		return err
 	}
 	m.closers = append(m.closers, m.pool)
-	d := node.Deps{Chain: m.chain, Pool: m.pool, Host: m.host, Listener: m.api, Hook: m.record, Clock: r.clock, Withhold: m.withheld.has}
+	d := node.Deps{Chain: m.chain, Pool: m.pool, Host: m.host, Listener: m.api, Hook: m.record, Clock: r.clock}
 	if i < min(r.spec.Proposers(), maxOrigins) {
 		d.Proposer = r.keys[i]
 		if d.Guard, err = chain.OpenSlotGuard(filepath.Join(r.guards, fmt.Sprint(i))); err != nil {
@@ -227,15 +284,13 @@ func (r *virtualRun) add(i int) error {
 // form connects the graph, all dials at once, and waits until every mesh is formed.
 func (r *virtualRun) form(ctx context.Context) error {
 	r.say("connecting %d nodes", len(r.members))
-	g, dial := errgroup.WithContext(ctx)
+	up := r.faults.up()
 	for _, e := range r.graph.Edges() {
-		to := r.members[e[1]].host
-		g.Go(func() error {
-			return r.members[e[0]].host.Connect(dial, peer.AddrInfo{ID: to.ID(), Addrs: to.Addrs()})
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return fmt.Errorf("connect: %w", err)
+		if up[e[0]] && up[e[1]] {
+			if err := r.dial(e[0], e[1]); err != nil {
+				return fmt.Errorf("connect: %w", err)
+			}
+		}
 	}
 	r.say("waiting for the meshes")
 	within, cancel := context.WithTimeout(ctx, virtualMesh)
@@ -249,15 +304,31 @@ func (r *virtualRun) form(ctx context.Context) error {
 
 // unmeshed says which node still lacks what, or nothing.
 func (r *virtualRun) unmeshed() string {
-	for i, m := range r.members {
-		s, neighbours := m.node.Network(), len(r.graph[i])
-		want := min(r.spec.Gossip.Dlo, neighbours)
-		switch {
-		case s.Peers < neighbours:
-			return fmt.Sprintf("n%d is connected to %d of %d neighbours", i, s.Peers, neighbours)
-		case s.MeshBlock < want || s.MeshTx < want:
-			return fmt.Sprintf("n%d has %d and %d of %d peers in its meshes", i, s.MeshBlock, s.MeshTx, want)
+	up := r.faults.up()
+	for i := range r.members {
+		if up[i] {
+			if missing := r.lacks(i, up); missing != "" {
+				return missing
+			}
 		}
+	}
+	return ""
+}
+
+// lacks says what member i still lacks of those of its neighbours that are up, or nothing.
+func (r *virtualRun) lacks(i int, up []bool) string {
+	s, neighbours := r.members[i].node.Network(), 0
+	for _, j := range r.graph[i] {
+		if up[j] {
+			neighbours++
+		}
+	}
+	want := min(r.spec.Gossip.Dlo, neighbours)
+	switch {
+	case s.Peers < neighbours:
+		return fmt.Sprintf("n%d is connected to %d of %d neighbours", i, s.Peers, neighbours)
+	case s.MeshBlock < want || s.MeshTx < want:
+		return fmt.Sprintf("n%d has %d and %d of %d peers in its meshes", i, s.MeshBlock, s.MeshTx, want)
 	}
 	return ""
 }
@@ -272,15 +343,13 @@ func (r *virtualRun) load(ctx context.Context) error {
 	}
 	r.warmup = recorder.Span{From: bound(r.first), To: bound(counted)}
 	r.window = recorder.Span{From: bound(counted), To: bound(end)}
-	nodes := make([]workload.Submitter, len(r.members))
-	for i, m := range r.members {
-		nodes[i] = m.client
+	if err := r.faults.prepare(ctx, r.genesis.SlotStart(counted)); err != nil {
+		return err
 	}
+	nodes := r.faults.submitters(func(i int) workload.Submitter { return r.members[i].client })
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.faults.run(ctx) })
 	g.Go(func() (err error) {
-		if r.plan.Blocks != nil {
-			return r.place(ctx)
-		}
 		r.outcome, err = r.plan.Run(ctx, r.genesis.SlotStart(r.first-1), nodes)
 		return err
 	})
@@ -311,9 +380,16 @@ func (r *virtualRun) drain(ctx context.Context) error {
 	within, cancel := context.WithDeadline(ctx, r.genesis.SlotStart(end).Add(r.spec.Load.Drain.D()))
 	defer cancel()
 	err := cluster.Await(within, func(context.Context) (string, error) {
-		head := r.members[0].chain.Head()
-		for i, m := range r.members {
-			if h := m.chain.Head(); chain.SlotOf(h) < end-1 || h.Hash() != head.Hash() {
+		var first common.Hash
+		for i, up := range r.faults.up() {
+			if !up {
+				continue
+			}
+			h := r.members[i].chain.Head()
+			if first == (common.Hash{}) {
+				first = h.Hash()
+			}
+			if chain.SlotOf(h) < end-1 || h.Hash() != first {
 				return fmt.Sprintf("n%d is at slot %d", i, chain.SlotOf(h)), nil
 			}
 		}
@@ -335,12 +411,15 @@ func (r *virtualRun) collect() *virtualSight {
 	for i, m := range r.members {
 		m.mu.Lock()
 		s.Input.Nodes = append(s.Input.Nodes, recorder.Node{
-			Name: fmt.Sprintf("n%d", i), Region: regionOf(&r.links, i), Tag: trace.PeerTag(m.host.ID().String()), Events: m.events,
+			Name: fmt.Sprintf("n%d", i), Region: regionOf(&r.links, i), Tag: m.tag, Events: m.events, Up: r.faults.upSpans(i),
 		})
 		m.events = nil
 		m.mu.Unlock()
 	}
-	s.Floors = floorsOf(r.links, r.graph, s.Input.Nodes)
+	links := r.links
+	links.Schedule = r.history
+	s.Floors = floorsOf(links, r.clock.At(r.began), r.graph, s.Input.Nodes)
+	s.Faults = r.faults.results(s.Input)
 	return s
 }
 
@@ -348,13 +427,21 @@ func (r *virtualRun) collect() *virtualSight {
 func (r *virtualRun) close() error {
 	var errs []error
 	for _, m := range r.members {
-		if m.client != nil {
-			m.client.Close()
-			m.http.CloseIdleConnections()
-		}
-		for _, c := range slices.Backward(m.closers) {
-			errs = append(errs, c.Close())
-		}
+		errs = append(errs, m.close())
 	}
+	return errors.Join(errs...)
+}
+
+// close ends what a life of a member holds open.
+func (m *member) close() error {
+	var errs []error
+	if m.client != nil {
+		m.client.Close()
+		m.http.CloseIdleConnections()
+	}
+	for _, c := range slices.Backward(m.closers) {
+		errs = append(errs, c.Close())
+	}
+	m.client, m.closers = nil, nil
 	return errors.Join(errs...)
 }

@@ -54,6 +54,7 @@ type observation struct {
 	why       error    // the first refusal
 	late      time.Duration
 	floors    floors // nil where links are not shaped
+	faults    []report.Fault
 }
 
 // Measure runs the experiment, writes the run's folder and returns its results. progress receives
@@ -98,7 +99,7 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 			return nil, err
 		}
 		runs = append(runs, report.Run{
-			Seed: seed, Record: record, Warmup: sealedIn(seen), Slots: blockSlots(spec), Wall: seen.wall, Host: seen.host, Processes: seen.processes,
+			Seed: seed, Record: record, Warmup: sealedIn(seen), Slots: blockSlots(spec), Wall: seen.wall, Host: seen.host, Processes: seen.processes, Faults: seen.faults,
 		})
 		notes = append(notes, remarks(spec, seen, record)...)
 	}

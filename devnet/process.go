@@ -303,7 +303,7 @@ func (e *processRun) collect() (*observation, error) {
 		seen.processes = append(seen.processes, report.Process{Name: n.Name(), CPU: u.CPU.Seconds(), MaxRSS: u.MaxRSS})
 	}
 	if e.links != nil {
-		seen.floors = floorsOf(*e.links, e.graph, seen.input.Nodes)
+		seen.floors = floorsOf(*e.links, 0, e.graph, seen.input.Nodes)
 	}
 	seen.wall, seen.host = time.Since(e.began), e.host
 	seen.refused, seen.why, seen.late = e.outcome.Refused, e.outcome.Why, e.outcome.Late

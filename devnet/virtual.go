@@ -40,6 +40,7 @@ type virtualSight struct {
 	Refused int
 	Why     string
 	Late    time.Duration
+	Faults  []report.Fault
 }
 
 // virtualEngine runs every node in one child process in virtual time.
@@ -75,7 +76,7 @@ func virtualEngine(binary string) engine {
 		}
 		usage := cluster.UsageOf(child.ProcessState)
 		seen := &observation{
-			input: sight.Input, warmup: sight.Warmup, wall: time.Since(began), floors: sight.Floors,
+			input: sight.Input, warmup: sight.Warmup, wall: time.Since(began), floors: sight.Floors, faults: sight.Faults,
 			refused: sight.Refused, late: sight.Late,
 			processes: []report.Process{{Name: fmt.Sprintf("seed %d", seed), CPU: usage.CPU.Seconds(), MaxRSS: usage.MaxRSS}},
 		}

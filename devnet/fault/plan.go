@@ -210,3 +210,9 @@ func (p *Plan) add(at time.Duration, changes []link.Change) {
 		p.Changes = append(p.Changes, link.Timed{At: at, Do: c})
 	}
 }
+
+// PausesCut says whether a pause is made by cutting the node off.
+func (p *Plan) PausesCut() bool { return p.pauses }
+
+// Losing says whether an occurrence loses packets.
+func (p *Plan) Losing(of int) bool { return p.spec.Fault[p.Occurrences[of].Entry].Loss > 0 }
