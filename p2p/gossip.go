@@ -112,11 +112,12 @@ const (
 	graylist      = -100
 	publishFloor  = -60
 	gossipFloor   = -30
+	topicCap      = 20 // the most a peer gains by what it does on topics
 )
 
 // scoreParams scores what is certain: invalid messages, broken protocol promises
-// and what the request protocols report. Delivery rates are not scored: in small
-// networks they punish the honest.
+// what the request protocols report, and silence. GossipSub's delivery rates are
+// not scored: in small networks they punish the honest.
 func (n *Net) scoreParams() (*pubsub.PeerScoreParams, *pubsub.PeerScoreThresholds) {
 	topic := func(weight float64) *pubsub.TopicScoreParams {
 		return &pubsub.TopicScoreParams{
@@ -133,8 +134,8 @@ func (n *Net) scoreParams() (*pubsub.PeerScoreParams, *pubsub.PeerScoreThreshold
 	}
 	params := &pubsub.PeerScoreParams{
 		Topics:                      map[string]*pubsub.TopicScoreParams{n.tracer.topics[topicBlock]: topic(1), n.tracer.topics[topicTx]: topic(0.5)},
-		TopicScoreCap:               20,
-		AppSpecificScore:            n.peers.penalty,
+		TopicScoreCap:               topicCap,
+		AppSpecificScore:            func(p peer.ID) float64 { return n.peers.penalty(p) + n.silence.penalty(p) },
 		AppSpecificWeight:           1,
 		IPColocationFactorWeight:    -5,
 		IPColocationFactorThreshold: 10,

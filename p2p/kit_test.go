@@ -211,6 +211,7 @@ type testBackend struct {
 	mu   sync.Mutex
 	pool map[common.Hash]*chain.Tx
 	busy bool // the import queue plays full
+	mute bool // the pool refuses everything, so that nothing is passed on
 }
 
 func (b *testBackend) AddTxs(_ peer.ID, txs []*chain.Tx) []error {
@@ -218,6 +219,10 @@ func (b *testBackend) AddTxs(_ peer.ID, txs []*chain.Tx) []error {
 	defer b.mu.Unlock()
 	errs := make([]error, len(txs))
 	for i, t := range txs {
+		if b.mute {
+			errs[i] = errUnwanted
+			continue
+		}
 		if b.pool[t.Hash()] != nil {
 			errs[i] = chain.ErrKnown
 			continue
@@ -252,6 +257,13 @@ func (b *testBackend) QueueBlock(_ peer.ID, blk *chain.Block) error {
 	default:
 		return ErrBusy
 	}
+}
+
+// deaf makes the pool refuse everything, or not.
+func (b *testBackend) deaf(yes bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.mute = yes
 }
 
 // full makes the import queue play full, or not.

@@ -71,12 +71,13 @@ type Net struct {
 	gossip atomic.Pointer[gossip] // nil outside Run
 	ready  chan struct{}
 
-	peers  *peers
-	dialer *dialer
-	sync   *syncer
-	outbox *outbox
-	repair repairer
-	fresh  freshBlocks
+	peers   *peers
+	dialer  *dialer
+	sync    *syncer
+	outbox  *outbox
+	repair  repairer
+	silence *silence
+	fresh   freshBlocks
 
 	arrivals *inbox[peer.ID]     // dialled, to be greeted
 	hangup   *inbox[peer.ID]     // to be closed
@@ -110,11 +111,11 @@ func New(cfg Config, h host.Host, c *chain.Chain, b Backend, hook trace.Hook, cl
 		tasks:   newTasks(), ready: make(chan struct{}),
 		peers: newPeers(), dialer: newDialer(h.ID(), cfg.RedialMin, cfg.RedialMax), sync: newSyncer(), outbox: newOutbox(cfg.TxQueue),
 		arrivals: newInbox[peer.ID](), hangup: newInbox[peer.ID](), arrived: newInbox[common.Hash](), wanted: newInbox[want](),
-		repair: newRepairer(),
+		repair: newRepairer(), silence: newSilence(cfg.D),
 		holder: newHolder(cfg.HoldTotal, cfg.HoldPerPeer, cfg.HoldTotal/4*maxMessage(g)),
 	}
 	n.tap = newTap(h, clock, n.tasks)
-	n.tracer = newTracer(hook, &n.meter, n.tap, n.network, cfg.Shared)
+	n.tracer = newTracer(hook, &n.meter, n.tap, n.network, cfg.Shared, n.silence)
 	var err error
 	if n.repairMode, err = recon.ParseMode(cfg.RepairMode); err != nil {
 		return nil, err
@@ -196,6 +197,7 @@ func (n *Net) runPeers(ctx context.Context, g *errgroup.Group) error {
 				_ = n.host.Network().ClosePeer(p) // gone already, or goes now
 			}
 		case <-sweep.C:
+			n.silence.judge(n.peers.count(), time.Now())
 			n.sweep(time.Now())
 		}
 	}

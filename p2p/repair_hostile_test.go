@@ -364,4 +364,6 @@ func roundTrip(t *testing.T, b []byte, err error, encode func() []byte) {
 	}
 }
 
-func peerN(i int) peer.ID { return peer.ID(fmt.Sprint("peer ", i)) }
+func peerN(i int) peer.ID { return peerOf(fmt.Sprint("peer ", i)) }
+
+func peerOf(name string) peer.ID { return peer.ID(name) }

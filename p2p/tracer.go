@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	pb "github.com/libp2p/go-libp2p-pubsub/pb"
@@ -25,14 +26,16 @@ type tracer struct {
 	topics [numTopics]string
 	shared *Shared
 
+	silence *silence
+
 	mu    sync.Mutex
 	mesh  [numTopics]map[peer.ID]struct{}
 	fresh recent[[32]byte] // blocks whose first byte was reported
 	sent  recent[[32]byte] // blocks whose passing on was reported
 }
 
-func newTracer(hook trace.Hook, m *meter, t *tap, network string, shared *Shared) *tracer {
-	tr := &tracer{hook: hook, clock: t.clock, meter: m, tap: t, topics: [numTopics]string{blockTopic(network), txTopic(network)}, shared: shared}
+func newTracer(hook trace.Hook, m *meter, t *tap, network string, shared *Shared, quiet *silence) *tracer {
+	tr := &tracer{silence: quiet, hook: hook, clock: t.clock, meter: m, tap: t, topics: [numTopics]string{blockTopic(network), txTopic(network)}, shared: shared}
 	for i := range tr.mesh {
 		tr.mesh[i] = make(map[peer.ID]struct{})
 	}
@@ -203,6 +206,9 @@ func (t *tracer) DropRPC(rpc *pubsub.RPC, p peer.ID) { t.lost(p, rpc, trace.Drop
 
 // DuplicateMessage implements pubsub.RawTracer.
 func (t *tracer) DuplicateMessage(m *pubsub.Message) {
+	if i := t.topic(m.GetTopic()); i >= 0 {
+		t.silence.brought(m.ReceivedFrom, i, false, time.Now())
+	}
 	c, hash := t.about(m.Message)
 	t.meter.dup[c].Add(uint64(len(m.Data)))
 	t.hook.Emit(trace.Event{At: t.clock.Now(), Kind: trace.CopyDuplicate, Class: c, Hash: hash, Peer: t.tap.of(m.ReceivedFrom).tag, Size: uint32(len(m.Data))})
@@ -232,6 +238,7 @@ func (t *tracer) Graft(p peer.ID, topic string) {
 		t.mu.Lock()
 		t.mesh[i][p] = struct{}{}
 		t.mu.Unlock()
+		t.silence.graft(p, i, time.Now())
 	}
 }
 
@@ -241,6 +248,7 @@ func (t *tracer) Prune(p peer.ID, topic string) {
 		t.mu.Lock()
 		delete(t.mesh[i], p)
 		t.mu.Unlock()
+		t.silence.prune(p, i)
 	}
 }
 
@@ -251,6 +259,7 @@ func (t *tracer) OnClosedOutboundStream(p peer.ID) {
 	defer t.mu.Unlock()
 	for i := range t.mesh {
 		delete(t.mesh[i], p)
+		t.silence.prune(p, i)
 	}
 }
 
@@ -277,6 +286,13 @@ func (t *tracer) alone(topic int) bool {
 // OnNewOutboundStream implements pubsub.RawTracer.
 func (t *tracer) OnNewOutboundStream(peer.ID, protocol.ID) {}
 
+// DeliverMessage implements pubsub.RawTracer: a message was new and accepted.
+func (t *tracer) DeliverMessage(m *pubsub.Message) {
+	if i := t.topic(m.GetTopic()); i >= 0 {
+		t.silence.brought(m.ReceivedFrom, i, true, time.Now())
+	}
+}
+
 // Join implements pubsub.RawTracer.
 func (t *tracer) Join(string) {}
 
@@ -285,9 +301,6 @@ func (t *tracer) Leave(string) {}
 
 // ValidateMessage implements pubsub.RawTracer.
 func (t *tracer) ValidateMessage(*pubsub.Message) {}
-
-// DeliverMessage implements pubsub.RawTracer.
-func (t *tracer) DeliverMessage(*pubsub.Message) {}
 
 // ThrottlePeer implements pubsub.RawTracer.
 func (t *tracer) ThrottlePeer(peer.ID) {}
