@@ -48,6 +48,9 @@ type virtualRun struct {
 	spec experiment.Spec
 	seed int64
 	say  func(format string, args ...any)
+	// probe gives a member its trace hook: the one that records, except where the probe itself is
+	// judged.
+	probe func(*member) trace.Hook
 
 	clock   trace.Clock
 	net     *virtual.Network
@@ -102,8 +105,23 @@ func (m *member) record(e trace.Event) {
 
 // runVirtual signs the workload in real time and runs the network in virtual time.
 func runVirtual(task virtualTask, say func(string, ...any)) (*virtualSight, error) {
+	r, err := newVirtualRun(task, say)
+	if err != nil {
+		return nil, err
+	}
+	var sight *virtualSight
+	err = bubble.Run(func() (err error) {
+		sight, err = r.inside()
+		return err
+	})
+	return sight, err
+}
+
+// newVirtualRun does what takes real time: it signs the workload.
+func newVirtualRun(task virtualTask, say func(string, ...any)) (*virtualRun, error) {
 	r := &virtualRun{
 		spec: task.Spec, seed: task.Seed, guards: task.Dir, say: say,
+		probe:  func(m *member) trace.Hook { return m.record },
 		blocks: chain.NewShared(), payloads: p2p.NewShared(),
 	}
 	var err error
@@ -115,12 +133,7 @@ func runVirtual(task virtualTask, say func(string, ...any)) (*virtualSight, erro
 	if r.graph, err = buildGraph(r.spec, rng); err != nil {
 		return nil, err
 	}
-	var sight *virtualSight
-	err = bubble.Run(func() (err error) {
-		sight, err = r.inside()
-		return err
-	})
-	return sight, err
+	return r, nil
 }
 
 // inside is everything between the bubble's first instant and its last.
@@ -263,7 +276,7 @@ func (r *virtualRun) open(i int) error {
 		return err
 	}
 	m.closers = append(m.closers, m.pool)
-	d := node.Deps{Chain: m.chain, Pool: m.pool, Host: m.host, Listener: m.api, Hook: m.record, Clock: r.clock}
+	d := node.Deps{Chain: m.chain, Pool: m.pool, Host: m.host, Listener: m.api, Hook: r.probe(m), Clock: r.clock}
 	if i < min(r.spec.Proposers(), maxOrigins) {
 		d.Proposer = r.keys[i]
 		if d.Guard, err = chain.OpenSlotGuard(filepath.Join(r.guards, fmt.Sprint(i))); err != nil {
