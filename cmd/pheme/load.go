@@ -51,7 +51,7 @@ used: any Ethereum node whose accounts you hold keys of can be loaded.`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringArrayVar(&l.urls, "rpc", []string{"http://127.0.0.1:8545"}, "JSON-RPC URL of a node; repeat to spread the load")
+	f.StringArrayVar(&l.urls, "rpc", []string{defaultRPC}, "JSON-RPC URL of a node; repeat to spread the load")
 	f.StringArrayVar(&l.keyFiles, "key", nil, "file of a sender's key (hex); repeat for more (default: a devnet's funded accounts)")
 	f.IntVar(&l.accounts, "accounts", 10, "how many of a devnet's funded accounts send, 1 to 10 (their keys are public)")
 	f.Float64Var(&l.cfg.Rate, "rate", 100, "transactions a second over all accounts")

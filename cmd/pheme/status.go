@@ -18,13 +18,22 @@ import (
 const callTimeout = 10 * time.Second
 
 func statusCommand() *cobra.Command {
+	var urls []string
 	var where endpoint
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "show the head, peers and pool of a running node",
-		Args:  noArgs,
+		Short: "show the head, peers and pool of a running node, or of a whole devnet",
+		Example: `  pheme status
+  pheme status --data-dir d
+  pheme status --rpc http://127.0.0.1:8545 --rpc http://127.0.0.1:8546
+  pheme status --data-dir DIR     the folder that 'devnet up' prints: one line a node`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if all := several(urls, where.dataDir); len(all) > 0 {
+				return overview(cmd, all, asJSON)
+			}
+			where.url = urls[0]
 			ctx, cancel := context.WithTimeout(cmd.Context(), callTimeout)
 			defer cancel()
 			c, err := where.dial(ctx)
@@ -43,7 +52,8 @@ func statusCommand() *cobra.Command {
 			return nil
 		},
 	}
-	where.flags(cmd)
+	cmd.Flags().StringArrayVar(&urls, "rpc", []string{defaultRPC}, "JSON-RPC URL of the node; repeat for one line a node")
+	cmd.Flags().StringVar(&where.dataDir, "data-dir", "", "find the node by its data dir instead, or the nodes by the folder above theirs")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }
@@ -61,11 +71,14 @@ func printStatus(cmd *cobra.Command, s rpc.Status) {
 	}
 }
 
+// defaultRPC is where a node serves unless told otherwise.
+const defaultRPC = "http://127.0.0.1:8545"
+
 // endpoint says which node a command talks to.
 type endpoint struct{ url, dataDir string }
 
 func (e *endpoint) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&e.url, "rpc", "http://127.0.0.1:8545", "JSON-RPC URL of the node")
+	cmd.Flags().StringVar(&e.url, "rpc", defaultRPC, "JSON-RPC URL of the node")
 	cmd.Flags().StringVar(&e.dataDir, "data-dir", "", "find the node by its data dir instead")
 }
 
