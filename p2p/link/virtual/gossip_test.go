@@ -30,74 +30,83 @@ type gossip struct {
 // GossipSub with D 8 on a random graph of degree 10.
 func runGossip(tb testing.TB, cfg link.Config, stack Stack, blocks, size int) (g gossip) {
 	tb.Helper()
-	const slot = 12 * time.Second
 	play(tb, cfg, stack, func(w *field) {
-		n := len(w.hosts)
-		ctx, cancel := context.WithCancel(context.Background())
-		topics := make([]*pubsub.Topic, n)
-		got := make([]map[uint64]time.Time, n)
-		sent := make([]time.Time, blocks)
-		var wg sync.WaitGroup
-		for i, h := range w.hosts {
-			params := pubsub.DefaultGossipSubParams()
-			params.D, params.Dlo, params.Dhi = 8, 6, 12
-			params.HeartbeatInterval = 700 * time.Millisecond
-			params.HeartbeatInitialDelay = time.Duration(i%7) * 100 * time.Millisecond
-			ps, err := pubsub.NewGossipSub(ctx, h, pubsub.WithGossipSubParams(params), pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign),
-				pubsub.WithNoAuthor(), pubsub.WithMaxMessageSize(10<<20), pubsub.WithPeerOutboundQueueSize(1024), pubsub.WithValidateQueueSize(1024),
-				pubsub.WithMessageIdFn(func(m *pb.Message) string { s := sha256.Sum256(m.Data); return string(s[:20]) }))
-			if err != nil {
-				tb.Fatal(err)
-			}
-			if topics[i], err = ps.Join("b"); err != nil {
-				tb.Fatal(err)
-			}
-			sub, err := topics[i].Subscribe(pubsub.WithBufferSize(64))
-			if err != nil {
-				tb.Fatal(err)
-			}
-			got[i] = map[uint64]time.Time{}
-			wg.Go(func() {
-				for {
-					m, err := sub.Next(ctx)
-					if err != nil {
-						return
-					}
-					got[i][binary.BigEndian.Uint64(m.Data)] = time.Now()
-				}
-			})
-		}
-		w.connect(random(n, 10, rand.New(rand.NewPCG(cfg.Seed, 2))))
-		time.Sleep(15 * time.Second)
-		before, _ := w.net.Total()
-		block := make([]byte, size)
-		bytes := rand.NewChaCha8([32]byte{byte(cfg.Seed)})
-		for b := range blocks {
-			bytes.Read(block)
-			binary.BigEndian.PutUint64(block, uint64(b))
-			sent[b] = time.Now()
-			if err := topics[b*7%n].Publish(ctx, append([]byte(nil), block...)); err != nil {
-				tb.Fatal(err)
-			}
-			time.Sleep(slot)
-		}
-		after, _ := w.net.Total()
-		g.copies = float64(after.Received-before.Received) / float64(blocks*size*(n-1))
-		cancel()
-		wg.Wait()
-		for b := range blocks {
-			for i := range n {
-				at, ok := got[i][uint64(b)]
-				switch {
-				case i == b*7%n:
-				case !ok:
-					g.missing++
-				default:
-					g.latencies = append(g.latencies, at.Sub(sent[b]))
-				}
-			}
-		}
+		g = w.gossip(cfg.Seed, blocks, size, func() uint64 {
+			total, _ := w.net.Total()
+			return total.Received
+		})
 	})
+	return g
+}
+
+// gossip is runGossip on a field; received returns the bytes received by now.
+func (w *field) gossip(seed uint64, blocks, size int, received func() uint64) (g gossip) {
+	const slot = 12 * time.Second
+	tb := w.tb
+	n := len(w.hosts)
+	ctx, cancel := context.WithCancel(context.Background())
+	topics := make([]*pubsub.Topic, n)
+	got := make([]map[uint64]time.Time, n)
+	sent := make([]time.Time, blocks)
+	var wg sync.WaitGroup
+	for i, h := range w.hosts {
+		params := pubsub.DefaultGossipSubParams()
+		params.D, params.Dlo, params.Dhi = 8, 6, 12
+		params.HeartbeatInterval = 700 * time.Millisecond
+		params.HeartbeatInitialDelay = time.Duration(i%7) * 100 * time.Millisecond
+		ps, err := pubsub.NewGossipSub(ctx, h, pubsub.WithGossipSubParams(params), pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign),
+			pubsub.WithNoAuthor(), pubsub.WithMaxMessageSize(10<<20), pubsub.WithPeerOutboundQueueSize(1024), pubsub.WithValidateQueueSize(1024),
+			pubsub.WithMessageIdFn(func(m *pb.Message) string { s := sha256.Sum256(m.Data); return string(s[:20]) }))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if topics[i], err = ps.Join("b"); err != nil {
+			tb.Fatal(err)
+		}
+		sub, err := topics[i].Subscribe(pubsub.WithBufferSize(64))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		got[i] = map[uint64]time.Time{}
+		wg.Go(func() {
+			for {
+				m, err := sub.Next(ctx)
+				if err != nil {
+					return
+				}
+				got[i][binary.BigEndian.Uint64(m.Data)] = time.Now()
+			}
+		})
+	}
+	w.connect(random(n, 10, rand.New(rand.NewPCG(seed, 2))))
+	time.Sleep(15 * time.Second)
+	before := received()
+	block := make([]byte, size)
+	bytes := rand.NewChaCha8([32]byte{byte(seed)})
+	for b := range blocks {
+		bytes.Read(block)
+		binary.BigEndian.PutUint64(block, uint64(b))
+		sent[b] = time.Now()
+		if err := topics[b*7%n].Publish(ctx, append([]byte(nil), block...)); err != nil {
+			tb.Fatal(err)
+		}
+		time.Sleep(slot)
+	}
+	g.copies = float64(received()-before) / float64(blocks*size*(n-1))
+	cancel()
+	wg.Wait()
+	for b := range blocks {
+		for i := range n {
+			at, ok := got[i][uint64(b)]
+			switch {
+			case i == b*7%n:
+			case !ok:
+				g.missing++
+			default:
+				g.latencies = append(g.latencies, at.Sub(sent[b]))
+			}
+		}
+	}
 	return g
 }
 

@@ -29,6 +29,12 @@ func play(tb testing.TB, cfg link.Config, stack Stack, f func(*field)) {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	playOn(tb, n, cfg, f)
+}
+
+// playOn is play on a network that is made already.
+func playOn(tb testing.TB, n *Network, cfg link.Config, f func(*field)) {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = n.Run(ctx) })

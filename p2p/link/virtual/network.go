@@ -25,6 +25,10 @@ type Network struct {
 	pool  *interner         // nil: none
 	told  func(link.Change) // nil: nobody asked
 
+	// packets opens a node's packet socket: over this network, or over another model that this one
+	// is compared with.
+	packets func(node int, at *net.UDPAddr) (net.PacketConn, error)
+
 	mu      sync.Mutex
 	net     *link.Net
 	planned time.Time // when Run will look again
@@ -77,6 +81,7 @@ func NewAt(cfg link.Config, stack Stack, start time.Time) (*Network, error) {
 		cfg: cfg, stack: stack, wake: make(chan struct{}, 1), net: model,
 		nodes: make([]node, len(cfg.Nodes)), byAddr: make(map[string]int, len(cfg.Nodes)), byIP: make(map[string]int, len(cfg.Nodes)),
 	}
+	n.packets = n.listenPacket
 	if stack == Direct { // under encryption no two writes are equal
 		n.pool = newInterner()
 	}

@@ -18,7 +18,7 @@ type socket struct {
 var _ net.PacketConn = (*socket)(nil)
 
 // listenPacket opens the node's only socket.
-func (n *Network) listenPacket(node int) (net.PacketConn, error) {
+func (n *Network) listenPacket(node int, _ *net.UDPAddr) (net.PacketConn, error) {
 	s := &socket{Inbox: NewInbox(), out: NewOutbox(), net: n, node: node}
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -68,7 +68,7 @@ func newQUIC(n *Network, cfg HostConfig) (transport.Transport, io.Closer, error)
 	derive := func(what string) [32]byte { return sha256.Sum256(append([]byte(what), raw...)) }
 	conns, err := quicreuse.NewConnManager(derive("reset"), derive("token"),
 		quicreuse.OverrideSourceIPSelector(func() (quicreuse.SourceIPSelector, error) { return sourceIP(n.nodes[cfg.Node].ip), nil }),
-		quicreuse.OverrideListenUDP(func(string, *net.UDPAddr) (net.PacketConn, error) { return n.listenPacket(cfg.Node) }))
+		quicreuse.OverrideListenUDP(func(_ string, at *net.UDPAddr) (net.PacketConn, error) { return n.packets(cfg.Node, at) }))
 	if err != nil {
 		return nil, nil, err
 	}
