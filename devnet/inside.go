@@ -91,13 +91,15 @@ type member struct {
 	client *rpc.Client
 	http   *http.Transport
 
-	closers []io.Closer // in the order they were opened
+	withheld withheld
+	closers  []io.Closer // in the order they were opened
 
 	mu     sync.Mutex
 	events []trace.Event
 }
 
 func (m *member) record(e trace.Event) {
+	m.withheld.record(e)
 	m.mu.Lock()
 	m.events = append(m.events, e)
 	m.mu.Unlock()
@@ -109,12 +111,7 @@ func runVirtual(task virtualTask, say func(string, ...any)) (*virtualSight, erro
 	if err != nil {
 		return nil, err
 	}
-	var sight *virtualSight
-	err = bubble.Run(func() (err error) {
-		sight, err = r.inside()
-		return err
-	})
-	return sight, err
+	return r.run()
 }
 
 // newVirtualRun does what takes real time: it signs the workload.
@@ -130,10 +127,16 @@ func newVirtualRun(task virtualTask, say func(string, ...any)) (*virtualRun, err
 		return nil, err
 	}
 	rng := rand.New(rand.NewPCG(uint64(r.seed), 1))
-	if r.graph, err = buildGraph(r.spec, rng); err != nil {
-		return nil, err
-	}
-	return r, nil
+	r.graph, err = buildGraph(r.spec, rng)
+	return r, err
+}
+
+func (r *virtualRun) run() (sight *virtualSight, err error) {
+	err = bubble.Run(func() (err error) {
+		sight, err = r.inside()
+		return err
+	})
+	return sight, err
 }
 
 // inside is everything between the bubble's first instant and its last.
@@ -276,7 +279,7 @@ func (r *virtualRun) open(i int) error {
 		return err
 	}
 	m.closers = append(m.closers, m.pool)
-	d := node.Deps{Chain: m.chain, Pool: m.pool, Host: m.host, Listener: m.api, Hook: r.probe(m), Clock: r.clock}
+	d := node.Deps{Chain: m.chain, Pool: m.pool, Host: m.host, Listener: m.api, Hook: r.probe(m), Clock: r.clock, Withhold: m.withheld.has}
 	if i < min(r.spec.Proposers(), maxOrigins) {
 		d.Proposer = r.keys[i]
 		if d.Guard, err = chain.OpenSlotGuard(filepath.Join(r.guards, fmt.Sprint(i))); err != nil {
@@ -363,6 +366,9 @@ func (r *virtualRun) load(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.faults.run(ctx) })
 	g.Go(func() (err error) {
+		if r.plan.Blocks != nil {
+			return r.place(ctx)
+		}
 		r.outcome, err = r.plan.Run(ctx, r.genesis.SlotStart(r.first-1), nodes)
 		return err
 	})

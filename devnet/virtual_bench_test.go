@@ -13,11 +13,17 @@ import (
 func BenchmarkVirtual(b *testing.B) {
 	for _, c := range []struct {
 		nodes int
+		pools string
 		block experiment.Bytes
-	}{{100, 128 << 10}, {100, 1 << 20}, {1000, 128 << 10}, {1000, 1 << 20}} {
-		b.Run(fmt.Sprintf("nodes=%d/block=%dKiB", c.nodes, c.block>>10), func(b *testing.B) {
+		tx    experiment.Bytes
+	}{
+		{100, "cold", 128 << 10, 16 << 10}, {100, "warm", 128 << 10, 16 << 10}, {100, "cold", 1 << 20, 16 << 10}, {100, "warm", 1 << 20, 2 << 10},
+		{1000, "cold", 128 << 10, 16 << 10}, {1000, "cold", 1 << 20, 16 << 10},
+	} {
+		b.Run(fmt.Sprintf("nodes=%d/pools=%s/block=%dKiB", c.nodes, c.pools, c.block>>10), func(b *testing.B) {
 			s := experiment.Spec{Engine: "virtual", Seeds: []int64{1}}
 			s.Net.Nodes, s.Chain.BlockSize, s.Load.Blocks = c.nodes, c.block, 10
+			s.Load.Pools, s.Load.TxSize = c.pools, c.tx
 			s.Resolve()
 			for b.Loop() {
 				if _, err := runVirtual(virtualTask{Spec: s, Seed: 1, Dir: b.TempDir()}, b.Logf); err != nil {

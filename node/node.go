@@ -35,6 +35,9 @@ type Deps struct {
 	Hook     trace.Hook        // may be nil
 	Clock    trace.Clock
 	Links    *Links // shapes Host's connections; nil: they are what they are
+	// Withhold names pooled transactions that repair does not offer to peers, such as those that an
+	// experiment has placed; nil: none.
+	Withhold func(common.Hash) bool
 }
 
 // Node is one node: a chain, a pool, a place in the network and an API.
@@ -66,6 +69,8 @@ type Node struct {
 	bendable   bool
 	events     *broadcast
 
+	withhold func(common.Hash) bool // may be nil
+
 	jobs    chan job
 	stopped chan struct{} // closed when the applier has returned
 	stop    chan struct{} // asked for over the socket
@@ -76,6 +81,7 @@ func New(cfg Config, d Deps) (*Node, error) {
 	n := &Node{
 		name:       cfg.Name,
 		blockBytes: cfg.BlockBytes,
+		withhold:   d.Withhold,
 		chain:      d.Chain,
 		pool:       d.Pool,
 		host:       d.Host,

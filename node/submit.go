@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -63,8 +64,14 @@ func (n *Node) admitted(from uint64, txs []*chain.Tx) {
 	}
 }
 
-// Pooled returns all pooled transactions.
-func (n *Node) Pooled() []*chain.Tx { return n.pool.All() }
+// Pooled returns the pooled transactions that peers may have.
+func (n *Node) Pooled() []*chain.Tx {
+	all := n.pool.All()
+	if n.withhold == nil {
+		return all
+	}
+	return slices.DeleteFunc(all, func(tx *chain.Tx) bool { return n.withhold(tx.Hash()) })
+}
 
 // Tx returns a pooled transaction, or nil.
 func (n *Node) Tx(hash common.Hash) *chain.Tx { return n.pool.Get(hash) }

@@ -17,7 +17,7 @@ import (
 )
 
 func devnetCommand() *cobra.Command {
-	return group("devnet", "networks of real nodes on this machine", upCommand(), measureCommand())
+	return group("devnet", "networks of real nodes on this machine", upCommand(), measureCommand(), sweepCommand())
 }
 
 func upCommand() *cobra.Command {
@@ -52,6 +52,35 @@ func virtualChildCommand() *cobra.Command {
 	}
 }
 
+// readExperiment is the text of a file, or of what comes with the program under that name.
+func readExperiment(name string) (label string, text []byte, err error) {
+	if !strings.ContainsAny(name, "./") {
+		if text, ok := devnet.Shipped(name); ok {
+			return name, text, nil
+		}
+		var names []string
+		for _, s := range devnet.AllShipped() {
+			names = append(names, s.Name)
+		}
+		return "", nil, fmt.Errorf("no experiment %q comes with pheme: name a .toml file, or one of %s", name, strings.Join(names, ", "))
+	}
+	if text, err = os.ReadFile(name); err != nil {
+		return "", nil, fmt.Errorf("read experiment: %w", err)
+	}
+	return name, text, nil
+}
+
+// shipped lists the experiments, or the sweeps, that come with the program, one a line.
+func shipped(sweeps bool) string {
+	var b strings.Builder
+	for _, s := range devnet.AllShipped() {
+		if s.Sweep == sweeps {
+			fmt.Fprintf(&b, "  %-14s%s\n", s.Name, s.About)
+		}
+	}
+	return b.String()
+}
+
 // measureFlags are the settings of an experiment that have a flag; a zero value leaves the file's
 // or the default.
 type measureFlags struct {
@@ -66,13 +95,27 @@ type measureFlags struct {
 func measureCommand() *cobra.Command {
 	var m measureFlags
 	cmd := &cobra.Command{
-		Use:   "measure [EXPERIMENT.toml]",
+		Use:   "measure [EXPERIMENT]",
 		Short: "how fast a block reaches every node: one table, one page",
 		Long: `Start a network of real nodes, load it with signed transactions over JSON-RPC, and measure
 how fast its blocks and transactions reach every node. Settings come from the experiment file
 and from flags, which win. The run's folder holds the report, the figures and every default.
 
-Exit codes: 0 done, 1 failed, 2 bad usage or input, 5 run not fit to report.`,
+EXPERIMENT is a TOML file, or the name of one that comes with pheme:
+` + shipped(false) + `
+Exit codes: 0 done, 1 failed, 2 bad usage or input, 3 an expectation was missed,
+5 run not fit to report.`,
+		Example: `  pheme devnet measure
+  pheme devnet measure --nodes 4 --block-size 1MiB --blocks 5
+  pheme devnet measure --engine virtual --nodes 100 --latency world --rate 50mbit
+  pheme devnet measure --engine virtual --nodes 50 --loss 0.01 --d 6 --seeds 5
+  pheme devnet measure my.toml --seeds 10 --json > results.json
+
+What may stand in a file shows experiment.toml in the folder of any run: every key with
+its default. An [expect] table makes an experiment a test:
+
+  [expect]
+  "block.c99_ms" = "< 800"`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return m.run(cmd, args) },
 	}
@@ -96,6 +139,7 @@ func (m *measureFlags) flags(f *pflag.FlagSet) {
 	f.Var(&m.spec.Chain.BlockSize, "block-size", fmt.Sprintf("size of a block (default %s)", d.Chain.BlockSize))
 	f.Var(&m.spec.Load.TxSize, "tx-size", fmt.Sprintf("size of a transaction (default %s)", d.Load.TxSize))
 	f.Lookup("block-size").DefValue, f.Lookup("tx-size").DefValue = "", "" // the text names the default
+	f.StringVar(&m.spec.Load.Pools, "pools", "", fmt.Sprintf("what pools know of a block before it comes: warm, half or cold; the last two in virtual time (default %s)", d.Load.Pools))
 	f.Float64Var(&m.spec.Load.TxRate, "txs", 0, "transactions a second over all nodes (default: what fills every block)")
 	f.DurationVar(&m.slot, "slot", 0, fmt.Sprintf("time between two blocks (default %s)", d.Chain.Slot))
 	f.IntVar(&m.seeds, "seeds", 0, fmt.Sprintf("run the seeds 1 to K (default %d)", len(d.Seeds)))
@@ -107,10 +151,14 @@ func (m *measureFlags) flags(f *pflag.FlagSet) {
 func (m *measureFlags) run(cmd *cobra.Command, args []string) error {
 	spec := m.spec
 	if len(args) == 1 {
-		var err error
-		if spec, err = m.overlay(args[0]); err != nil {
+		name, text, err := readExperiment(args[0])
+		if err != nil {
 			return usageError{err}
 		}
+		if spec, err = experiment.Decode(name, text); err != nil {
+			return usageError{err}
+		}
+		m.overlay(&spec)
 	}
 	m.rest(&spec)
 	cfg := devnet.MeasureConfig{
@@ -121,25 +169,16 @@ func (m *measureFlags) run(cmd *cobra.Command, args []string) error {
 		cfg.Table = cmd.OutOrStdout()
 	}
 	results, err := devnet.Measure(cmd.Context(), cfg, cmd.ErrOrStderr())
-	if err != nil {
-		return usageOf(err)
+	if results != nil && m.asJSON {
+		if err := json.NewEncoder(cmd.OutOrStdout()).Encode(results); err != nil {
+			return err
+		}
 	}
-	if m.asJSON {
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(results)
-	}
-	return nil
+	return usageOf(err)
 }
 
-// overlay reads the experiment file and lays the flags over it.
-func (m *measureFlags) overlay(path string) (experiment.Spec, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return experiment.Spec{}, fmt.Errorf("read experiment: %w", err)
-	}
-	spec, err := experiment.Decode(path, text)
-	if err != nil {
-		return spec, err
-	}
+// overlay lays the flags over an experiment.
+func (m *measureFlags) overlay(spec *experiment.Spec) {
 	over(&spec.Engine, m.spec.Engine)
 	over(&spec.Net.Nodes, m.spec.Net.Nodes)
 	over(&spec.Net.Relay, m.spec.Net.Relay)
@@ -153,7 +192,6 @@ func (m *measureFlags) overlay(path string) (experiment.Spec, error) {
 	over(&spec.Load.TxRate, m.spec.Load.TxRate)
 	over(&spec.Chain.BlockSize, m.spec.Chain.BlockSize)
 	over(&spec.Report.Strict, m.spec.Report.Strict)
-	return spec, nil
 }
 
 // rest sets what has another type as a flag.

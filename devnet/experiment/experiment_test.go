@@ -24,7 +24,7 @@ func TestDefaultIsTheDocumentedExperiment(t *testing.T) {
 		Repair: Repair{Interval: Duration(2 * time.Second), Fanout: 2, Mode: "push-pull"},
 		Chain:  Chain{Slot: Duration(time.Second), BlockSize: 128 << 10},
 		Load: Load{
-			Work: WorkBlocks, Blocks: 20, Warmup: 3, Origin: "rotate", TxSize: 16 << 10, TxRate: 8, Arrival: "uniform",
+			Work: WorkBlocks, Blocks: 20, Warmup: 3, Origin: "rotate", Pools: "warm", TxSize: 16 << 10, TxRate: 8, Arrival: "uniform",
 			Tick: Duration(50 * time.Millisecond), Drain: Duration(10 * time.Second),
 		},
 		Report: Report{CoverageFloor: 1, Draws: 2000},
@@ -140,6 +140,13 @@ func TestValidateNamesTheField(t *testing.T) {
 		{func(s *Spec) { s.Load.Duration = Duration(time.Second) }, "load.duration = 1s:"},
 		{func(s *Spec) { s.Load.Origin = "moon" }, "load.origin = moon:"},
 		{func(s *Spec) { s.Load.Arrival = "bursts" }, "load.arrival = bursts:"},
+		{func(s *Spec) { s.Load.Pools = "hot" }, "load.pools = hot: must be warm, half or cold"},
+		{func(s *Spec) { s.Load.Pools = PoolsCold }, "load.pools = cold: only the virtual engine"},
+		{func(s *Spec) { s.Engine, s.Load.Pools, s.Load.TxRate = "virtual", PoolsHalf, 3; s.Net.resolve(true) }, "load.tx_rate = 3: nothing is submitted"},
+		{func(s *Spec) {
+			s.Engine, s.Load = "virtual", Load{Work: WorkTxs, Pools: PoolsCold}
+			s.Resolve()
+		}, "load.pools = cold: is about blocks"},
 		{func(s *Spec) { s.Load.Drain = Duration(time.Second) }, "load.drain = 1s: must be at least 10s"},
 		{func(s *Spec) { s.Load.Work, s.Load.Blocks = WorkTxs, 0 }, "load.duration = nothing:"},
 		{func(s *Spec) { s.Load.Work = WorkTxs }, "load.blocks = 20: there are none"},

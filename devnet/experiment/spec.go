@@ -107,6 +107,13 @@ const (
 	WorkTxs    = "transactions" // no block is ever proposed: transactions are the only messages
 )
 
+// What pools know of a block before it comes.
+const (
+	PoolsWarm = "warm" // its transactions were submitted somewhere and gossiped
+	PoolsHalf = "half" // each of its transactions with probability 1/2, independent of all others, by seed
+	PoolsCold = "cold" // nothing, but for the proposer's
+)
+
 // Load is the open-loop workload: what is sent when is fixed before the first transaction leaves.
 type Load struct {
 	Work     string   `toml:"work" json:"work" comment:"blocks (filled with transactions), or transactions alone"`
@@ -114,6 +121,7 @@ type Load struct {
 	Duration Duration `toml:"duration,omitempty" json:"duration,omitempty" comment:"of the counted stretch, in whole slots, where there are no blocks to count"`
 	Warmup   int      `toml:"warmup" json:"warmup" comment:"slots before it whose blocks and transactions never count"`
 	Origin   string   `toml:"origin,omitempty" json:"origin,omitempty" comment:"rotate: the nodes propose in turn; fixed: n0 proposes every block"`
+	Pools    string   `toml:"pools" json:"pools" comment:"what pools know of a block before it comes: warm (its transactions are gossiped), half (each with probability 1/2) or cold"`
 	TxSize   Bytes    `toml:"tx_size" json:"tx_size" comment:"trimmed so that whole transactions fill a block"`
 	// TxRate 0 becomes the rate at which every block is full.
 	TxRate  float64  `toml:"tx_rate" json:"tx_rate" comment:"transactions a second over all nodes"`
@@ -215,8 +223,9 @@ func (l *Load) resolve(s *Spec) {
 		fill(&l.Origin, "rotate")
 	}
 	fill(&l.Warmup, 3)
+	fill(&l.Pools, PoolsWarm)
 	fill(&l.TxSize, 16<<10)
-	fill(&l.TxRate, float64(s.TxsPerBlock())/s.Chain.Slot.D().Seconds())
+	fill(&l.TxRate, s.fullRate())
 	fill(&l.Arrival, "uniform")
 	fill(&l.Tick, Duration(50*time.Millisecond)) // one call a tick and node keeps HTTP off the measured CPU
 	fill(&l.Drain, Duration(s.Horizon()))
@@ -291,6 +300,12 @@ func (s *Spec) TxsPerBlock() int {
 	return max(1, int((s.Chain.BlockSize+s.Load.TxSize/2)/s.Load.TxSize))
 }
 
+// Placed says whether transactions are put into pools instead of being submitted.
+func (l *Load) Placed() bool { return l.Pools == PoolsHalf || l.Pools == PoolsCold }
+
+// fullRate is the rate of transactions a second that fills every block.
+func (s *Spec) fullRate() float64 { return float64(s.TxsPerBlock()) / s.Chain.Slot.D().Seconds() }
+
 // Horizon is how long after its publication a message may still be delivered: ten slots, but no
 // less than 10 s.
 func (s *Spec) Horizon() time.Duration { return max(10*time.Second, 10*s.Chain.Slot.D()) }
@@ -309,6 +324,15 @@ func (s *Spec) Expected() time.Duration {
 	setup := 4*time.Second + time.Duration(s.Net.Nodes)*60*time.Millisecond
 	slots := time.Duration(blocks+3) * s.Chain.Slot.D()
 	return time.Duration(len(s.Seeds)) * (setup + slots + 2*time.Second)
+}
+
+// Memory is about how much the run of one seed takes at its peak, in bytes.
+func (s *Spec) Memory() int64 {
+	if !s.Virtual() {
+		return int64(s.Net.Nodes) * (65 << 20) // a node each, as processes
+	}
+	perNode := 8<<20 + 20*int64(s.Chain.BlockSize) // hosts and chains; bodies in stores, caches and queues
+	return 768<<20 + int64(s.Net.Nodes)*perNode    // what the collector lets grow before it works
 }
 
 // Digest names the resolved experiment: the first 8 hex digits of the SHA-256 of its JSON form,

@@ -28,6 +28,10 @@ func Describe(proc string) Info {
 	}
 }
 
+// FreeMemory is how many bytes programs could still take without others being pushed out; 0 where a
+// proc folder does not tell.
+func FreeMemory(proc string) int64 { return memLine(read(proc, "meminfo"), "MemAvailable:") }
+
 // read is the text of a file, "" when there is none.
 func read(proc, name string) string {
 	text, err := os.ReadFile(filepath.Join(proc, name))
@@ -53,9 +57,12 @@ func cpuModel(cpuinfo string) string {
 	return runtime.GOARCH
 }
 
-func memTotal(meminfo string) int64 {
+func memTotal(meminfo string) int64 { return memLine(meminfo, "MemTotal:") }
+
+// memLine is the bytes that a line of meminfo states; 0 where there is no such line.
+func memLine(meminfo, name string) int64 {
 	for _, line := range strings.Split(meminfo, "\n") {
-		if f := strings.Fields(line); len(f) == 3 && f[0] == "MemTotal:" {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == name {
 			kib, err := strconv.ParseInt(f[1], 10, 64)
 			if err == nil {
 				return kib << 10

@@ -69,13 +69,18 @@ func Write(dir string, r *Results, runs []Run) error {
 	if err := Page(&page, r); err != nil {
 		return err
 	}
-	for name, content := range map[string][]byte{
-		ExperimentFile: resolved, ResultsFile: text, DeliveriesFile: deliveries.Bytes(), PageFile: page.Bytes(),
+	for _, f := range []struct {
+		name    string
+		content []byte
+	}{
+		{ExperimentFile, resolved}, {DeliveriesFile, deliveries.Bytes()}, {PageFile, page.Bytes()},
+		{ResultsFile, text}, // the last: a folder that has it is whole
 	} {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, f.name), f.content, 0o644); err != nil {
 			return fmt.Errorf("write the run: %w", err)
 		}
 	}
+	r.Folder = dir
 	return link(dir)
 }
 
@@ -83,7 +88,7 @@ func Write(dir string, r *Results, runs []Run) error {
 // link is replaced at once, never missing.
 func link(dir string) error {
 	latest := filepath.Join(filepath.Dir(dir), LatestLink)
-	fresh := fmt.Sprintf("%s.%d", latest, os.Getpid())
+	fresh := latest + "." + filepath.Base(dir) // runs of a sweep end side by side
 	if err := os.Symlink(filepath.Base(dir), fresh); err != nil {
 		return fmt.Errorf("link the latest run: %w", err)
 	}

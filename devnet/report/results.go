@@ -28,6 +28,7 @@ type Results struct {
 	Runs        []RunResult             `json:"runs"`
 	Block       Shape                   `json:"block"` // over all runs
 	Tx          Shape                   `json:"tx"`
+	Folder      string                  `json:"-"` // where they are written or were read; "" for nowhere
 	Stretch     Stretch                 `json:"stretch"`
 	Worst       []WorstNode             `json:"worst_nodes"`        // at most maxWorst, the worst first
 	Lifecycle   []LifeStep              `json:"tx_lifecycle"`       // in the order in which a transaction goes through them

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 
 	"github.com/pheme-net/pheme/devnet/experiment"
 	"github.com/pheme-net/pheme/devnet/recorder"
@@ -182,7 +183,19 @@ func dnf(messages []*recorder.Message) (n float64) {
 	return n
 }
 
+// NotSent is why there are no figures of transactions.
+const NotSent = "transactions were placed in pools, not sent"
+
 func (s *summary) txFigures() {
+	if s.spec.Load.Placed() {
+		for name := range s.out {
+			if strings.HasPrefix(name, "tx.") {
+				s.out[name] = stats.Missing(NotSent)
+			}
+		}
+		s.out["tx.placed_p50_ms"], s.out["tx.placed_p95_ms"] = stats.Missing(NotSent), stats.Missing(NotSent)
+		return
+	}
 	placed := make([][]float64, len(s.txs.messages))
 	for i, m := range s.txs.messages {
 		placed[i] = []float64{math.Inf(1)}

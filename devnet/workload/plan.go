@@ -31,6 +31,9 @@ type Plan struct {
 	Txs     int                // of all batches
 	TxSize  int                // bytes of one, at most
 	Length  time.Duration      // of the workload
+	// Blocks are what is placed in pools, where nothing is submitted: by slot, from the first warm-up
+	// slot on, the transactions of one block.
+	Blocks [][][]byte
 }
 
 // Batch is what one node is given in one call.
@@ -53,6 +56,9 @@ func New(spec experiment.Spec, seed int64, chainID uint64) (*Plan, error) {
 	rng := rand.New(rand.NewPCG(uint64(seed), 0x776f726b6c6f6164))
 	p := &Plan{TxSize: txSize(spec), Batches: make([][]Batch, spec.Net.Nodes)}
 	p.Length = time.Duration(slots(spec)) * spec.Chain.Slot.D()
+	if spec.Load.Placed() {
+		return p, p.place(spec, seed, chainID)
+	}
 	times := schedule(spec, rng)
 	p.Txs = len(times)
 	waiting := 2 * spec.TxsPerBlock() // two blocks' worth may wait

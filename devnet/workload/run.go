@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -52,6 +53,17 @@ func (p *Plan) Run(ctx context.Context, start time.Time, nodes []Submitter) (Out
 	}
 	err := g.Wait()
 	return out, err
+}
+
+// Take counts transactions that were placed in a pool, by what it said to each.
+func (o *Outcome) Take(errs []error) {
+	for _, err := range errs {
+		o.Sent++
+		if err != nil {
+			o.Refused++
+			o.Why = cmp.Or(o.Why, err)
+		}
+	}
 }
 
 func (o *Outcome) add(results []rpc.SendResult, late time.Duration) {

@@ -1,0 +1,285 @@
+package devnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pheme-net/pheme/devnet/experiment"
+	"github.com/pheme-net/pheme/devnet/host"
+	"github.com/pheme-net/pheme/devnet/report"
+)
+
+// cellsFolder holds the runs of a sweep's cells, inside its folder.
+const cellsFolder = "cells"
+
+// SweepConfig is one call of [Sweep].
+type SweepConfig struct {
+	Sweep *experiment.Sweep
+	// Out, Binary, Command, Version and Revision are as in [MeasureConfig].
+	Out, Binary, Command, Version, Revision string
+	// Table receives the final table; nil prints none.
+	Table io.Writer
+
+	engine engine // tests: instead of the one the experiment names
+}
+
+// CellsError says that cells of a sweep have no figures, or not those expected. Its exit code is 1
+// where one failed, 5 where one was not fit to report, 3 where expectations alone were missed.
+type CellsError struct {
+	Failed, Unfit, Missed int // cells
+	Total                 int
+	Laws                  []report.Expected // missed
+}
+
+func (e *CellsError) Error() string {
+	text := fmt.Sprintf("of %d cells %d failed, %d were not fit to report and %d were not as expected", e.Total, e.Failed, e.Unfit, e.Missed)
+	for _, l := range e.Laws {
+		text += "\n  " + l.String()
+	}
+	return text
+}
+
+// ExitCode is what the command returns to the shell.
+func (e *CellsError) ExitCode() int {
+	switch {
+	case e.Failed > 0:
+		return 1
+	case e.Unfit > 0:
+		return 5
+	}
+	return 3
+}
+
+// Sweep runs every cell of a sweep that has not been run yet, several at a time as far as cores and
+// memory allow, and writes one table over all. A cell that fails is said and the rest goes on. The
+// sweep's folder, <out>/<name>-<digest>, keeps the cells' runs, so that a sweep that was interrupted
+// goes on where it stopped. Errors: [experiment.ErrInvalid] before anything runs, [CellsError]
+// together with the results.
+func Sweep(ctx context.Context, cfg SweepConfig, out io.Writer) (*report.Sweep, error) {
+	for i := range cfg.Sweep.Cells {
+		if err := validate(cfg.Sweep.Cells[i].Spec); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkLawFigures(cfg.Sweep); err != nil {
+		return nil, err
+	}
+	dir, err := report.SweepFolder(cfg.Out, cfg.Sweep.Name, cfg.Sweep.Digest())
+	if err != nil {
+		return nil, err
+	}
+	p := newProgress(out)
+	defer p.clear()
+	s := newSweepRun(cfg, dir, p)
+	s.announce()
+	if err := s.run(ctx); err != nil {
+		return nil, err
+	}
+	p.clear()
+	results := s.results()
+	if err := report.WriteSweep(dir, results); err != nil {
+		return nil, err
+	}
+	if cfg.Table != nil {
+		if err := report.SweepTable(cfg.Table, results); err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(cfg.Table, "\nreport  %s\nfigures %s\n", filepath.Join(dir, report.PageFile), filepath.Join(dir, report.SweepTableFile))
+	}
+	return results, verdictOf(results)
+}
+
+// checkLawFigures refuses a law about a figure that no results hold.
+func checkLawFigures(s *experiment.Sweep) error {
+	for _, l := range s.Laws {
+		if complaint := report.UnknownFigure(s.Cells[0].Spec, []string{l.Y}); complaint != "" {
+			return fmt.Errorf("%w: law %s: y: %s", experiment.ErrInvalid, l.Name, complaint)
+		}
+	}
+	return nil
+}
+
+// verdictOf is the error that the cells and laws of a sweep amount to, or nil.
+func verdictOf(r *report.Sweep) error {
+	e := &CellsError{Total: len(r.Cells), Laws: report.Missed(r.Expected)}
+	for i := range r.Cells {
+		switch r.Cells[i].ExitCode {
+		case 0:
+		case 3:
+			e.Missed++
+		case 5:
+			e.Unfit++
+		default:
+			e.Failed++
+		}
+	}
+	if e.Failed+e.Unfit+e.Missed+len(e.Laws) == 0 {
+		return nil
+	}
+	return e
+}
+
+// sweepRun is a sweep on its way. One goroutine, run's, owns it.
+type sweepRun struct {
+	cfg   SweepConfig
+	dir   string
+	p     *progress
+	cells []report.Cell
+	env   report.Environment
+	jobs  jobs
+	kept  int // cells found done
+	began time.Time
+}
+
+func newSweepRun(cfg SweepConfig, dir string, p *progress) *sweepRun {
+	s := &sweepRun{cfg: cfg, dir: dir, p: p, began: time.Now(), cells: make([]report.Cell, len(cfg.Sweep.Cells))}
+	s.env = environment(MeasureConfig{Command: cfg.Command, Version: cfg.Version, Revision: cfg.Revision})
+	s.jobs = jobs{cores: runtime.NumCPU(), memory: host.FreeMemory(proc) / 10 * 7}
+	for i := range cfg.Sweep.Cells {
+		cell := &cfg.Sweep.Cells[i]
+		s.cells[i] = report.Cell{Values: cell.Values, Digest: cell.Spec.Digest(), Experiment: cell.Spec, Links: cell.Spec.Links()}
+		if s.find(i) {
+			s.kept++
+			continue
+		}
+		s.jobs.waiting = append(s.jobs.waiting, job{cell: i, memory: cell.Spec.Memory(), takes: cell.Spec.Expected(), alone: !cell.Spec.Virtual()})
+	}
+	return s
+}
+
+// find takes over the run of cell i that a former sweep left, if it was made by this same program.
+func (s *sweepRun) find(i int) bool {
+	folders, err := filepath.Glob(filepath.Join(s.dir, cellsFolder, s.cells[i].Experiment.Name+"-"+s.cells[i].Digest+"*"))
+	if err != nil {
+		return false
+	}
+	for _, folder := range folders {
+		r, err := report.ReadResults(folder)
+		if err == nil && r.Digest == s.cells[i].Digest && r.Environment.Version == s.cfg.Version && r.Environment.Revision == s.cfg.Revision {
+			s.take(i, r)
+			return true
+		}
+	}
+	return false
+}
+
+// take fills cell i from the results of its run.
+func (s *sweepRun) take(i int, r *report.Results) {
+	c := &s.cells[i]
+	c.Folder = filepath.Join(cellsFolder, filepath.Base(r.Folder))
+	c.Summary, c.Expected, c.Notes = r.Summary, r.Expected, r.Notes
+	for _, run := range r.Runs {
+		c.WallS += run.WallS
+	}
+	if missed := report.Missed(r.Expected); len(missed) > 0 {
+		e := &MissedError{missed}
+		c.Error, c.ExitCode = e.Error(), e.ExitCode()
+	}
+}
+
+func (s *sweepRun) announce() {
+	name := s.cfg.Sweep.Name
+	s.p.say("%s: %d cells over %v, in %s", name, len(s.cells), s.cfg.Sweep.Keys, s.dir)
+	if s.kept > 0 {
+		s.p.say("%d of them are done: their runs are taken over", s.kept)
+	}
+	if len(s.jobs.waiting) > 0 {
+		s.p.say("takes about %v; the largest cell about %d MiB", s.jobs.left().Round(time.Second), s.jobs.largest()>>20)
+	}
+}
+
+// finished is what a cell's goroutine hands back.
+type finished struct {
+	job job
+	r   *report.Results
+	err error
+}
+
+// run runs what waits. It returns an error only when ctx ended.
+func (s *sweepRun) run(ctx context.Context) error {
+	done := make(chan finished, s.jobs.cores) // as many as can run at once: none blocks
+	var g errgroup.Group
+	defer func() { _ = g.Wait() }()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for !s.jobs.empty() {
+		for ctx.Err() == nil {
+			j, ok := s.jobs.next()
+			if !ok {
+				break
+			}
+			g.Go(func() error {
+				done <- s.measure(ctx, j)
+				return nil
+			})
+		}
+		select {
+		case f := <-done:
+			if s.jobs.ended(f.job); ctx.Err() == nil {
+				s.finish(f)
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx) // the runs end by themselves and leave nothing
+		case <-tick.C:
+			s.where()
+		}
+	}
+	return nil
+}
+
+// measure runs one cell.
+func (s *sweepRun) measure(ctx context.Context, j job) finished {
+	cfg := MeasureConfig{
+		Experiment: s.cells[j.cell].Experiment, Out: filepath.Join(s.dir, cellsFolder), Binary: s.cfg.Binary,
+		Command: s.cfg.Command, Version: s.cfg.Version, Revision: s.cfg.Revision, engine: s.cfg.engine,
+	}
+	r, err := Measure(ctx, cfg, io.Discard)
+	return finished{j, r, err}
+}
+
+// finish notes what became of a cell.
+func (s *sweepRun) finish(f finished) {
+	c := &s.cells[f.job.cell]
+	if f.r != nil {
+		s.take(f.job.cell, f.r)
+	}
+	if f.err != nil {
+		c.Error, c.ExitCode = f.err.Error(), 1
+		var coded interface{ ExitCode() int }
+		if errors.As(f.err, &coded) {
+			c.ExitCode = coded.ExitCode()
+		}
+		s.p.say("%s: %v", report.CellLabel(s.cfg.Sweep.Keys, c), f.err)
+	}
+	s.where()
+}
+
+// where says where the sweep stands, and how long it still takes at the pace it has had.
+func (s *sweepRun) where() {
+	done := len(s.cells) - s.kept - len(s.jobs.waiting) - len(s.jobs.running)
+	if s.jobs.empty() {
+		return
+	}
+	text := fmt.Sprintf("%d of %d cells done, %d running", s.kept+done, len(s.cells), len(s.jobs.running))
+	if pace := s.jobs.pace(time.Since(s.began)); pace > 0 {
+		text += fmt.Sprintf(", about %v left", time.Duration(pace*float64(s.jobs.left())).Round(time.Second))
+	}
+	s.p.now("%s", text)
+}
+
+// results are the cells as they stand, with the laws fitted to those that have figures.
+func (s *sweepRun) results() *report.Sweep {
+	r := &report.Sweep{
+		Schema: report.SweepSchema, Name: s.cfg.Sweep.Name, Digest: s.cfg.Sweep.Digest(), Environment: s.env, Keys: s.cfg.Sweep.Keys, Cells: s.cells,
+	}
+	figures := report.FitLaws(r, s.cfg.Sweep)
+	r.Expected = report.Judge(s.cfg.Sweep.Expect, figures)
+	return r
+}

@@ -1,0 +1,172 @@
+package devnet
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pheme-net/pheme/devnet/experiment"
+	"github.com/pheme-net/pheme/devnet/report"
+)
+
+func sweepOf(t *testing.T, text string) *experiment.Sweep {
+	t.Helper()
+	s, err := experiment.DecodeSweep("s.toml", []byte(text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+const smallSweep = `name = "small"
+engine = "virtual"
+[net]
+nodes = 4
+[load]
+blocks = 5
+warmup = 1
+[sweep]
+"gossip.d" = [2, 3, 4]
+[[law]]
+name = "flat"
+x = "gossip.d"
+y = "block.p50_ms"
+[expect]
+"law.flat.slope" = "= 0"
+"block.coverage" = ">= 1"
+`
+
+// A cell that fails is said and the others go on; a sweep run again goes on with what is not done.
+func TestSweepGoesOn(t *testing.T) {
+	out := t.TempDir()
+	var mu sync.Mutex
+	var ran []int
+	broken := 3
+	cfg := SweepConfig{Sweep: sweepOf(t, smallSweep), Out: out, Version: "1"}
+	cfg.engine = func(ctx context.Context, s experiment.Spec, seed int64, p *progress) (*observation, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		ran = append(ran, s.Gossip.D)
+		if s.Gossip.D == broken {
+			return nil, errors.New("the moon fell down")
+		}
+		return scriptedEngine(nil)(ctx, s, seed, p)
+	}
+	var said, table bytes.Buffer
+	cfg.Table = &table
+	r, err := Sweep(t.Context(), cfg, &said)
+	var cells *CellsError
+	if !errors.As(err, &cells) || cells.ExitCode() != 1 || cells.Failed != 1 || len(cells.Laws) != 1 {
+		t.Fatalf("Sweep() = %v, want one failed cell and a law without figures", err)
+	}
+	if !strings.Contains(said.String(), "gossip.d=3: the moon fell down") || !strings.Contains(table.String(), "gossip.d=3: the moon fell down") {
+		t.Errorf("the failure is not said:\n%s\n%s", said.String(), table.String())
+	}
+	if len(r.Cells) != 3 || r.Cells[0].Folder == "" || r.Cells[1].Folder != "" || r.Cells[1].ExitCode != 1 || len(ran) < 3 {
+		t.Errorf("cells %+v after the runs of D = %v", r.Cells, ran)
+	}
+	broken, ran = 0, nil
+	said.Reset()
+	if r, err = Sweep(t.Context(), cfg, &said); err != nil {
+		t.Fatalf("the second time: %v", err)
+	}
+	if len(ran) != 5 || ran[0] != 3 || ran[4] != 3 || !strings.Contains(said.String(), "2 of them are done") { // the five seeds of one cell
+		t.Errorf("the second time it ran D = %v: want 3 alone\n%s", ran, said.String())
+	}
+	if l := r.Laws[0]; l.Fit.Slope != 0 || len(l.Points) != 3 || !r.Expected[0].Met {
+		t.Errorf("the law of equal cells is %+v", l)
+	}
+	ran, cfg.Version = nil, "2"
+	if _, err = Sweep(t.Context(), cfg, &said); err != nil || len(ran) != 15 {
+		t.Errorf("another version of the program ran %d of 15 runs, %v: figures of two versions do not belong into one table", len(ran), err)
+	}
+	var back report.Sweep
+	text, err := os.ReadFile(filepath.Join(out, report.LatestLink, report.SweepResultsFile))
+	if err != nil || json.Unmarshal(text, &back) != nil || len(back.Cells) != 3 || back.Schema != report.SweepSchema {
+		t.Errorf("%s reads back %d cells, %v", report.SweepResultsFile, len(back.Cells), err)
+	}
+}
+
+func TestSweepVerdicts(t *testing.T) {
+	run := func(text string, bend func(*observation)) error {
+		cfg := SweepConfig{Sweep: sweepOf(t, text), Out: t.TempDir(), engine: scriptedEngine(bend)}
+		_, err := Sweep(t.Context(), cfg, nil)
+		return err
+	}
+	code := func(err error) int {
+		var coded interface{ ExitCode() int }
+		if !errors.As(err, &coded) {
+			return -1
+		}
+		return coded.ExitCode()
+	}
+	if err := run(smallSweep, func(o *observation) { o.input.Nodes[0].Lost = 1 }); code(err) != 5 || !strings.Contains(err.Error(), "of 3 cells 0 failed, 3 were not fit") {
+		t.Errorf("unfit cells: %v, want exit code 5", err)
+	}
+	if err := run(strings.Replace(smallSweep, ">= 1", "> 1", 1), nil); code(err) != 3 || !strings.Contains(err.Error(), "3 were not as expected") {
+		t.Errorf("a missed expectation in each cell: %v, want exit code 3", err)
+	}
+	if err := run(strings.Replace(smallSweep, "= 0", "> 0", 1), nil); code(err) != 3 || !strings.Contains(err.Error(), "missed  law.flat.slope > 0: 0") {
+		t.Errorf("a missed law: %v, want exit code 3", err)
+	}
+	if err := run(strings.Replace(smallSweep, "block.p50_ms", "block.p51_ms", 1), nil); !errors.Is(err, experiment.ErrInvalid) || !strings.Contains(err.Error(), `law flat: y: "block.p51_ms" is no figure`) {
+		t.Errorf("a law about nothing: %v", err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stop := errors.New("enough")
+	cancel(stop)
+	if _, err := Sweep(ctx, SweepConfig{Sweep: sweepOf(t, smallSweep), Out: t.TempDir(), engine: scriptedEngine(nil)}, nil); !errors.Is(err, stop) {
+		t.Errorf("an interrupted sweep: %v, want %v", err, stop)
+	}
+}
+
+func TestJobs(t *testing.T) {
+	start := func(j *jobs) (cells []int) {
+		for {
+			next, ok := j.next()
+			if !ok {
+				return cells
+			}
+			cells = append(cells, next.cell)
+		}
+	}
+	same := func(name string, got []int, want ...int) {
+		t.Helper()
+		if len(got) != len(want) {
+			t.Fatalf("%s: started %v, want %v", name, got, want)
+		}
+		for i := range got {
+			if got[i] != want[i] {
+				t.Fatalf("%s: started %v, want %v", name, got, want)
+			}
+		}
+	}
+	j := &jobs{cores: 2, memory: 10, waiting: []job{{cell: 0, memory: 20, takes: 4 * time.Second}, {cell: 1, memory: 6}, {cell: 2, memory: 6}, {cell: 3, memory: 4}, {cell: 4, alone: true, takes: 2 * time.Second}, {cell: 5, memory: 1}}}
+	if got := j.left(); got != 4*time.Second {
+		t.Errorf("left() = %v, want 2 s on two cores and 2 s alone", got)
+	}
+	same("one that is too large runs by itself", start(j), 0)
+	j.ended(job{cell: 0, takes: 4 * time.Second})
+	same("the second does not fit beside the first", start(j), 1, 3)
+	j.ended(job{cell: 3})
+	same("what needs the machine for itself waits", start(j), 5)
+	j.ended(job{cell: 1})
+	j.ended(job{cell: 5})
+	same("in order", start(j), 2)
+	j.ended(job{cell: 2})
+	same("alone", start(j), 4)
+	if j.empty() {
+		t.Error("nothing runs, says the queue")
+	}
+	j.ended(job{cell: 4})
+	if !j.empty() || j.pace(6*time.Second) != 3 {
+		t.Errorf("empty %v, pace %v, want 12 core seconds for an estimate of 4", j.empty(), j.pace(6*time.Second))
+	}
+}
