@@ -1,0 +1,215 @@
+package swim
+
+import (
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ethereum/go-ethereum/rlp"
+)
+
+// say has a hostile member send a message to another; it may lie about all but
+// who it is.
+func (s *sim) say(from, to *simNode, m *message) error {
+	err := to.Receive(s.now, from.id, m.encode())
+	s.flush(to)
+	return err
+}
+
+// TestForgedDeaths: a member that tells everybody, again and again and in the
+// name of others, that a living one is dead, kills nobody; the accused refutes.
+func TestForgedDeaths(t *testing.T) {
+	s := newSim(t, 11, Config{}, newLinks(11, 0.05))
+	s.settled(40)
+	evil, victim := s.nodes[0], s.nodes[1]
+	for range 40 {
+		for _, n := range s.nodes[2:] { // everybody but the victim
+			var lies []accusation
+			for accuser := range 5 {
+				lies = append(lies, accusation{Dead: true, Subject: victim.tag, Incarnation: n.members[victim.tag].record.Incarnation, Accuser: s.nodes[accuser+5].tag})
+			}
+			if err := s.say(evil, n, &message{Kind: kindGossip, Accusations: lies}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.run(500 * time.Millisecond)
+	}
+	suspected := 0
+	for _, n := range s.nodes {
+		suspected += int(n.Counters().Suspicions)
+	}
+	if suspected == 0 || victim.Counters().Refutations == 0 {
+		t.Fatalf("%d suspicions, %d refutations: nothing happened", suspected, victim.Counters().Refutations)
+	}
+	if n := s.falseDeaths(simStart, nil); n > 0 {
+		t.Errorf("%d members were found dead on hearsay", n)
+	}
+	s.run(10 * time.Second)
+	if !s.complete() {
+		t.Error("not everybody knows everybody for alive")
+	}
+}
+
+// TestIncarnationOverflow: an accusation with an incarnation near overflow is
+// nothing, and a record with one is refused; the accused lives on.
+func TestIncarnationOverflow(t *testing.T) {
+	s := newSim(t, 12, Config{}, newLinks(12, 0))
+	s.settled(10)
+	evil, victim, other := s.nodes[0], s.nodes[1], s.nodes[2]
+	was := victim.self.Incarnation
+	for _, inc := range []uint64{math.MaxUint64, uint64(s.now.Add(2 * maxAhead).UnixMilli())} {
+		a := accusation{Dead: true, Subject: victim.tag, Incarnation: inc, Accuser: evil.tag}
+		for _, n := range s.nodes[1:] {
+			if err := s.say(evil, n, &message{Kind: kindGossip, Accusations: []accusation{a}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if victim.self.Incarnation != was || other.members[victim.tag].state != Alive {
+			t.Fatalf("incarnation %d moved the accused to %d", inc, victim.self.Incarnation)
+		}
+		r := signed(0, inc, 1, nil)
+		if err := s.say(evil, other, &message{Kind: kindGossip, Records: []rlp.RawValue{r.raw}}); !errors.Is(err, ErrInvalid) {
+			t.Fatalf("a record of incarnation %d: %v", inc, err)
+		}
+	}
+	// One that is only a little ahead is refuted, and leaves the next room.
+	a := accusation{Subject: victim.tag, Incarnation: was + 1000, Accuser: evil.tag}
+	if err := s.say(evil, victim, &message{Kind: kindGossip, Accusations: []accusation{a}}); err != nil {
+		t.Fatal(err)
+	}
+	if victim.self.Incarnation != was+1001 {
+		t.Fatalf("refuted with %d, want %d", victim.self.Incarnation, was+1001)
+	}
+}
+
+// TestForgedRecords: metadata, addresses and goodbyes in another's name, or of
+// another network, or altered, are refused; the sender is told of.
+func TestForgedRecords(t *testing.T) {
+	s := newSim(t, 13, Config{}, newLinks(13, 0))
+	s.settled(10)
+	evil, victim, target := s.nodes[0], s.nodes[1], s.nodes[2]
+	was := target.members[victim.tag].record
+	forge := func(bend func(*Record), sign func(msg []byte) []byte) []byte {
+		r := *was
+		r.Version += 5
+		bend(&r)
+		r.Sig = sign(r.unsigned("test"))
+		return mustEncode(&r)
+	}
+	byEvil := func(msg []byte) []byte { return fakeSign(evil.id, msg) }
+	for name, raw := range map[string][]byte{
+		"metadata":        forge(func(r *Record) { r.Entries = Map{{"zone", 1, "here"}} }, byEvil),
+		"addresses":       forge(func(r *Record) { r.Addrs = [][]byte{{1, 2, 3}} }, byEvil),
+		"goodbye":         forge(func(r *Record) { r.Left = true }, byEvil),
+		"incarnation":     forge(func(r *Record) { r.Incarnation++ }, byEvil),
+		"another network": forge(func(r *Record) {}, func([]byte) []byte { r := *was; r.Version += 5; return fakeSign(victim.id, r.unsigned("other")) }),
+		"altered": func() []byte {
+			b := slices.Clone(signed(1, was.Incarnation+9, was.Version+9, Map{{"zone", 1, "aaaa"}}).raw)
+			b[strings.Index(string(b), "aaaa")] = 'b'
+			return b
+		}(),
+	} {
+		if err := s.say(evil, target, &message{Kind: kindGossip, Records: []rlp.RawValue{raw}}); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if m := target.members[victim.tag]; m.record != was || m.state != Alive {
+			t.Errorf("%s: was taken", name)
+		}
+	}
+	if n := target.Counters().BadRecords; n != 6 {
+		t.Errorf("%d bad records counted, want 6", n)
+	}
+}
+
+// TestReplays: an old record or an old accusation changes nothing.
+func TestReplays(t *testing.T) {
+	s := newSim(t, 14, Config{}, newLinks(14, 0))
+	s.settled(10)
+	victim, target := s.nodes[1], s.nodes[2]
+	old := victim.self
+	if err := victim.Set(s.now, map[string]string{"zone": "new"}); err != nil {
+		t.Fatal(err)
+	}
+	s.flush(victim)
+	s.run(2 * time.Second)
+	victim.defend(s.now, accusation{Subject: victim.tag, Incarnation: old.Incarnation})
+	s.flush(victim)
+	s.run(2 * time.Second)
+	now := target.members[victim.tag].record
+	if now.Entries.Get("zone") != "new" || now.Incarnation == old.Incarnation {
+		t.Fatal("the news did not arrive")
+	}
+	lie := accusation{Dead: true, Subject: victim.tag, Incarnation: old.Incarnation, Accuser: s.nodes[3].tag}
+	if err := s.say(s.nodes[0], target, &message{Kind: kindGossip, Records: []rlp.RawValue{old.raw}, Accusations: []accusation{lie}}); err != nil {
+		t.Fatal(err)
+	}
+	if m := target.members[victim.tag]; m.record != now || m.state != Alive {
+		t.Fatal("a replay was taken")
+	}
+}
+
+// TestFloods: whatever one member sends, what another holds and does stays
+// bounded, and the honest are unharmed.
+func TestFloods(t *testing.T) {
+	s := newSim(t, 15, Config{MaxMembers: 200}, newLinks(15, 0))
+	s.settled(10)
+	evil, target := s.nodes[0], s.nodes[1]
+	for i := range 1000 { // members that do not exist, and probes for others
+		r := signed(1000+i, uint64(s.now.UnixMilli()), 1, nil)
+		if err := target.Receive(s.now, evil.id, (&message{Kind: kindPingReq, Seq: uint64(i), Target: s.nodes[2+i%8].tag, Records: []rlp.RawValue{r.raw}}).encode()); err != nil {
+			t.Fatal(err)
+		}
+		target.Packets()
+	}
+	if len(target.members) > 200 || target.Counters().Full == 0 {
+		t.Errorf("%d members, %d refused", len(target.members), target.Counters().Full)
+	}
+	if len(target.relays) > maxRelays {
+		t.Errorf("%d relays", len(target.relays))
+	}
+	signs := target.Counters().Refutations
+	for range 1000 {
+		lie := accusation{Dead: true, Subject: target.tag, Incarnation: target.self.Incarnation, Accuser: evil.tag}
+		if err := target.Receive(s.now, evil.id, (&message{Kind: kindGossip, Accusations: []accusation{lie}}).encode()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := target.Counters().Refutations - signs; n > 1 {
+		t.Errorf("%d signatures for 1,000 accusations at one instant", n)
+	}
+	accusers := len(target.members)
+	for i := range 1000 {
+		lie := accusation{Subject: s.nodes[4].tag, Incarnation: s.nodes[4].self.Incarnation, Accuser: s.nodes[i%10].tag}
+		_ = target.Receive(s.now, evil.id, (&message{Kind: kindGossip, Accusations: []accusation{lie}}).encode())
+	}
+	if sus := target.members[s.nodes[4].tag].suspicion; sus == nil || len(sus.accusers) > target.cfg.Confirmations+1 || accusers == 0 {
+		t.Errorf("suspicion %+v", sus)
+	}
+	target.Packets()
+}
+
+// TestLyingAggregates: a share that is no number, far too large, or of a far
+// epoch moves nobody.
+func TestLyingAggregates(t *testing.T) {
+	s := newSim(t, 16, Config{}, newLinks(16, 0))
+	s.settled(5)
+	evil, target := s.nodes[0], s.nodes[1]
+	was := target.round.mass
+	for name, x := range map[string]share{
+		"not a number": {Epoch: target.round.epoch, Mass: [numParts]uint64{math.Float64bits(math.NaN())}},
+		"huge":         {Epoch: target.round.epoch, Mass: [numParts]uint64{math.Float64bits(1e300)}},
+	} {
+		if err := s.say(evil, target, &message{Kind: kindShare, Seq: 1, Shares: []share{x}}); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := s.say(evil, target, &message{Kind: kindShare, Seq: 2, Shares: []share{{Epoch: math.MaxUint64}}}); err != nil || target.round.epoch == math.MaxUint64 {
+		t.Errorf("far epoch: %v, now %d", err, target.round.epoch)
+	}
+	if target.round.mass != was {
+		t.Error("its mass moved")
+	}
+}
