@@ -133,8 +133,8 @@ func (n *Net) wait(m relay.Message, err error) {
 // runHeld gives held messages to the relay again when what they wait for has
 // come, and publishes those that are good now, byte for byte as they came.
 func (n *Net) runHeld(ctx context.Context) error {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
+	timer := newAlarm(time.Hour)
+	defer func() { timer.Stop() }()
 	for {
 		var again []held
 		select {
@@ -154,7 +154,7 @@ func (n *Net) runHeld(ctx context.Context) error {
 		next, ok := n.holder.next()
 		n.holdMu.Unlock()
 		if ok {
-			timer.Reset(next.Sub(now))
+			timer.set(next.Sub(now))
 		}
 		for _, m := range again {
 			n.again(ctx, m)

@@ -219,8 +219,8 @@ func (d *dialer) static(id peer.ID) bool {
 
 // runDials keeps the connections that are wanted.
 func (n *Net) runDials(ctx context.Context, g *errgroup.Group) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	timer := newAlarm(0)
+	defer func() { timer.Stop() }()
 	for {
 		select {
 		case <-ctx.Done():
@@ -237,7 +237,7 @@ func (n *Net) runDials(ctx context.Context, g *errgroup.Group) error {
 			})
 		}
 		if !next.IsZero() {
-			timer.Reset(next.Sub(now))
+			timer.set(next.Sub(now))
 		}
 	}
 }

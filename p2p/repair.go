@@ -101,8 +101,8 @@ func (n *Net) runRepair(ctx context.Context) error {
 	seed := trace.PeerTag(n.host.ID().String())
 	rng := mrand.New(mrand.NewPCG(seed, uint64(n.started.UnixNano()))) // which peers: nothing a peer could use
 	interval := n.cfg.RepairInterval
-	timer := time.NewTimer(time.Duration(seed % uint64(interval))) // nodes that start together do not repair together
-	defer timer.Stop()
+	timer := newAlarm(time.Duration(seed % uint64(interval))) // nodes that start together do not repair together
+	defer func() { timer.Stop() }()
 	delayed := 0
 	for {
 		var partners []peer.ID
@@ -126,7 +126,7 @@ func (n *Net) runRepair(ctx context.Context) error {
 		if later || moved {
 			wait = min(interval, max(settleTime, interval/4))
 		}
-		timer.Reset(wait)
+		timer.set(wait)
 	}
 }
 

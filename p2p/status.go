@@ -214,10 +214,10 @@ func (n *Net) keepAlive() time.Duration { return n.cfg.StatusTimeout / 2 }
 
 // tell sends our status whenever it has changed, and every keepAlive.
 func (n *Net) tell(s network.Stream, wake, done <-chan struct{}, told status) {
-	gap := time.NewTimer(noticeGap)
-	defer gap.Stop()
-	idle := time.NewTimer(n.keepAlive())
-	defer idle.Stop()
+	gap := newAlarm(noticeGap)
+	defer func() { gap.Stop() }()
+	idle := newAlarm(n.keepAlive())
+	defer func() { idle.Stop() }()
 	for quiet := false; ; {
 		if ours := n.status(); ours != told || quiet { // it may have changed before anybody could wake us
 			_ = s.SetWriteDeadline(time.Now().Add(n.cfg.RequestTimeout))
@@ -226,8 +226,8 @@ func (n *Net) tell(s network.Stream, wake, done <-chan struct{}, told status) {
 				return
 			}
 			told, quiet = ours, false
-			idle.Reset(n.keepAlive())
-			gap.Reset(noticeGap)
+			idle.set(n.keepAlive())
+			gap.set(noticeGap)
 			select {
 			case <-done:
 				return

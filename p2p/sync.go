@@ -51,8 +51,8 @@ var errNothing = errors.New("p2p: nothing follows our chain")
 
 // runSync follows better claims, one at a time.
 func (n *Net) runSync(ctx context.Context) error {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
+	timer := newAlarm(time.Hour)
+	defer func() { timer.Stop() }()
 	for {
 		select {
 		case <-ctx.Done():
@@ -63,7 +63,7 @@ func (n *Net) runSync(ctx context.Context) error {
 		target, due := n.target(time.Now())
 		if target == nil {
 			if !due.IsZero() {
-				timer.Reset(time.Until(due))
+				timer.set(time.Until(due))
 			}
 			continue
 		}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -156,9 +155,9 @@ func (n *Net) Announce(txs []*chain.Tx) {
 // its first transaction. While no peer is in the mesh the transactions wait: a
 // message published to nobody would be lost, for gossip offers it to nobody later.
 func (n *Net) runBatches(ctx context.Context) error {
-	timer := time.NewTimer(n.cfg.BatchDelay)
+	timer := newAlarm(n.cfg.BatchDelay)
 	timer.Stop()
-	look := time.NewTimer(n.cfg.Heartbeat) // while they wait, as often as a mesh changes
+	look := newAlarm(n.cfg.Heartbeat) // while they wait, as often as a mesh changes
 	look.Stop()
 	waited := false
 	b := batcher{limit: min(n.cfg.BatchBytes, maxBatchBytes)}
@@ -182,10 +181,10 @@ func (n *Net) runBatches(ctx context.Context) error {
 			}
 		}
 		if waited = alone; alone {
-			look.Reset(n.cfg.Heartbeat)
+			look.set(n.cfg.Heartbeat)
 		}
 		if b.started {
-			timer.Reset(n.cfg.BatchDelay)
+			timer.set(n.cfg.BatchDelay)
 			b.started = false
 		}
 	}

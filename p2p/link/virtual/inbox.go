@@ -63,7 +63,7 @@ func (b *Inbox) ReadFrom(p []byte) (int, net.Addr, error) {
 			b.unread -= len(d.payload)
 			return copy(p, d.payload), d.from, nil
 		}
-		b.cond.Wait()
+		b.deadline.wait(&b.mu, b.cond)
 	}
 }
 
@@ -71,7 +71,7 @@ func (b *Inbox) ReadFrom(p []byte) (int, net.Addr, error) {
 func (b *Inbox) SetReadDeadline(t time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.deadline.set(t, &b.mu, b.cond)
+	b.deadline.set(t, b.cond)
 	return nil
 }
 

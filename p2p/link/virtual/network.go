@@ -3,6 +3,7 @@ package virtual
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"slices"
 	"sync"
@@ -108,10 +109,16 @@ func (n *Network) Addr(i int) ma.Multiaddr { return n.nodes[i].addr }
 // any more after that.
 func (n *Network) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
-	defer timer.Stop()
+	defer func() { timer.Stop() }()
 	var events []link.Event
 	for {
-		events = n.step(timer, events)
+		var next time.Duration
+		if events, next = n.step(events); next != never {
+			// A new timer each time: one that is pending and is reset has the runtime look through all timers
+			// of the bubble when it is due.
+			timer.Stop()
+			timer = time.NewTimer(next)
+		}
 		for i := range events {
 			n.dispatch(&events[i])
 		}
@@ -125,18 +132,22 @@ func (n *Network) Run(ctx context.Context) error {
 	}
 }
 
-func (n *Network) step(timer *time.Timer, events []link.Event) []link.Event {
+// never is the time until the next step when there is none.
+const never = time.Duration(math.MaxInt64)
+
+// step advances the model to the present and returns what came of it and how long it is to the next step.
+func (n *Network) step(events []link.Event) ([]link.Event, time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()
 	events = n.net.Advance(now, events[:0])
 	next, ok := n.net.Next()
-	n.planned = time.Time{}
-	if timer.Stop(); ok {
-		n.planned = next
-		timer.Reset(next.Sub(now))
+	if !ok {
+		n.planned = time.Time{}
+		return events, never
 	}
-	return events
+	n.planned = next
+	return events, next.Sub(now)
 }
 
 // do runs f on the link.Net and makes sure that Run looks at what came of it.

@@ -35,33 +35,47 @@ const (
 	writing
 )
 
-// deadline is when calls of one direction give up.
+// deadline is when calls of one direction give up. Whoever waits arms it: most calls do not, and every message
+// sets another.
 type deadline struct {
 	at    time.Time
 	timer *time.Timer
+	due   time.Time // when timer goes off; zero while it is not set
 }
 
 func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
 
-// set changes the deadline, wakes who waits on cond now and again when it has
-// passed. mu, which is cond's, is held.
-func (d *deadline) set(t time.Time, mu *sync.Mutex, cond *sync.Cond) {
-	d.stop()
+// set changes the deadline and has those who wait on cond look at it. The mutex of cond is held.
+func (d *deadline) set(t time.Time, cond *sync.Cond) {
 	d.at = t
-	if !t.IsZero() {
-		d.timer = time.AfterFunc(time.Until(t), func() {
+	cond.Broadcast()
+}
+
+// wait waits on cond, whose mutex mu is held, until somebody signals or the
+// deadline has passed, or for no reason.
+func (d *deadline) wait(mu *sync.Mutex, cond *sync.Cond) {
+	if !d.at.IsZero() && (d.due.IsZero() || d.at.Before(d.due)) {
+		d.stop()
+		d.due = d.at
+		var timer *time.Timer
+		timer = time.AfterFunc(time.Until(d.at), func() {
 			mu.Lock()
 			defer mu.Unlock()
+			if d.timer == timer {
+				d.due = time.Time{} // a deadline that was moved on is armed again by who still waits
+			}
 			cond.Broadcast()
 		})
+		d.timer = timer
 	}
-	cond.Broadcast()
+	cond.Wait()
 }
 
 func (d *deadline) stop() {
 	if d.timer != nil {
 		d.timer.Stop()
 	}
+	d.due = time.Time{}
 }
 
 // route belongs to a pipe and says whose it is.
@@ -99,7 +113,7 @@ func (s *stream) Read(b []byte) (n int, err error) {
 		case s.deadline[reading].passed():
 			return 0, os.ErrDeadlineExceeded
 		}
-		s.readers.Wait()
+		s.deadline[reading].wait(&s.mu, s.readers)
 	}
 	if s.deadline[reading].passed() {
 		return 0, os.ErrDeadlineExceeded
@@ -134,7 +148,7 @@ func (s *stream) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.writing && s.writeErr == nil && !s.deadline[writing].passed() {
-		s.writers.Wait()
+		s.deadline[writing].wait(&s.mu, s.writers)
 	}
 	switch {
 	case s.writeErr != nil:
@@ -155,7 +169,7 @@ func (s *stream) Write(b []byte) (int, error) {
 		case s.deadline[writing].passed():
 			return len(b) - s.takeBack(len(b)), os.ErrDeadlineExceeded
 		}
-		s.writers.Wait()
+		s.deadline[writing].wait(&s.mu, s.writers)
 	}
 	if s.writeErr != nil {
 		return 0, s.writeErr
@@ -261,7 +275,7 @@ func (s *stream) SetWriteDeadline(t time.Time) error { s.setDeadline(writing, t)
 func (s *stream) setDeadline(way int, t time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.deadline[way].set(t, &s.mu, []*sync.Cond{s.readers, s.writers}[way])
+	s.deadline[way].set(t, []*sync.Cond{s.readers, s.writers}[way])
 }
 
 // The rest is what the network calls.
