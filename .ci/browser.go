@@ -85,7 +85,7 @@ func check(b *browser, page, shots string) {
 
 // wanted are the values of the table that goes with the page, if results.json lies beside it.
 func wanted(page string) (figures []string) {
-	r, err := report.Read(filepath.Dir(page))
+	r, err := report.ReadResults(filepath.Dir(page))
 	if err != nil {
 		return nil
 	}

@@ -28,6 +28,9 @@ type MeasureConfig struct {
 	Out string
 	// Binary is the program whose "node" command a child runs; "" is this one.
 	Binary string
+	// Baseline is the folder of a finished run to lay over this one in the report. "" looks in Out for
+	// the same experiment with the gossip relay, where the relay is another.
+	Baseline string
 	// Command is the command line that asked for the run, for the report's reproduce box.
 	Command string
 	// Version and Revision describe the binary in the report.
@@ -65,6 +68,10 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 	spec := cfg.Experiment
 	spec.Resolve()
 	if err := validate(spec); err != nil {
+		return nil, err
+	}
+	baseline, err := baselineOf(cfg, spec)
+	if err != nil {
 		return nil, err
 	}
 	p := newProgress(out)
@@ -105,6 +112,11 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 	}
 	notes = append(notes, seeds.remark(spec)...)
 	results := report.New(spec, env, runs, unique(notes))
+	if baseline != nil {
+		if err := results.LayOver(baseline); err != nil {
+			return nil, err
+		}
+	}
 	p.clear()
 	if err := publish(cfg, results, runs); err != nil {
 		return nil, err
@@ -155,11 +167,7 @@ func seedsText(seeds []int64) string {
 
 // publish writes the run's folder, the table, and what to do next.
 func publish(cfg MeasureConfig, r *report.Results, runs []report.Run) error {
-	out := cfg.Out
-	if out == "" {
-		out = "runs"
-	}
-	dir, err := report.NewFolder(out, r.Experiment)
+	dir, err := report.NewFolder(cfg.out(), r.Experiment)
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,22 @@ func NewFolder(out string, spec experiment.Spec) (string, error) {
 	return "", fmt.Errorf("%s has been run %d times into %s: remove some or pass another --out", spec.Name, maxSame, out)
 }
 
+// Latest is the folder of the last run of an experiment into a folder of runs, "" where there is none.
+func Latest(out string, spec experiment.Spec) (dir string) {
+	base := filepath.Join(out, spec.Name+"-"+spec.Digest())
+	for i := 1; i < maxSame; i++ {
+		next := base
+		if i > 1 {
+			next = base + "-" + strconv.Itoa(i)
+		}
+		if _, err := os.Stat(filepath.Join(next, ResultsFile)); err != nil {
+			break
+		}
+		dir = next
+	}
+	return dir
+}
+
 // Write puts the results, the resolved experiment, the deliveries and the page into dir and lets
 // "latest" beside dir point to it.
 func Write(dir string, r *Results, runs []Run) error {

@@ -4,29 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/pheme-net/pheme/devnet/stats"
 )
-
-// Read reads the results of a finished run from its folder.
-func Read(dir string) (*Results, error) {
-	text, err := os.ReadFile(filepath.Join(dir, ResultsFile))
-	if err != nil {
-		return nil, fmt.Errorf("read the run in %s: %w", dir, err)
-	}
-	var r Results
-	if err := json.Unmarshal(text, &r); err != nil {
-		return nil, fmt.Errorf("read the run in %s: %s: %w", dir, ResultsFile, err)
-	}
-	if r.Schema != Schema {
-		return nil, fmt.Errorf("read the run in %s: its schema is %q, not %q: measure it again with this pheme", dir, r.Schema, Schema)
-	}
-	return &r, nil
-}
 
 // LayOver puts another run's curves and headline figures beside r's, as a baseline or to hold
 // virtual time against real processes. The runs may differ in anything; what differs is listed.

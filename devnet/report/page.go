@@ -252,12 +252,11 @@ func intervalText(u unit, f stats.Figure) string {
 func figureTable(r *Results) table {
 	t := table{Summary: "All headline figures, with 95 % intervals", Head: words("figure|||value|95 % interval|n")}
 	t.Head = append(t.Head, heading{"", true})
-	for _, h := range headline {
-		if f, ok := r.Summary[h.metric]; ok && f.Why != NotShaped {
-			t.Rows = append(t.Rows, cells(h.group, h.label, h.unit.figure(float64(f.Value)), intervalText(h.unit, f), fmt.Sprint(f.N), h.about))
-		}
+	for _, h := range r.headline() {
+		f := r.Summary[h.metric]
+		t.Rows = append(t.Rows, cells(h.group, h.label, h.unit.figure(float64(f.Value)), intervalText(h.unit, f), fmt.Sprint(f.N), h.about))
 	}
-	if f := r.Summary["block.stretch_p95"]; !f.Value.Valid() {
+	if f := r.Summary["block.stretch_p95"]; f.Why == NotShaped {
 		t.Rows = append(t.Rows, cells("floor", "stretch p95", "-", "", "0", "distance to the physical floor: "+f.Why))
 	}
 	return t

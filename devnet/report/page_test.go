@@ -39,6 +39,7 @@ func richResults(t testing.TB) *Results {
 	rich.Expected = Judge(spec.Expect, rich.Summary)
 	withFaults(rich)
 	base, _ := syntheticResults(t, 8, 0)
+	rich.Digest, base.Digest = "01234567", "89abcdef" // the golden files shall not change with every new key of an experiment
 	if err := rich.LayOver(base); err != nil {
 		t.Fatal(err)
 	}

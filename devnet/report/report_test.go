@@ -229,17 +229,19 @@ func TestSplitBarsAddUp(t *testing.T) {
 }
 
 func TestTable(t *testing.T) {
-	r, _ := syntheticResults(t, 8, 0, "CPU-bound: the cores were 97 % busy while blocks travelled, so these latencies are the machine's, not the network's.")
-	var b bytes.Buffer
-	if err := Table(&b, r); err != nil {
-		t.Fatal(err)
-	}
-	for i, line := range strings.Split(b.String(), "\n") {
-		if len([]rune(line)) > 80 {
-			t.Errorf("line %d is %d wide: %q", i+1, len(line), line)
+	quiet, _ := syntheticResults(t, 8, 0, "CPU-bound: the cores were 97 % busy while blocks travelled, so these latencies are the machine's, not the network's.")
+	for file, r := range map[string]*Results{"table.txt": quiet, "table-rich.txt": richResults(t)} {
+		var b bytes.Buffer
+		if err := Table(&b, r); err != nil {
+			t.Fatal(err)
 		}
+		for i, line := range strings.Split(b.String(), "\n") {
+			if len([]rune(line)) > 80 {
+				t.Errorf("%s: line %d is %d wide: %q", file, i+1, len([]rune(line)), line)
+			}
+		}
+		golden(t, file, b.Bytes())
 	}
-	golden(t, "table.txt", b.Bytes())
 }
 
 func TestFigures(t *testing.T) {

@@ -163,7 +163,7 @@ func TestLayOver(t *testing.T) {
 func TestReadReturnsWhatWasWritten(t *testing.T) {
 	r, runs := syntheticResults(t, 4, 0)
 	dir := t.TempDir() + "/run"
-	if _, err := Read(dir); err == nil || !strings.Contains(err.Error(), dir) {
+	if _, err := ReadResults(dir); err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("Read of nothing: %v", err)
 	}
 	dir, err := NewFolder(dir, r.Experiment)
@@ -173,7 +173,7 @@ func TestReadReturnsWhatWasWritten(t *testing.T) {
 	if err := Write(dir, r, runs); err != nil {
 		t.Fatal(err)
 	}
-	back, err := Read(dir)
+	back, err := ReadResults(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

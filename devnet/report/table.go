@@ -51,11 +51,8 @@ func Table(w io.Writer, r *Results) error {
 	fmt.Fprintf(&b, "%s\n\n", plan(r))
 	fmt.Fprintf(&b, "%-16s%-18s%12s   %-20s%7s\n", "", "", "value", "95 % interval", "n")
 	last := ""
-	for _, h := range headline {
-		f, ok := r.Summary[h.metric]
-		if !ok || f.Why == NotShaped || e.Proposers() == 0 && aboutBlocks(h.metric) {
-			continue
-		}
+	for _, h := range r.headline() {
+		f := r.Summary[h.metric]
 		group := h.group
 		if group == last {
 			group = ""
@@ -73,6 +70,9 @@ func Table(w io.Writer, r *Results) error {
 		}
 		fmt.Fprintf(&b, "%-16s%s\n", []string{"", "expected"}[max(0, 1-i)], e)
 	}
+	for _, o := range r.Overlays {
+		b.WriteString(o.lines())
+	}
 	for _, n := range r.Notes {
 		b.WriteString("\n" + wrap(n, 80) + "\n")
 	}
@@ -80,9 +80,32 @@ func Table(w io.Writer, r *Results) error {
 	return err
 }
 
-// aboutBlocks says whether a figure has no meaning where there are no blocks.
-func aboutBlocks(metric string) bool {
-	return strings.HasPrefix(metric, "block.") || metric == "net.multiplier"
+// lines are an overlay in the terminal's table.
+func (o Overlay) lines() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s\n", wrap("beside "+o.Name+", run "+o.Digest+"; ratios are this run's over that one's", 80))
+	for _, c := range []struct {
+		kind  string
+		curve OverlayCurve
+	}{{"block", o.Block}, {"transaction", o.Tx}} {
+		if c.curve.Deliveries > 0 {
+			fmt.Fprintf(&b, "%-16s%-18s%12s   p99 %s, KS distance %s\n", c.kind, "p50 ratio", times.figure(float64(c.curve.P50)),
+				times.figure(float64(c.curve.P99)), plain.figure(float64(c.curve.KS)))
+		}
+	}
+	return b.String()
+}
+
+// headline are the lines that have a meaning in this run.
+func (r *Results) headline() (rows []row) {
+	for _, h := range headline {
+		f, ok := r.Summary[h.metric]
+		aboutBlocks := strings.HasPrefix(h.metric, "block.") || h.metric == "net.multiplier"
+		if ok && f.Why != NotShaped && !(aboutBlocks && r.Experiment.Proposers() == 0) {
+			rows = append(rows, h)
+		}
+	}
+	return rows
 }
 
 // note is the interval, or the mark of a figure that stands without one.
