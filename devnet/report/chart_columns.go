@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"html/template"
 	"math"
 	"slices"
@@ -38,10 +39,11 @@ func (ch columnsChart) html() template.HTML {
 func (ch columnsChart) draw(c *canvas) {
 	c.height = 250
 	left, right, top, bottom := 50.0, c.width-4, 30.0, c.height-44
-	columns := shareColumns(ch.columns, maxColumns)
+	limit := maxColumns
 	if c.narrow() {
-		columns = shareColumns(ch.columns, maxColumns/2)
+		limit = maxColumns / 2
 	}
+	columns := shareColumns(ch.columns, limit)
 	most := ch.ideal
 	for _, col := range columns {
 		sum := 0.0
@@ -76,7 +78,11 @@ func (ch columnsChart) draw(c *canvas) {
 	if ch.ideal > 0 {
 		c.line("ideal", left, y(ch.ideal), right, y(ch.ideal))
 	}
-	c.text("axis end", right, bottom+37, ch.xAxis)
+	axis := ch.xAxis
+	if each := sharedBy(len(ch.columns), limit); each > 1 {
+		axis += fmt.Sprintf("; a column is the mean of %d", each)
+	}
+	c.text("axis end", right, bottom+37, axis)
 	c.line("axisline", left, bottom, right, bottom)
 }
 
@@ -98,9 +104,12 @@ func (ch columnsChart) drawColumn(c *canvas, col column, x, width float64, y fun
 	}
 }
 
+// sharedBy is how many of n neighbours share a column where there is room for limit.
+func sharedBy(n, limit int) int { return (n + limit - 1) / limit }
+
 // shareColumns lets neighbours share a column, by their mean, where there are more than limit.
 func shareColumns(columns []column, limit int) (out []column) {
-	each := (len(columns) + limit - 1) / limit
+	each := sharedBy(len(columns), limit)
 	if each < 2 {
 		return columns
 	}

@@ -24,7 +24,7 @@ func drawCourse(c *canvas, ticks []Tick, faults []Fault, slotMS float64) {
 	if c.narrow() {
 		limit, labels = maxColumns/2, 5
 	}
-	each := (len(ticks) + limit - 1) / limit
+	each := sharedBy(len(ticks), limit)
 	ticks, slotMS = worstTicks(ticks, each), slotMS*float64(each)
 	s := strip{left: 62, right: c.width - 10}
 	x := func(ms float64) float64 { return s.left + (s.right-s.left)*min(max(ms, 0), end)/end }

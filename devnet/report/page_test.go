@@ -33,7 +33,7 @@ func richResults(t testing.TB) *Results {
 		}
 	}
 	spec := r.Experiment
-	spec.Net.Latency, spec.Net.Relay = "world", "coded"
+	spec.Engine, spec.Net.Latency, spec.Net.Rate, spec.Net.Relay = "virtual", "world", "50mbit", "coded"
 	spec.Expect = map[string]experiment.Expectation{"block.p50_ms": "< 800", "block.coverage": ">= 1"}
 	rich := New(spec, r.Environment, runs, r.Notes)
 	rich.Expected = Judge(spec.Expect, rich.Summary)

@@ -72,7 +72,7 @@ func nodeBytes(r *Results, nodes []nodeRow) exhibit {
 	even, tail := r.Summary["net.load_max_over_mean"], r.Summary["net.load_p99_over_p50"]
 	return exhibit{
 		Title: fmt.Sprintf("By node; sent and received together, the busiest carries %s the mean, p99 / p50 is %s", times.figure(float64(even.Value)), significant(float64(tail.Value))),
-		Key:   kindKey(r, "sent"), Chart: rateChart("Bytes received by each node, by kind", "a node", "nodes, the one that received most first", seconds, columns), Tables: []table{t},
+		Key:   kindKey(r, "sent"), Chart: rateChart("Bytes received by each node, by kind", "a node", "nodes, most received first", seconds, columns), Tables: []table{t},
 	}
 }
 

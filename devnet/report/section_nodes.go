@@ -6,6 +6,9 @@ import (
 	"slices"
 )
 
+// maxOpenRows is up to how many nodes the table stands open: a screen of them.
+const maxOpenRows = 24
+
 // nodeRow is a node of one run.
 type nodeRow struct {
 	NodeResult
@@ -46,6 +49,9 @@ func nodeSection(r *Results) section {
 			row = append(row, cells(significant(n.CPU)+" s", binary(float64(n.MaxRSS)))...)
 		}
 		t.Rows = append(t.Rows, row)
+	}
+	if len(nodes) > maxOpenRows {
+		t.Summary = "Table: latency, bytes and load of each node"
 	}
 	if len(nodes) > 0 {
 		s.Exhibits = []exhibit{{Tables: []table{t}}}

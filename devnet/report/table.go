@@ -47,8 +47,8 @@ var headline = []row{
 func Table(w io.Writer, r *Results) error {
 	var b strings.Builder
 	e := &r.Experiment
-	fmt.Fprintf(&b, "%s  %s engine, %s, links %s\n", e.Name, e.Engine, seedList(e.Seeds), r.Links)
-	fmt.Fprintf(&b, "%s\n\n", plan(r))
+	fmt.Fprintf(&b, "%s\n", wrap(fmt.Sprintf("%s  %s engine, %s, links %s", e.Name, e.Engine, seedList(e.Seeds), r.Links), 80))
+	fmt.Fprintf(&b, "%s\n\n", wrap(plan(r), 80))
 	fmt.Fprintf(&b, "%-16s%-18s%12s   %-20s%7s\n", "", "", "value", "95 % interval", "n")
 	last := ""
 	for _, h := range r.headline() {
@@ -149,8 +149,11 @@ func seedList(seeds []int64) string {
 	return fmt.Sprintf("%d seeds", len(seeds))
 }
 
-// wrap breaks text into lines of at most width characters at spaces.
+// wrap breaks text into lines of at most width characters at spaces, if it is longer.
 func wrap(text string, width int) string {
+	if len([]rune(text)) <= width {
+		return text
+	}
 	var lines []string
 	line := ""
 	for _, word := range strings.Fields(text) {
