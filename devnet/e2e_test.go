@@ -70,6 +70,7 @@ func realNode(args []string) error {
 	f.StringVar(&cfg.P2P.Relay, "relay", "", "")
 	f.IntVar(&cfg.BlockBytes, "block-size", 0, "")
 	f.BoolVar(&cfg.Trace, "trace", false, "")
+	f.BoolVar(&cfg.Bendable, "bendable", false, "")
 	f.StringVar(&cfg.Links, "links", "", "")
 	f.IntVar(&cfg.LinkNode, "link-node", 0, "")
 	f.Func("listen", "", func(s string) error { cfg.P2P.Listen = append(cfg.P2P.Listen, s); return nil })

@@ -65,9 +65,8 @@ type faultRun struct {
 	mu     sync.Mutex
 	alive  []bool
 	paused []bool
-	killed []bool            // at least once
 	spans  [][]recorder.Span // when each belonged to E; the last one may be open
-	lives  [][]recorder.Span // when each was alive
+	life   [][]recorder.Span // when each was alive
 	bends  []fault.Bend
 	marks  []mark
 }
@@ -86,14 +85,14 @@ const always = math.MaxInt64 / 2
 
 func newFaultRun(plan *fault.Plan, r rig, clock trace.Clock, nodes int) *faultRun {
 	f := &faultRun{
-		plan: plan, rig: r, clock: clock, alive: make([]bool, nodes), paused: make([]bool, nodes), killed: make([]bool, nodes),
-		spans: make([][]recorder.Span, nodes), lives: make([][]recorder.Span, nodes), bends: make([]fault.Bend, nodes), marks: make([]mark, len(plan.Occurrences)),
+		plan: plan, rig: r, clock: clock, alive: make([]bool, nodes), paused: make([]bool, nodes),
+		spans: make([][]recorder.Span, nodes), life: make([][]recorder.Span, nodes), bends: make([]fault.Bend, nodes), marks: make([]mark, len(plan.Occurrences)),
 	}
 	for i := range nodes {
 		f.names = append(f.names, fmt.Sprintf("n%d", i))
 		if f.alive[i] = !slices.Contains(plan.Absent, i); f.alive[i] {
 			f.spans[i] = []recorder.Span{{From: -always, To: always}}
-			f.lives[i] = slices.Clone(f.spans[i])
+			f.life[i] = slices.Clone(f.spans[i])
 		}
 	}
 	return f
@@ -184,8 +183,8 @@ func (f *faultRun) note(of int, proof string) {
 
 func (f *faultRun) kill(of, i int) error {
 	f.mu.Lock()
-	f.alive[i], f.killed[i] = false, true
-	for _, all := range [][]recorder.Span{f.spans[i], f.lives[i]} {
+	f.alive[i] = false
+	for _, all := range [][]recorder.Span{f.spans[i], f.life[i]} {
 		if n := len(all); n > 0 {
 			all[n-1].To = min(all[n-1].To, f.clock.Now())
 		}
@@ -207,7 +206,7 @@ func (f *faultRun) start(ctx context.Context, of, i int) error {
 	}
 	f.mu.Lock()
 	f.alive[i] = true // before it looks whom to connect to: of two that start at once, one sees the other
-	f.lives[i] = append(f.lives[i], recorder.Span{From: at, To: always})
+	f.life[i] = append(f.life[i], recorder.Span{From: at, To: always})
 	b := f.bends[i]
 	f.mu.Unlock()
 	if b != (fault.Bend{}) {
@@ -391,7 +390,7 @@ func (f *faultRun) results(in recorder.Input) (out []report.Fault) {
 	alive := in
 	alive.Nodes = slices.Clone(in.Nodes)
 	for i := range alive.Nodes {
-		alive.Nodes[i].Up = f.lives[i]
+		alive.Nodes[i].Up = f.life[i]
 	}
 	ms := func(at int64) float64 { return float64(at-f.clock.At(f.begin)) / 1e6 }
 	for of := range f.marks {
@@ -438,6 +437,13 @@ func (f *faultRun) upSpans(i int) []recorder.Span {
 		return []recorder.Span{{From: always, To: always}} // never
 	}
 	return slices.Clone(f.spans[i])
+}
+
+// lives says whether a node is to be alive at the end.
+func (f *faultRun) lives(i int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.alive[i]
 }
 
 // size is bytes for a person.

@@ -7,7 +7,6 @@ import (
 	"math"
 	"math/big"
 	"math/rand/v2"
-	"path/filepath"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -17,13 +16,13 @@ import (
 	"github.com/pheme-net/pheme/devnet/accounts"
 	"github.com/pheme-net/pheme/devnet/cluster"
 	"github.com/pheme-net/pheme/devnet/experiment"
+	"github.com/pheme-net/pheme/devnet/fault"
 	"github.com/pheme-net/pheme/devnet/host"
 	"github.com/pheme-net/pheme/devnet/recorder"
 	"github.com/pheme-net/pheme/devnet/report"
 	"github.com/pheme-net/pheme/devnet/stats"
 	"github.com/pheme-net/pheme/devnet/topology"
 	"github.com/pheme-net/pheme/devnet/workload"
-	"github.com/pheme-net/pheme/node"
 	"github.com/pheme-net/pheme/p2p/link"
 	"github.com/pheme-net/pheme/p2p/link/live"
 	"github.com/pheme-net/pheme/p2p/trace"
@@ -52,15 +51,17 @@ type processRun struct {
 	clock trace.Clock // the one all nodes' events are in
 	began time.Time
 
-	plan    *workload.Plan
-	graph   topology.Graph
-	cluster *cluster.Cluster
-	links   *link.Config // nil: not shaped
-	first   uint64       // slot of the first warm-up block
-	warmup  recorder.Span
-	window  recorder.Span
-	outcome workload.Outcome
-	host    report.Host
+	plan     *workload.Plan
+	graph    topology.Graph
+	cluster  *cluster.Cluster
+	links    *link.Config // nil: not shaped
+	linkPlan live.Plan
+	faults   *faultRun
+	first    uint64 // slot of the first warm-up block
+	warmup   recorder.Span
+	window   recorder.Span
+	outcome  workload.Outcome
+	host     report.Host
 }
 
 func (e *processRun) run(ctx context.Context, binary string) (seen *observation, err error) {
@@ -78,11 +79,15 @@ func (e *processRun) run(ctx context.Context, binary string) (seen *observation,
 		}
 		e.links = &links
 	}
+	schedule, err := e.schedule()
+	if err != nil {
+		return nil, err
+	}
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	e.cluster, err = cluster.New(cluster.Config{
 		Nodes: e.spec.Net.Nodes, Followers: e.spec.Net.Nodes - e.spec.Proposers(), Settings: settings(e.spec), MeshLow: e.spec.Gossip.Dlo, Binary: binary, Slot: e.spec.Chain.Slot.D(), Seed: e.seed, Transport: e.spec.Net.Transport,
-		Relay: e.spec.Net.Relay, Shaped: e.links != nil, BlockSize: int64(e.spec.Chain.BlockSize), Trace: true, Alloc: fund(e.plan.Senders),
+		Relay: e.spec.Net.Relay, Shaped: e.links != nil, Bendable: schedule.Bending(), BlockSize: int64(e.spec.Chain.BlockSize), Trace: true, Alloc: fund(e.plan.Senders),
 		Delay:  time.Second + time.Duration(e.spec.Net.Nodes)*50*time.Millisecond, // about what starting takes
 		Exited: func(_ string, err error) { fail(err) },
 	})
@@ -90,7 +95,7 @@ func (e *processRun) run(ctx context.Context, binary string) (seen *observation,
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, e.cluster.Close()) }()
-	for _, step := range []func(context.Context) error{e.form, e.load, e.drain} {
+	for _, step := range []func(context.Context) error{e.form, e.load, e.settle} {
 		if err := step(ctx); err != nil {
 			if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 				return nil, cause // a node's death explains what it broke
@@ -99,6 +104,20 @@ func (e *processRun) run(ctx context.Context, binary string) (seen *observation,
 		}
 	}
 	return e.collect()
+}
+
+// schedule plans the faults.
+func (e *processRun) schedule() (*fault.Plan, error) {
+	var links link.Config
+	if e.links != nil {
+		links = *e.links
+	}
+	plan, err := fault.New(e.spec, links, e.seed)
+	if err != nil {
+		return nil, err
+	}
+	e.faults = newFaultRun(plan, processRig{e}, e.clock, e.spec.Net.Nodes)
+	return plan, nil
 }
 
 // fund gives each account of a devnet 10,000 coins.
@@ -115,22 +134,30 @@ func fund(all []accounts.Account) map[common.Address]*uint256.Int {
 func (e *processRun) form(ctx context.Context) error {
 	e.p.now("starting %d nodes", e.spec.Net.Nodes)
 	if e.links != nil {
-		plan := live.NewPlan(*e.links, e.spec.Net.Latency, e.spec.Net.Jitter, time.Now())
-		if err := plan.Write(e.cluster.LinksPath()); err != nil {
+		e.linkPlan = live.NewPlan(*e.links, e.spec.Net.Latency, e.spec.Net.Jitter, time.Now())
+		if err := e.linkPlan.Write(e.cluster.LinksPath()); err != nil {
 			return err
 		}
 	}
-	if err := e.cluster.Start(ctx); err != nil {
+	up := e.faults.up()
+	var starts errgroup.Group
+	for i, n := range e.cluster.Nodes() {
+		if up[i] {
+			starts.Go(func() error { return n.Start(ctx) })
+		}
+	}
+	if err := starts.Wait(); err != nil {
 		return err
 	}
-	if err := e.cluster.Connect(ctx, e.graph); err != nil {
+	graph := among(e.graph, up)
+	if err := e.cluster.Connect(ctx, graph); err != nil {
 		return err
 	}
 	e.p.now("waiting for the meshes")
 	limit := meshWithin + time.Duration(e.spec.Net.Nodes)*meshEach
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err := e.cluster.AwaitMesh(within, e.graph)
+	err := e.cluster.AwaitMesh(within, graph)
 	if err == nil {
 		err = e.cluster.AwaitHead(within, 0)
 	}
@@ -167,13 +194,17 @@ func (e *processRun) setWindow() {
 // window.
 func (e *processRun) load(ctx context.Context) error {
 	e.setWindow()
-	var nodes []workload.Submitter
+	nodes := e.faults.submitters(func(i int) workload.Submitter { return e.cluster.Node(i).Client() })
 	var pids []int
 	for _, n := range e.cluster.Nodes() {
-		nodes = append(nodes, n.Client())
 		pids = append(pids, n.PID())
 	}
+	from, _ := e.counted()
+	if err := e.faults.prepare(ctx, e.slot(from)); err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return e.faults.run(ctx) })
 	g.Go(func() (err error) {
 		e.outcome, err = e.plan.Run(ctx, e.slot(e.first-1), nodes)
 		return err
@@ -219,6 +250,14 @@ func until(ctx context.Context, at time.Time) error {
 	}
 }
 
+// settle lets what counts arrive, takes the last proofs and stops the nodes.
+func (e *processRun) settle(ctx context.Context) error {
+	if err := errors.Join(e.drain(ctx), e.faults.finish(ctx)); err != nil {
+		return err
+	}
+	return e.cluster.Stop() // past the horizon what is missing is lost: the figures will say so
+}
+
 // drain lets the network deliver what counts: until nothing is missing, at most to the horizon of
 // the last block.
 func (e *processRun) drain(ctx context.Context) error {
@@ -236,7 +275,7 @@ func (e *processRun) drain(ctx context.Context) error {
 	if err != nil && (ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)) {
 		return err
 	}
-	return e.cluster.Stop() // past the horizon what is missing is lost: the figures will say so
+	return nil
 }
 
 // awaitDeliveries waits until the recordings show that every counted message is everywhere.
@@ -280,14 +319,21 @@ func (e *processRun) record() (*observation, error) {
 	seen := &observation{warmup: e.warmup}
 	seen.input = recorder.Input{Window: e.window, Horizon: e.spec.Horizon(), Slot: e.spec.Chain.Slot.D()}
 	for i, n := range e.cluster.Nodes() {
-		h, events, lost, err := trace.ReadFile(filepath.Join(n.Dir(), node.TraceFile))
-		if err != nil {
-			return nil, err
+		one := recorder.Node{Name: n.Name(), Region: regionOf(e.links, i), Up: e.faults.upSpans(i)}
+		ended := false
+		for _, life := range n.Traces() {
+			h, events, lost, err := trace.ReadFile(life)
+			if err != nil {
+				return nil, err
+			}
+			one.Tag, ended = h.PeerTag, h.Ended
+			one.Events = append(one.Events, events...)
+			one.Lost += lost
 		}
-		if !h.Ended {
+		if !ended && e.faults.lives(i) {
 			seen.open = append(seen.open, n.Name())
 		}
-		seen.input.Nodes = append(seen.input.Nodes, recorder.Node{Name: n.Name(), Region: regionOf(e.links, i), Tag: h.PeerTag, Events: events, Lost: lost})
+		seen.input.Nodes = append(seen.input.Nodes, one)
 	}
 	return seen, nil
 }
@@ -303,8 +349,10 @@ func (e *processRun) collect() (*observation, error) {
 		seen.processes = append(seen.processes, report.Process{Name: n.Name(), CPU: u.CPU.Seconds(), MaxRSS: u.MaxRSS})
 	}
 	if e.links != nil {
-		seen.floors = floorsOf(*e.links, 0, e.graph, seen.input.Nodes)
+		began := e.clock.At(time.Now()) - int64(time.Since(time.Unix(0, e.linkPlan.Start)))
+		seen.floors = floorsOf(*e.links, began, e.graph, seen.input.Nodes)
 	}
+	seen.faults = e.faults.results(seen.input)
 	seen.wall, seen.host = time.Since(e.began), e.host
 	seen.refused, seen.why, seen.late = e.outcome.Refused, e.outcome.Why, e.outcome.Late
 	return seen, nil

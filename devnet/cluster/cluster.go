@@ -63,6 +63,8 @@ type Config struct {
 	// Shaped has members shape their links as the file at LinksPath says, which the caller writes
 	// before Start: member i is its node i.
 	Shaped bool
+	// Bendable lets members be deformed, see [Node.Bend].
+	Bendable bool
 	// Port, if not 0, is the JSON-RPC port of n0; those of the others follow.
 	Port int
 	// Alloc funds accounts in the genesis.

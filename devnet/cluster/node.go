@@ -40,6 +40,8 @@ type Node struct {
 	client *rpc.Client // JSON-RPC over HTTP
 	admin  *rpc.Client // over the socket
 	usage  Usage       // of the children that ended
+	exit   string      // of the last of them
+	traces []string    // recordings of former lives
 }
 
 // child is one life of a member's process.
@@ -168,6 +170,9 @@ func (n *Node) args() []string {
 	if cfg.Shaped {
 		args = append(args, "--links", n.cluster.LinksPath(), "--link-node", fmt.Sprint(n.index))
 	}
+	if cfg.Bendable {
+		args = append(args, "--bendable")
+	}
 	if cfg.Trace {
 		args = append(args, "--trace")
 	}
@@ -182,6 +187,7 @@ func (n *Node) wait(c *child) {
 		n.child = nil
 	}
 	used := UsageOf(c.cmd.ProcessState)
+	n.exit = c.cmd.ProcessState.String()
 	n.usage.CPU += used.CPU
 	n.usage.MaxRSS = max(n.usage.MaxRSS, used.MaxRSS)
 	asked := c.asked
@@ -298,6 +304,7 @@ func (n *Node) Stop() error {
 	if c == nil {
 		return nil
 	}
+	_, _ = n.send(syscall.SIGCONT) // one that is paused would not hear it; one that is gone need not
 	limit := time.NewTimer(n.cluster.cfg.Stop)
 	defer limit.Stop()
 	select {

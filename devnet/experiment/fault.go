@@ -82,11 +82,6 @@ func (f *Fault) Sets() (sets []Nodes) {
 	return sets
 }
 
-// runnable says whether an engine can make a fault of a kind happen.
-func runnable(kind, engine string) bool {
-	return engine == "virtual"
-}
-
 func (s *Spec) checkFaults() error {
 	if len(s.Fault) > maxFaults {
 		return fmt.Errorf("%w: fault: %d entries: at most %d", ErrInvalid, len(s.Fault), maxFaults)
@@ -95,9 +90,6 @@ func (s *Spec) checkFaults() error {
 		f := &s.Fault[i]
 		if key, why := s.faultComplaint(f); key != "" {
 			return fmt.Errorf("%w: fault %d: %s: %s", ErrInvalid, i+1, key, why)
-		}
-		if kind := f.Kind(); !runnable(kind, s.Engine) {
-			return fmt.Errorf("%w: fault %d: %s: the %s engine cannot do that yet", ErrInvalid, i+1, kind, s.Engine)
 		}
 	}
 	return nil
@@ -110,6 +102,8 @@ func (s *Spec) faultComplaint(f *Fault) (key, why string) {
 	is := func(kinds ...string) bool { return slices.Contains(kinds, kind) }
 	for _, c := range []check{
 		{kind == "", "kind", "must be exactly one of " + strings.Join(FaultKinds[:], ", ")},
+		{is("partition", "link", "rates") && !s.Shaped(), kind, "links can be cut and changed only where they are shaped: set net.latency"},
+		{is("kill", "join", "churn") && s.Load.Pools != PoolsWarm && s.Load.Pools != "", kind, "the pools of a node that is down cannot be filled: set load.pools = \"warm\""},
 		{f.At < 0 || f.At >= end, "at", fmt.Sprintf("must be 0s to the end of the run at %v", end)},
 		{f.For < 0 || f.For > 0 && f.At+f.For > end, "for", fmt.Sprintf("must end before the run does, at %v; leave it out for the rest of the run", end)},
 		{f.For != 0 && is("join"), "for", "a node that joined stays"},

@@ -58,18 +58,19 @@ func TestFaultComplaints(t *testing.T) {
 	}
 }
 
-// A fault that the engine cannot make is refused by name, never left out.
+// A fault that cannot be made is refused by name, never left out.
 func TestFaultsThatCannotHappenAreRefused(t *testing.T) {
 	s := Default()
-	for _, f := range []Fault{{Equivocate: "1"}, {Silent: "1"}} {
-		kind := f.Kind()
-		if runnable(kind, "process") {
-			continue
-		}
+	for _, f := range []Fault{{Partition: []Nodes{"0"}}, {Link: []Nodes{"0", "1"}, Add: sec}, {Rates: "0", Up: "1mbit", Down: "1mbit"}} {
 		s.Fault = []Fault{f}
-		if err := s.Validate(); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "fault 1: "+kind+": the process engine cannot") {
-			t.Errorf("%s: %v", kind, err)
+		if err := s.Validate(); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "fault 1: "+f.Kind()+": links can be cut and changed only where they are shaped") {
+			t.Errorf("%s of unshaped links: %v", f.Kind(), err)
 		}
+	}
+	s = Spec{Engine: "virtual", Load: Load{Pools: PoolsCold}, Fault: []Fault{{Kill: "1"}}}
+	s.Resolve()
+	if err := s.Validate(); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "fault 1: kill: the pools of a node that is down cannot be filled") {
+		t.Errorf("a kill with cold pools: %v", err)
 	}
 }
 

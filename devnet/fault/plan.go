@@ -216,3 +216,8 @@ func (p *Plan) PausesCut() bool { return p.pauses }
 
 // Losing says whether an occurrence loses packets.
 func (p *Plan) Losing(of int) bool { return p.spec.Fault[p.Occurrences[of].Entry].Loss > 0 }
+
+// Bending says whether any node is deformed, ever.
+func (p *Plan) Bending() bool {
+	return slices.ContainsFunc(p.Actions, func(a Action) bool { return a.Do == Deform })
+}
