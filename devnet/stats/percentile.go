@@ -30,5 +30,5 @@ func CoverageTime(latencies []float64, q float64) float64 {
 	return Percentile(slices.Sorted(slices.Values(latencies)), q)
 }
 
-// above says how many of n samples lie beyond the nearest rank of q.
-func above(q float64, n int) int { return n - rank(q, n) }
+// Enough says whether the q-quantile of n samples has enough of them above it to carry an interval.
+func Enough(q float64, n int) bool { return n-rank(q, n) >= minAbove }

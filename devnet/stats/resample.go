@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sort"
 )
 
 // seedsToDraw is how many seeds must be there before seeds are drawn too; with fewer, messages are
@@ -18,6 +19,7 @@ const seedsToDraw = 5
 // comparison, see the same resampled worlds.
 type Resampler struct {
 	clusters int
+	units    int        // what is drawn independently: seeds, or messages less one for each further seed
 	draws    [][]uint16 // one weight a cluster: how often it was drawn
 }
 
@@ -32,6 +34,10 @@ func NewResampler(messages []int, draws int, rng *rand.Rand) *Resampler {
 	for i, n := range messages {
 		first[i] = r.clusters
 		r.clusters += n
+	}
+	r.units = r.clusters - len(messages) + 1
+	if len(messages) >= seedsToDraw {
+		r.units = len(messages)
 	}
 	for d := range r.draws {
 		weights := make([]uint16, r.clusters)
@@ -61,8 +67,11 @@ func (r *Resampler) Value(s Statistic) float64 {
 	return s(ones)
 }
 
-// Interval is the 95 % bootstrap interval of s by percentiles, nearest rank. It is NaN, NaN where
-// there are fewer than two clusters to draw from.
+// Interval is the 95 % bootstrap interval of s by percentiles, nearest rank. Few units make plain
+// percentiles too narrow, by the same factors by which a normal interval of a mean is narrower than
+// Student's: the percentiles are moved outwards accordingly (Hesterberg, What Teachers Should Know
+// About the Bootstrap, 2015, section 5.3). It is NaN, NaN where there are fewer than two clusters to
+// draw from.
 func (r *Resampler) Interval(s Statistic) (lo, hi float64) {
 	if r.clusters < 2 || len(r.draws) == 0 {
 		return math.NaN(), math.NaN()
@@ -74,7 +83,22 @@ func (r *Resampler) Interval(s Statistic) (lo, hi float64) {
 		}
 	}
 	slices.Sort(values)
-	return Percentile(values, 0.025), Percentile(values, 0.975)
+	tail := r.tail()
+	return Percentile(values, tail), Percentile(values, 1-tail)
+}
+
+// tail is the share of the draws that an interval leaves out at either end: 2.5 % for many units.
+func (r *Resampler) tail() float64 {
+	n := float64(max(2, r.units))
+	return 0.5 * math.Erfc(math.Sqrt(n/(n-1))*student975(n-1)/math.Sqrt2)
+}
+
+// student975 is the 97.5 % quantile of Student's t distribution, to 0.5 % from four degrees of
+// freedom on (Abramowitz and Stegun 26.7.5), and too small below.
+func student975(degrees float64) float64 {
+	const z = 1.959964
+	const z3, z5, z7 = z * z * z, z * z * z * z * z, z * z * z * z * z * z * z
+	return z + (z3+z)/(4*degrees) + (5*z5+16*z3+3*z)/(96*degrees*degrees) + (3*z7+19*z5+17*z3-15*z)/(384*degrees*degrees*degrees)
 }
 
 // Figure is s with its interval, resting on n samples.
@@ -83,12 +107,21 @@ func (r *Resampler) Figure(s Statistic, n int) Figure {
 	return Figure{Value: Number(r.Value(s)), Lo: Number(lo), Hi: Number(hi), N: n}
 }
 
-// Samples are values that belong to clusters, kept sorted so that a weighted percentile is one
-// pass.
+// Samples are values that belong to clusters, kept sorted. How many of the first values belong to
+// which cluster is kept for every chunk of them, so that a weighted percentile need not pass over all
+// values.
 type Samples struct {
 	values   []float64
 	clusters []int32
+	count    int // clusters
+	chunk    int
+	// prefix[k*count+c] is how many of the first k*chunk values are of cluster c; the last row counts
+	// all values.
+	prefix []uint32
 }
+
+// minChunk keeps the chunks of few clusters from becoming as many as the values.
+const minChunk = 256
 
 // NewSamples takes the values of each cluster.
 func NewSamples(clusters [][]float64) *Samples {
@@ -103,9 +136,16 @@ func NewSamples(clusters [][]float64) *Samples {
 		}
 	}
 	slices.SortStableFunc(pairs, func(a, b pair) int { return cmp.Compare(a.v, b.v) })
-	s := &Samples{values: make([]float64, len(pairs)), clusters: make([]int32, len(pairs))}
+	s := &Samples{values: make([]float64, len(pairs)), clusters: make([]int32, len(pairs)), count: len(clusters), chunk: max(minChunk, len(clusters))}
+	rows := (len(pairs)+s.chunk-1)/s.chunk + 1
+	s.prefix = make([]uint32, rows*s.count)
 	for i, p := range pairs {
 		s.values[i], s.clusters[i] = p.v, p.c
+		row := i/s.chunk + 1
+		if i%s.chunk == 0 {
+			copy(s.prefix[row*s.count:(row+1)*s.count], s.prefix[(row-1)*s.count:row*s.count])
+		}
+		s.prefix[row*s.count+int(p.c)]++
 	}
 	return s
 }
@@ -116,19 +156,30 @@ func (s *Samples) Len() int { return len(s.values) }
 // Values are all values, sorted; the caller must not change them.
 func (s *Samples) Values() []float64 { return s.values }
 
+// upTo is the weight of the first row x chunk values.
+func (s *Samples) upTo(row int, weights []uint16) (sum int) {
+	for c, n := range s.prefix[row*s.count : (row+1)*s.count] {
+		sum += int(n) * int(weights[c])
+	}
+	return sum
+}
+
 // Percentile is the nearest-rank q-quantile under weights.
 func (s *Samples) Percentile(q float64) Statistic {
 	return func(weights []uint16) float64 {
-		total := 0
-		for _, c := range s.clusters {
-			total += int(weights[c])
+		if len(s.values) == 0 {
+			return math.NaN()
 		}
+		rows := len(s.prefix)/s.count - 1
+		total := s.upTo(rows, weights)
 		if total == 0 {
 			return math.NaN()
 		}
 		left := rank(q, total)
-		for i, c := range s.clusters {
-			if left -= int(weights[c]); left <= 0 {
+		row := sort.Search(rows, func(k int) bool { return s.upTo(k+1, weights) >= left })
+		left -= s.upTo(row, weights)
+		for i := row * s.chunk; i < len(s.values); i++ {
+			if left -= int(weights[s.clusters[i]]); left <= 0 {
 				return s.values[i]
 			}
 		}
@@ -143,7 +194,7 @@ func (r *Resampler) PercentileFigure(s *Samples, q float64) Figure {
 	switch {
 	case n == 0:
 		return Missing("no samples")
-	case above(q, n) < minAbove:
+	case !Enough(q, n):
 		return Bare(v, n, FewAbove)
 	}
 	return r.Figure(s.Percentile(q), n)
