@@ -48,9 +48,10 @@ var layers = map[string]string{
 	"devnet/workload":   "chain rpc devnet/accounts devnet/experiment",
 	"devnet/recorder":   "p2p/trace devnet/stats",
 	"devnet/cluster":    "chain rpc node devnet/accounts devnet/topology",
+	"devnet/compare":    "devnet/experiment devnet/report devnet/stats",
 	"devnet/report":     "p2p/trace devnet/experiment devnet/recorder devnet/stats",
 
-	"cmd/pheme": "chain rpc node devnet devnet/accounts devnet/experiment devnet/load devnet/live devnet/stats", // chain for its types: a genesis, a transaction
+	"cmd/pheme": "chain rpc node devnet devnet/accounts devnet/compare devnet/experiment devnet/load devnet/live devnet/report devnet/stats", // chain for its types: a genesis, a transaction
 }
 
 // fences says which packages may import a path from outside (or one below it), in the words of layers. The longest matching path

@@ -17,7 +17,7 @@ import (
 )
 
 func devnetCommand() *cobra.Command {
-	return group("devnet", "networks of real nodes on this machine", upCommand(), measureCommand(), sweepCommand())
+	return group("devnet", "networks of real nodes on this machine", upCommand(), measureCommand(), sweepCommand(), compareCommand(), explainCommand())
 }
 
 func upCommand() *cobra.Command {

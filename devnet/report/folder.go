@@ -2,21 +2,15 @@ package report
 
 import (
 	"bytes"
-	"encoding/csv"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"strconv"
 
 	"github.com/pheme-net/pheme/devnet/experiment"
-	"github.com/pheme-net/pheme/devnet/recorder"
-	"github.com/pheme-net/pheme/p2p/trace"
 )
 
 // Names in a run's folder, and of the link beside the folders.
@@ -121,80 +115,4 @@ func (r *Results) JSON() ([]byte, error) {
 		return nil, fmt.Errorf("encode results: %w", err)
 	}
 	return append(text, '\n'), nil
-}
-
-// deliveryColumns head deliveries.csv. Times are in milliseconds; "inf" is not delivered.
-var deliveryColumns = []string{
-	"seed", "kind", "id", "number", "size_bytes", "origin", "node", "born_ms", "latency_ms", "import_ms", "hops", "from", "path",
-	"first_bytes", "duplicate_bytes", "wait_ms", "queue_ms", "serialise_ms", "wire_ms", "validate_ms",
-}
-
-// paths name the way a block came, by the value of its events.
-var paths = []string{trace.PathGossip: "gossip", trace.PathHeld: "held", trace.PathFetch: "fetch", trace.PathSync: "sync"}
-
-// Deliveries writes one row for every counted message and node expected to receive it.
-func Deliveries(w io.Writer, runs []Run) error {
-	out := csv.NewWriter(w)
-	if err := out.Write(deliveryColumns); err != nil {
-		return err
-	}
-	for _, run := range runs {
-		for _, m := range run.Record.Blocks {
-			if err := writeMessage(out, run, "block", m); err != nil {
-				return err
-			}
-		}
-		for _, m := range run.Record.Txs {
-			if err := writeMessage(out, run, "tx", m); err != nil {
-				return err
-			}
-		}
-	}
-	out.Flush()
-	return out.Error()
-}
-
-func writeMessage(out *csv.Writer, run Run, kind string, m *recorder.Message) error {
-	nodes := run.Record.Nodes
-	for i := range m.Deliveries {
-		d := &m.Deliveries[i]
-		from, path := "", ""
-		if d.Parent >= 0 {
-			from = nodes[d.Parent].Name
-		}
-		if kind == "block" && d.Delivered() && d.Path >= 0 && int(d.Path) < len(paths) {
-			path = paths[d.Path]
-		}
-		row := []string{
-			strconv.FormatInt(run.Seed, 10), kind, "0x" + hex.EncodeToString(m.ID[:]), strconv.FormatInt(m.Number, 10),
-			strconv.FormatInt(m.Size, 10), nodes[m.Origin].Name, nodes[d.Node].Name,
-			millis(float64(m.Born-run.Record.From) / 1e6), millis(d.Latency), importOf(kind, d), strconv.Itoa(d.Hops), from, path,
-			strconv.FormatInt(d.First, 10), millis(d.Again),
-		}
-		for _, v := range d.Hop {
-			if kind == "tx" { // its hops are not split
-				row = append(row, "")
-				continue
-			}
-			row = append(row, millis(v))
-		}
-		if err := out.Write(row); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func importOf(kind string, d *recorder.Delivery) string {
-	if kind == "tx" {
-		return ""
-	}
-	return millis(d.Import)
-}
-
-func millis(v float64) string {
-	if math.IsInf(v, 1) {
-		return "inf"
-	}
-	return strconv.FormatFloat(round(v), 'f', -1, 64)
 }

@@ -52,6 +52,14 @@ func (u unit) figure(v float64) string {
 	return count(v)
 }
 
+// FormatFigure writes a value of the figure with a name as tables do.
+func FormatFigure(metric string, v float64) string {
+	if math.IsInf(v, -1) {
+		return "-inf"
+	}
+	return unitOf(metric).figure(v)
+}
+
 // unitOf is the unit of a metric by its name.
 func unitOf(metric string) unit {
 	for _, c := range []struct {

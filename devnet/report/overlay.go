@@ -13,7 +13,7 @@ import (
 // LayOver puts another run's curves and headline figures beside r's, as a baseline or to hold
 // virtual time against real processes. The runs may differ in anything; what differs is listed.
 func (r *Results) LayOver(other *Results) error {
-	differences, err := differences(r, other)
+	differences, err := Differences(r, other)
 	if err != nil {
 		return err
 	}
@@ -89,8 +89,8 @@ func overlayName(differences []Difference, other *Results) string {
 	return strings.Join(words, ", ")
 }
 
-// differences lists the keys of the resolved experiments that differ, but for their names.
-func differences(r, other *Results) ([]Difference, error) {
+// Differences lists the keys of the resolved experiments that differ, but for their names.
+func Differences(r, other *Results) ([]Difference, error) {
 	here, err := flatten(r.Experiment)
 	if err != nil {
 		return nil, err
