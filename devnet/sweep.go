@@ -161,7 +161,7 @@ func (s *sweepRun) find(i int) bool {
 		return false
 	}
 	for _, folder := range folders {
-		r, err := report.Read(folder)
+		r, err := report.ReadResults(folder)
 		if err == nil && r.Digest == s.cells[i].Digest && r.Environment.Version == s.cfg.Version && r.Environment.Revision == s.cfg.Revision {
 			s.take(i, r)
 			return true

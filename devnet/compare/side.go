@@ -39,7 +39,7 @@ type message struct {
 
 // Read reads the run in a folder.
 func Read(dir string) (*Side, error) {
-	r, err := report.Read(dir)
+	r, err := report.ReadResults(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -50,7 +50,7 @@ func (s *story) slowness() float64 {
 // Explain writes how one block of a run came to a node: hop by hop, where the time of each went, and
 // what physics would have allowed.
 func Explain(w io.Writer, dir string, q Question) error {
-	r, err := Read(dir)
+	r, err := ReadResults(dir)
 	if err != nil {
 		return err
 	}

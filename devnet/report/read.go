@@ -14,8 +14,8 @@ var ErrRun = errors.New("run")
 // maxResults bounds a results.json before it is read: the largest sweeps' cells take a tenth of it.
 const maxResults = 512 << 20
 
-// Read reads the results of a finished run from its folder.
-func Read(dir string) (*Results, error) {
+// ReadResults reads the results of a finished run from its folder.
+func ReadResults(dir string) (*Results, error) {
 	path := filepath.Join(dir, ResultsFile)
 	info, err := os.Stat(path)
 	if err != nil {
