@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -83,20 +84,24 @@ func check(b *browser, page, shots string) {
 	fmt.Printf("%s: %d bytes, %d figures found, fits 390 and 1280 pixels in light and dark, prints\n", page, info.Size(), len(figures))
 }
 
-// wanted are the values of the table that goes with the page, if results.json lies beside it.
-func wanted(page string) (figures []string) {
-	r, err := report.ReadResults(filepath.Dir(page))
-	if err != nil {
-		return nil
-	}
+// figure is a number with its unit in a table on the terminal.
+var figure = regexp.MustCompile(`[0-9.]+(?: (?:ms|s|%|(?:[KMG]i)?B)|x)`)
+
+// wanted are the figures of the table that goes with the page: of the results beside it.
+func wanted(page string) []string {
 	var b strings.Builder
-	must(report.Table(&b, r))
-	for _, line := range strings.Split(b.String(), "\n") {
-		if fields := []rune(line); len(fields) > 46 && !strings.HasSuffix(line, "n") { // the value stands in columns 35 to 46
-			if v := strings.TrimSpace(string(fields[34:46])); v != "" && strings.ContainsAny(v[:1], "0123456789") {
-				figures = append(figures, v)
-			}
-		}
+	if r, err := report.ReadResults(filepath.Dir(page)); err == nil {
+		must(report.Table(&b, r))
+	} else {
+		text, err := os.ReadFile(filepath.Join(filepath.Dir(page), report.SweepResultsFile))
+		must(err)
+		var s report.Sweep
+		must(json.Unmarshal(text, &s))
+		must(report.SweepTable(&b, &s))
+	}
+	figures := figure.FindAllString(b.String(), -1)
+	if len(figures) < 10 {
+		fail("%s: only %d figures in the table that goes with it: %q", page, len(figures), figures)
 	}
 	return figures
 }

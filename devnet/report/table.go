@@ -39,6 +39,7 @@ var headline = []row{
 	{"tx.copies", "transaction", "copies", times, "bytes received for a transaction by a node / its size"},
 	{"net.bytes_per_node_per_s", "network", "a node receives", byteRate, "bytes received a second on gossip and fetch streams, mean over nodes; handshakes, security and muxing are not in it"},
 	{"net.multiplier", "network", "multiplier", times, "block bytes on the wire / (block size x nodes reached)"},
+	{"heal.heads_equal_ms", "after a heal", "one head", millisecond, "from the end of a partition until all nodes that are up had one head; the longest"},
 	{"run.max_rss_bytes", "run", "largest process", byteCount, "most memory a process held: one node, or all of them in virtual time"},
 	{"run.events_lost", "run", "events lost", plain, "trace events dropped; more than none is not reported"},
 }
@@ -83,7 +84,11 @@ func Table(w io.Writer, r *Results) error {
 // lines are an overlay in the terminal's table.
 func (o Overlay) lines() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%s\n", wrap("beside "+o.Name+", run "+o.Digest+"; ratios are this run's over that one's", 80))
+	name := o.Name
+	if !strings.Contains(name, o.Digest) {
+		name += ", run " + o.Digest
+	}
+	fmt.Fprintf(&b, "\n%s\n", wrap("beside "+name+"; ratios are this run's over that one's", 80))
 	for _, c := range []struct {
 		kind  string
 		curve OverlayCurve
@@ -101,7 +106,8 @@ func (r *Results) headline() (rows []row) {
 	for _, h := range headline {
 		f, ok := r.Summary[h.metric]
 		aboutBlocks := strings.HasPrefix(h.metric, "block.") || h.metric == "net.multiplier"
-		if ok && f.Why != NotShaped && !(aboutBlocks && r.Experiment.Proposers() == 0) {
+		healed := f.Value.Valid() || !strings.HasPrefix(h.metric, "heal.")
+		if ok && healed && f.Why != NotShaped && !(aboutBlocks && r.Experiment.Proposers() == 0) {
 			rows = append(rows, h)
 		}
 	}
