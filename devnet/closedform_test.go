@@ -52,7 +52,7 @@ func TestClosedForm(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s/n=%d/size=%s", c.topology, c.nodes, c.size), func(t *testing.T) {
 			s := virtualSpec(c.nodes, 2*c.nodes, "uniform:50ms:0ms")
-			s.Net.Topology, s.Chain.BlockSize, s.Chain.Slot = c.topology, c.size, experiment.Duration(c.slot)
+			s.Net.Topology, s.Net.Relay, s.Chain.BlockSize, s.Chain.Slot = c.topology, "gossip", c.size, experiment.Duration(c.slot)
 			s.Load.Warmup = c.warmup
 			ratios := map[string][]float64{}
 			for _, m := range observe(t, s, virtualEngine("")).Blocks {

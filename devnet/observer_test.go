@@ -18,7 +18,7 @@ import (
 // runs are watched from outside the probe, through the chain's own updates.
 func TestObserverEffectInVirtualTime(t *testing.T) {
 	s := virtualSpec(3, 6, "uniform:50ms:0ms") // a line without jitter: no dice that matter
-	s.Net.Topology, s.Chain.Slot, s.Load.Warmup = "line", experiment.Duration(4*time.Second), 9
+	s.Net.Topology, s.Net.Relay, s.Chain.Slot, s.Load.Warmup = "line", "gossip", experiment.Duration(4*time.Second), 9
 	s.Resolve()
 	on, events := watchHeads(t, s, func(m *member) trace.Hook { return m.record })
 	off, none := watchHeads(t, s, func(*member) trace.Hook { return nil })
