@@ -25,10 +25,11 @@ import (
 
 // probed is one run on real processes, seen from outside the probe.
 type probed struct {
-	heads  []float64     // ms from a counted slot's begin to the news of its block, at every node
-	cpu    time.Duration // of all nodes, over their whole life
-	events int           // that the probe wrote
-	before float64       // events of a node from a block's seal to its acceptance there, mean
+	heads   []float64     // ms from a counted slot's begin to the news of its block, at every node
+	cpu     time.Duration // of all nodes, over their whole life
+	events  int           // that the probe wrote
+	flushes int           // in how many writes, about
+	before  float64       // events of a node from a block's seal to its acceptance there, mean
 }
 
 // BenchmarkProbe says what the probe costs. Twins on real processes, recording and not, are watched
@@ -50,10 +51,11 @@ func BenchmarkProbe(b *testing.B) {
 				sum = &on
 			}
 			p := runProbed(b, s, tracing)
-			sum.heads, sum.cpu, sum.events, sum.before = append(sum.heads, p.heads...), sum.cpu+p.cpu, sum.events+p.events, sum.before+p.before/float64(b.N)
+			sum.heads, sum.cpu = append(sum.heads, p.heads...), sum.cpu+p.cpu
+			sum.events, sum.flushes, sum.before = sum.events+p.events, sum.flushes+p.flushes, sum.before+p.before/float64(b.N)
 		}
 	}
-	each := eventCost(b)
+	each, flush := eventCost(b), flushCost(b)
 	slices.Sort(on.heads)
 	slices.Sort(off.heads)
 	for name, q := range map[string]float64{"p50": .50, "p95": .95} {
@@ -65,7 +67,9 @@ func BenchmarkProbe(b *testing.B) {
 	b.ReportMetric(off.cpu.Seconds()/float64(b.N), "cpu-s-probe-off")
 	b.ReportMetric(float64(each), "ns/event")
 	b.ReportMetric(float64(on.events)/float64(b.N), "events")
-	cpu := 100 * float64(on.events) * float64(each) / float64(on.cpu)
+	b.ReportMetric(float64(flush.Microseconds()), "us/flush")
+	cost := float64(on.events)*float64(each) + float64(on.flushes)*float64(flush)
+	cpu := 100 * cost / float64(on.cpu)
 	latency := 100 * on.before * milliseconds(each) / stats.Percentile(on.heads, .5)
 	b.ReportMetric(cpu, "probe-cpu-%")
 	b.ReportMetric(latency, "probe-latency-%")
@@ -125,6 +129,14 @@ func runProbed(b *testing.B, s experiment.Spec, tracing bool) (p probed) {
 		h, events, _, err := trace.ReadFile(filepath.Join(n.Dir(), node.TraceFile))
 		must(err)
 		p.events += len(events)
+		if len(events) > 0 {
+			p.flushes += int(time.Duration(events[len(events)-1].At-events[0].At) / trace.FlushInterval)
+		}
+		for _, e := range events {
+			if e.Kind == trace.BlockSealed {
+				p.flushes++
+			}
+		}
 		input.Nodes = append(input.Nodes, recorder.Node{Name: n.Name(), Tag: h.PeerTag, Events: events})
 	}
 	if tracing {
@@ -193,6 +205,39 @@ func eventsBefore(run *recorder.Run, in recorder.Input) float64 {
 		}
 	}
 	return float64(count) / float64(max(1, deliveries))
+}
+
+// flushCost is the CPU time of one wake-up and write of a ring that holds little.
+func flushCost(b *testing.B) time.Duration {
+	b.Helper()
+	const n, every = 200, 20 * time.Millisecond
+	emit := func(hook trace.Hook) time.Duration {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		before := cpuTime(b)
+		for range n {
+			<-tick.C
+			hook.Emit(trace.Event{Kind: trace.MsgRead})
+		}
+		return cpuTime(b) - before
+	}
+	idle := emit(nil)
+	f, err := trace.CreateFile(filepath.Join(b.TempDir(), node.TraceFile))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	ring, err := trace.NewRing(trace.RingConfig{Interval: every}, f, trace.Header{Name: "flush"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = ring.Run(ctx) })
+	busy := emit(ring.Emit)
+	cancel()
+	running.Wait()
+	return max(0, busy-idle) / n
 }
 
 // eventCost is the CPU time of one event, from the hook to the file.

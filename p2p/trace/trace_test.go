@@ -161,10 +161,19 @@ func TestRunFlushesInTime(t *testing.T) {
 			}
 		})
 		r.Emit(Event{Kind: PeerUp})
-		time.Sleep(60 * time.Millisecond)
+		synctest.Wait()
+		if r.Written() != 0 {
+			t.Fatalf("%d events were written at once, want none: they wait for company", r.Written())
+		}
+		time.Sleep(FlushInterval)
 		synctest.Wait()
 		if r.Written() != 1 || buf.Len() != HeaderSize+RecordSize {
 			t.Fatalf("written %d, %d bytes", r.Written(), buf.Len())
+		}
+		r.Emit(Event{Kind: BlockSealed})
+		synctest.Wait()
+		if r.Written() != 2 {
+			t.Fatalf("written %d, want 2: the birth of a block must outlive its proposer", r.Written())
 		}
 		cancel()
 		wg.Wait()
