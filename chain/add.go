@@ -255,6 +255,7 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 	c.mu.Unlock()
 
 	have := map[common.Hash]*Block{b.id: b}
+	var fresh []pivot
 	batch := new(leveldb.Batch)
 	st, err := c.unwind(batch, v.state, revert, have)
 	if err != nil {
@@ -278,6 +279,7 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 		}
 		putCanonical(batch, block, undo)
 		st = next
+		fresh = append(fresh, pivot{a.SignedHeader, st})
 	}
 	c.store.putBlock(batch, b)
 	putBuckets(batch, v.state, st)
@@ -292,6 +294,7 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 		c.mu.Lock()
 		c.index.store(e)
 		c.index.head = e
+		c.keepPivots(fresh...)
 		c.mu.Unlock()
 		c.store.pruned.Store(pruned)
 		c.view.Store(&view{e.SignedHeader, st})

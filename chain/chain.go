@@ -66,8 +66,9 @@ type Chain struct {
 	watchers watchers
 	skew     atomic.Int64 // of our clock, nanoseconds; see SetSkew
 
-	mu    sync.Mutex // guards index; never held across I/O or a signature check
-	index *index
+	mu     sync.Mutex // guards index and pivots; never held across I/O or a signature check
+	index  *index
+	pivots []pivot // oldest first
 
 	// Owned by the writer.
 	told    *SignedHeader // head as of the last Update that was returned

@@ -12,6 +12,11 @@
 // Check is cheap and touches no disk: blocks are relayed after it. Add is the
 // only writer: it executes, writes one synced batch, then moves the head in memory.
 //
+// A node that is far behind takes over the state after a block instead: it stages
+// the parts that differ from its own, each checked against the header, and adopts
+// them with the headers in one batch (adopt.go). The blocks below are then there as
+// if their bodies were pruned.
+//
 // # Pure cores
 //
 // The state (state.go, bucket.go), the state machine (transition.go) and the

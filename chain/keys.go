@@ -18,6 +18,7 @@ import (
 //	m             -> format version and genesis id
 //	n number      -> id of the canonical block
 //	s bucket      -> accounts of the bucket (state at the head)
+//	t bucket      -> accounts of the bucket in a state that is being fetched
 //	u number id   -> accounts before the block
 //	v number id   -> signed header and reason, of an invalid block
 //	x tx hash     -> number, position (canonical blocks only)
@@ -29,6 +30,7 @@ const (
 	tableMeta      = 'm'
 	tableCanonical = 'n'
 	tableBucket    = 's'
+	tableStaged    = 't'
 	tableUndo      = 'u'
 	tableInvalid   = 'v'
 	tableTx        = 'x'

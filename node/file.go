@@ -77,6 +77,9 @@ type p2pSection struct {
 	RepairInterval duration `toml:"repair_interval"`
 	RepairFanout   int      `toml:"repair_fanout"`
 	RepairMode     string   `toml:"repair_mode"`
+
+	StateBlocks uint64 `toml:"state_blocks"`
+	FullSync    bool   `toml:"full_sync"`
 }
 
 // duration is a time.Duration written as "700ms".
@@ -147,5 +150,6 @@ func (s p2pSection) config() p2p.Config {
 		IDontWantBytes: s.IDontWantBytes, OutboundQueue: s.OutboundQueue, ValidateQueue: s.ValidateQueue,
 		BatchBytes: s.BatchBytes, BatchDelay: time.Duration(s.BatchDelay),
 		NoRepair: s.Repair != nil && !*s.Repair, RepairInterval: time.Duration(s.RepairInterval), RepairFanout: s.RepairFanout, RepairMode: s.RepairMode,
+		StateBlocks: s.StateBlocks, FullSync: s.FullSync,
 	}
 }

@@ -21,6 +21,7 @@ const maxQueued = 64
 type job struct {
 	block *chain.Block
 	from  peer.ID
+	adopt func() (chain.Update, error) // instead of chain.Add; nil: import the block
 	done  chan error
 }
 
@@ -37,7 +38,17 @@ func (n *Node) QueueBlock(from peer.ID, b *chain.Block) error {
 
 // ImportBlock hands a block to the applier and waits for chain.Add's answer.
 func (n *Node) ImportBlock(ctx context.Context, from peer.ID, b *chain.Block) error {
-	j := job{block: b, from: from, done: make(chan error, 1)}
+	return n.await(ctx, job{block: b, from: from})
+}
+
+// AdoptState has the applier take over the staged state after b and waits for the chain's answer.
+func (n *Node) AdoptState(ctx context.Context, from peer.ID, s *chain.Staging, way []*chain.SignedHeader, b *chain.Block) error {
+	return n.await(ctx, job{block: b, from: from, adopt: func() (chain.Update, error) { return s.Adopt(way, b) }})
+}
+
+// await hands a job to the applier and waits for its answer.
+func (n *Node) await(ctx context.Context, j job) error {
+	j.done = make(chan error, 1)
 	select {
 	case n.jobs <- j:
 	case <-ctx.Done():
@@ -96,7 +107,11 @@ func (n *Node) drain() {
 // apply imports one block and tells everyone who has to know. No block and no trouble of the disk
 // stops the node: reads go on, and the store heals when it can be written again.
 func (n *Node) apply(j job) {
-	u, err := n.chain.Add(j.block)
+	add := j.adopt
+	if add == nil {
+		add = func() (chain.Update, error) { return n.chain.Add(j.block) }
+	}
+	u, err := add()
 	switch {
 	case err == nil:
 		n.imported(j.block, u)

@@ -72,6 +72,12 @@ type Config struct {
 	RepairMode     string
 	NoRepair       bool
 
+	// A node that is more than StateBlocks behind takes over a state instead of
+	// executing the blocks; its store then has no bodies of them. FullSync never
+	// does, but where our branch was left below the undo window.
+	StateBlocks uint64
+	FullSync    bool
+
 	// StatusTimeout is how long a new connection may take for its handshake. A peer
 	// is told our status at least twice in that time, and given up when it has been
 	// silent for two.
@@ -131,6 +137,9 @@ func (c Config) fill() Config {
 	def(&c.RepairFanout, 2)               // a second partner in case the first one is no help
 	if c.RepairMode == "" {
 		c.RepairMode = recon.PushPull.String()
+	}
+	if c.StateBlocks == 0 {
+		c.StateBlocks = 4096 // as long as the undo window: some seconds of execution
 	}
 	dur(&c.StatusTimeout, 5*time.Second)
 	dur(&c.RedialMin, 200*time.Millisecond)
@@ -201,4 +210,5 @@ const (
 	statusProtocol = protocol.ID("/pheme/status/1")
 	blocksProtocol = protocol.ID("/pheme/blocks/2")
 	repairProtocol = protocol.ID("/pheme/repair/1")
+	stateProtocol  = protocol.ID("/pheme/state/1")
 )

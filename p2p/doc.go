@@ -11,8 +11,9 @@
 //     whose own protocol carries the network too; package relay owns the meaning
 //     of the block topic's messages.
 //   - Protocols /pheme/status/1 (handshake, then head notices),
-//     /pheme/blocks/2 (blocks by id, headers after a locator) and /pheme/repair/1
-//     (pools reconciled by package recon, and what differs).
+//     /pheme/blocks/2 (blocks by id, headers after a locator), /pheme/repair/1
+//     (pools reconciled by package recon, and what differs) and /pheme/state/1
+//     (the state after a pivot, subtree by subtree).
 //
 // # Flow
 //
@@ -27,6 +28,9 @@
 //	                  v                                      |
 //	                fetchParent: the sender, then others ----+
 //	head notice, status --> claims --> catch-up: headers, then blocks in order --> Backend.ImportBlock
+//	                                  |far behind, or forked below the undo window
+//	                                  v
+//	                                state sync: subtrees that differ --> Backend.AdoptState
 //	every RepairInterval, peer up --> reconcile: digests, symbols, transactions --> Backend.AddTxs
 //	                                  |head
 //	                                  v

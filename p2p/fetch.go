@@ -13,6 +13,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pheme-net/pheme/chain"
@@ -96,19 +97,19 @@ func hedge[T any](ctx context.Context, sources []peer.ID, patience time.Duration
 	return none, "", errors.Join(append(errs, errNoSource)...)
 }
 
-// exchange opens a blocks stream, writes a request and hands the answer to read.
-func (n *Net) exchange(ctx context.Context, p peer.ID, r request, progress *atomic.Int64, read func(*countedStream, io.Reader) error) error {
+// exchange opens a stream, writes a request and hands the answer to read.
+func (n *Net) exchange(ctx context.Context, p peer.ID, id protocol.ID, request []byte, progress *atomic.Int64, read func(*countedStream, io.Reader) error) error {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.RequestTimeout)
 	defer cancel()
-	raw, err := n.host.NewStream(network.WithNoDial(ctx, "blocks"), p, blocksProtocol)
+	raw, err := n.host.NewStream(network.WithNoDial(ctx, "request"), p, id)
 	if err != nil {
-		return fmt.Errorf("open blocks stream: %w", err)
+		return fmt.Errorf("open %s stream: %w", id, err)
 	}
 	s := n.counted(raw)
 	stop := context.AfterFunc(ctx, func() { _ = s.Reset() })
 	defer stop()
 	defer s.Reset() // nothing, once it is closed
-	if err := writeFrame(s, r.encode()); err != nil {
+	if err := writeFrame(s, request); err != nil {
 		return err
 	}
 	if err := s.CloseWrite(); err != nil {
@@ -136,7 +137,7 @@ func (w watched) Read(b []byte) (int, error) {
 // least one. A block that is not what was asked for is a lie and punished.
 func (n *Net) askBlocks(ctx context.Context, p peer.ID, ids []common.Hash, progress *atomic.Int64) ([]*chain.Block, error) {
 	var blocks []*chain.Block
-	err := n.exchange(ctx, p, request{Kind: askBlocks, IDs: ids}, progress, func(s *countedStream, r io.Reader) error {
+	err := n.exchange(ctx, p, blocksProtocol, request{Kind: askBlocks, IDs: ids}.encode(), progress, func(s *countedStream, r io.Reader) error {
 		for _, id := range ids {
 			begin := n.clock.Now()
 			raw, err := readFrame(r, n.maxMessage)
@@ -175,7 +176,7 @@ func (n *Net) askBlocks(ctx context.Context, p peer.ID, ids []common.Hash, progr
 // has on its canonical chain. base finds the parent of the first one, which must
 // be of the locator. What comes back follows base and passed chain.CheckHeaders.
 func (n *Net) askHeaders(ctx context.Context, p peer.ID, locator []common.Hash, base func(common.Hash) *chain.SignedHeader, progress *atomic.Int64) (headers []*chain.SignedHeader, err error) {
-	err = n.exchange(ctx, p, request{Kind: askAfter, IDs: locator}, progress, func(_ *countedStream, r io.Reader) error {
+	err = n.exchange(ctx, p, blocksProtocol, request{Kind: askAfter, IDs: locator}.encode(), progress, func(_ *countedStream, r io.Reader) error {
 		b, err := readFrame(r, maxHeadersBytes)
 		if err != nil {
 			return err

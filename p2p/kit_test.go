@@ -95,6 +95,21 @@ func (w *world) tx(user, size int) *chain.Tx {
 	return t
 }
 
+// pay makes the next transfer of a user to an address.
+func (w *world) pay(user int, to common.Address) *chain.Tx {
+	w.t.Helper()
+	inner := types.MustSignNewTx(w.users[user], types.NewLondonSigner(new(big.Int).SetUint64(w.genesis.ChainID)), &types.DynamicFeeTx{
+		ChainID: new(big.Int).SetUint64(w.genesis.ChainID), Nonce: w.nonces[user], To: &to, Value: big.NewInt(1),
+		Gas: 21_000, GasFeeCap: big.NewInt(3_000_000_000), GasTipCap: big.NewInt(1_000_000_000),
+	})
+	w.nonces[user]++
+	t, err := chain.NewTx(inner)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return t
+}
+
 // block makes the next block of the proposer's chain.
 func (w *world) block(txs ...*chain.Tx) *chain.Block {
 	w.t.Helper()
@@ -275,6 +290,15 @@ func (b *testBackend) full(yes bool) {
 
 func (b *testBackend) ImportBlock(_ context.Context, _ peer.ID, blk *chain.Block) error {
 	return b.add(blk)
+}
+
+func (b *testBackend) AdoptState(_ context.Context, _ peer.ID, s *chain.Staging, way []*chain.SignedHeader, blk *chain.Block) error {
+	u, err := s.Adopt(way, blk)
+	if err == nil {
+		b.rec.emit(trace.Event{Kind: trace.HeadChanged, Hash: blk.ID()})
+		b.net.Imported(u)
+	}
+	return err
 }
 
 func (b *testBackend) add(blk *chain.Block) error {

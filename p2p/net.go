@@ -44,6 +44,9 @@ type Backend interface {
 	QueueBlock(from peer.ID, b *chain.Block) error
 	// ImportBlock imports a block and returns what chain.Add said.
 	ImportBlock(ctx context.Context, from peer.ID, b *chain.Block) error
+	// AdoptState takes over the staged state after the block that way leads to, and
+	// returns what chain.Staging.Adopt said.
+	AdoptState(ctx context.Context, from peer.ID, s *chain.Staging, way []*chain.SignedHeader, b *chain.Block) error
 }
 
 // Net is the node's place in the network. New makes it, Run takes part, and the
@@ -144,6 +147,7 @@ func (n *Net) Run(ctx context.Context) error {
 	n.host.SetStreamHandler(statusProtocol, n.greeted)
 	n.host.SetStreamHandler(blocksProtocol, n.serve)
 	n.host.SetStreamHandler(repairProtocol, n.serveRepair)
+	n.host.SetStreamHandler(stateProtocol, n.serveState)
 	n.host.Network().Notify(n)
 	for _, c := range n.host.Network().Conns() {
 		n.Connected(n.host.Network(), c)
@@ -166,6 +170,7 @@ func (n *Net) Run(ctx context.Context) error {
 	n.host.RemoveStreamHandler(statusProtocol)
 	n.host.RemoveStreamHandler(blocksProtocol)
 	n.host.RemoveStreamHandler(repairProtocol)
+	n.host.RemoveStreamHandler(stateProtocol)
 	n.host.RemoveStreamHandler(gossipProtocol(n.network))
 	n.tasks.stop()
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {

@@ -105,13 +105,15 @@ func (n *Net) target(now time.Time) (best *claim, due time.Time) {
 	return nil, due
 }
 
-// catchUp follows one claim: headers until they outweigh our chain, then blocks.
+// catchUp follows one claim: headers until they outweigh our chain, then blocks,
+// or the state where that is the shorter way or the only one.
 func (n *Net) catchUp(ctx context.Context, target claim) error {
-	headers, from, err := n.fetchHeaders(ctx, n.sources(target.peer, target.status.Number))
+	far := !n.cfg.FullSync && target.status.Number > n.chain.Weight()+n.cfg.StateBlocks
+	headers, from, err := n.fetchHeaders(ctx, n.sources(target.peer, target.status.Number), far)
 	if err != nil {
 		return err
 	}
-	for len(headers) > 0 && n.chain.Has(headers[0].ID()) {
+	for len(headers) > 0 && n.canonical(headers[0]) {
 		headers = headers[1:]
 	}
 	if len(headers) == 0 || !headers[len(headers)-1].Better(n.chain.HeadHeader()) {
@@ -119,8 +121,31 @@ func (n *Net) catchUp(ctx context.Context, target claim) error {
 	}
 	last := headers[len(headers)-1].Number()
 	log.Debugw("catch-up", "peer", from, "first", headers[0].Number(), "last", last, "claimed", target.status.Number)
+	below := headers[0].Number() <= n.chain.Low()
+	if far = far && last > n.chain.Weight()+n.cfg.StateBlocks; far || below {
+		if below {
+			log.Warnw("a heavier branch leaves ours below the undo window: its state is taken over", "fork", headers[0].Number()-1, "head", n.chain.Weight(), "theirs", last)
+		}
+		way, err := n.pivotOf(headers)
+		if err == nil {
+			err = n.takeState(ctx, way, from)
+		}
+		if below || !errors.Is(err, errNoState) && !errors.Is(err, errNoPivot) {
+			return err
+		}
+		log.Infow("no peer gives a state: fetching all blocks", "err", err)
+	}
+	for n.chain.Has(headers[0].ID()) { // on a side branch; the last one is not stored, or it would be the head
+		headers = headers[1:]
+	}
 	f := fetcher{net: n, sources: n.sources(from, last)} // who has them, whatever was claimed
 	return f.run(ctx, headers)
+}
+
+// canonical tells whether a block is on our canonical chain.
+func (n *Net) canonical(h *chain.SignedHeader) bool {
+	own := n.chain.SignedHeaderByNumber(h.Number())
+	return own != nil && own.ID() == h.ID()
 }
 
 // sources are the peers to ask for what has a number, a certain one first.
@@ -132,10 +157,11 @@ func (n *Net) sources(first peer.ID, number uint64) []peer.ID {
 const maxAhead = 16 * maxHeaders
 
 // fetchHeaders gets the headers that follow our chain on the branch of the first
-// source that answers, as many as outweigh ours or one answer. Each is signed by
+// source that answers, as many as outweigh ours or one answer; all there are when
+// far, or when they begin below the undo window. Each is signed by
 // its slot's proposer, so to make headers that outweigh ours without blocks takes
 // as many proposers as made ours.
-func (n *Net) fetchHeaders(ctx context.Context, sources []peer.ID) (headers []*chain.SignedHeader, from peer.ID, err error) {
+func (n *Net) fetchHeaders(ctx context.Context, sources []peer.ID, far bool) (headers []*chain.SignedHeader, from peer.ID, err error) {
 	locator := n.locator()
 	next, from, err := hedge(ctx, sources, n.cfg.FetchTimeout, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.SignedHeader, error) {
 		return n.askHeaders(ctx, p, locator, n.chain.SignedHeaderByID, progress)
@@ -143,10 +169,12 @@ func (n *Net) fetchHeaders(ctx context.Context, sources []peer.ID) (headers []*c
 	for err == nil && len(next) > 0 {
 		headers = append(headers, next...)
 		last := headers[len(headers)-1]
-		if last.Better(n.chain.HeadHeader()) || len(next) < maxHeaders {
+		far = far || headers[0].Number() <= n.chain.Low()
+		better := last.Better(n.chain.HeadHeader())
+		if better && (!far || len(headers) >= maxPath) || len(next) < maxHeaders {
 			break
 		}
-		if len(headers) >= maxAhead {
+		if !better && len(headers) >= maxAhead {
 			return nil, from, fmt.Errorf("%w: %d headers that do not outweigh ours", errNothing, len(headers))
 		}
 		next, _, err = hedge(ctx, []peer.ID{from}, n.cfg.FetchTimeout, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.SignedHeader, error) {

@@ -57,7 +57,9 @@ func newRecent(head common.Hash) *recent {
 func (r *recent) apply(u chain.Update) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if u.Old.Hash() != r.head {
+	// Or the chain took over a state without the blocks that lead to it.
+	jump := u.Head.Number.Int64()-int64(len(u.Applied)) != u.Old.Number.Int64()-int64(len(u.Reverted))
+	if jump || u.Old.Hash() != r.head {
 		for len(r.order) > 0 {
 			r.drop(len(r.order) - 1)
 		}

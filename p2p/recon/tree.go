@@ -28,6 +28,12 @@ type Shape struct {
 	Depth, Fanout, Whole int
 }
 
+// Branch is a node with what their side holds there.
+type Branch struct {
+	Node
+	Theirs Digest
+}
+
 // Diff compares our tree with theirs, level by level.
 //
 //	NewDiff(roots) --> Ask: nodes --> Answer: both sides' children --> Ask ...
@@ -36,14 +42,14 @@ type Shape struct {
 // A node is waiting, asked for, or gone. Lost puts one that was asked for back.
 type Diff struct {
 	shape   Shape
-	waiting []Node // a stack: depth first, so that it stays short
-	asked   map[Node]struct{}
-	differ  []Node
+	waiting []Branch // a stack: depth first, so that it stays short
+	asked   map[Node]Digest
+	differ  []Branch
 }
 
 // NewDiff begins a comparison of two trees with these roots.
 func NewDiff(s Shape, ours, theirs Digest) *Diff {
-	d := &Diff{shape: s, asked: make(map[Node]struct{})}
+	d := &Diff{shape: s, asked: make(map[Node]Digest)}
 	d.compare(Node{}, ours, theirs)
 	return d
 }
@@ -52,19 +58,19 @@ func (d *Diff) compare(n Node, ours, theirs Digest) {
 	switch {
 	case ours == theirs:
 	case n.Depth == d.shape.Depth, theirs == Digest{}, ours == (Digest{}) && n.Depth >= d.shape.Whole:
-		d.differ = append(d.differ, n)
+		d.differ = append(d.differ, Branch{n, theirs})
 	default:
-		d.waiting = append(d.waiting, n)
+		d.waiting = append(d.waiting, Branch{n, theirs})
 	}
 }
 
 // Ask returns at most limit nodes whose children on their side are needed.
-func (d *Diff) Ask(limit int) []Node {
+func (d *Diff) Ask(limit int) []Branch {
 	n := len(d.waiting) - min(limit, len(d.waiting))
-	out := append([]Node(nil), d.waiting[n:]...)
+	out := append([]Branch(nil), d.waiting[n:]...)
 	d.waiting = d.waiting[:n]
-	for _, node := range out {
-		d.asked[node] = struct{}{}
+	for _, b := range out {
+		d.asked[b.Node] = b.Theirs
 	}
 	return out
 }
@@ -88,16 +94,16 @@ func (d *Diff) Answer(n Node, ours, theirs []Digest) error {
 
 // Lost takes back that a node was asked for: no answer came.
 func (d *Diff) Lost(n Node) {
-	if _, ok := d.asked[n]; ok {
+	if theirs, ok := d.asked[n]; ok {
 		delete(d.asked, n)
-		d.waiting = append(d.waiting, n)
+		d.waiting = append(d.waiting, Branch{n, theirs})
 	}
 }
 
 // Take returns at most limit subtrees that differ, and forgets them.
-func (d *Diff) Take(limit int) []Node {
+func (d *Diff) Take(limit int) []Branch {
 	n := len(d.differ) - min(limit, len(d.differ))
-	out := append([]Node(nil), d.differ[n:]...)
+	out := append([]Branch(nil), d.differ[n:]...)
 	d.differ = d.differ[:n]
 	return out
 }

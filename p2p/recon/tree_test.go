@@ -35,25 +35,33 @@ func TestDiffFindsAllLeaves(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		leaf := rapid.OneOf(rapid.Just(byte(0)), rapid.ByteRange(0, 2))
 		a := forest(rapid.SliceOfN(leaf, 16, 16).Draw(t, "ours"))
-		b := forest(rapid.SliceOfN(leaf, 16, 16).Draw(t, "theirs"))
-		d := NewDiff(binary16, a.digest(Node{}), b.digest(Node{}))
+		theirs := forest(rapid.SliceOfN(leaf, 16, 16).Draw(t, "theirs"))
+		d := NewDiff(binary16, a.digest(Node{}), theirs.digest(Node{}))
 		seen := make(map[uint32]bool)
 		asked := 0
 		for !d.Done() {
-			for _, n := range d.Ask(rapid.IntRange(1, 4).Draw(t, "limit")) {
-				if asked++; a.digest(n) == b.digest(n) {
+			for _, b := range d.Ask(rapid.IntRange(1, 4).Draw(t, "limit")) {
+				n := b.Node
+				if b.Theirs != theirs.digest(n) {
+					t.Fatalf("%v has another digest", n)
+				}
+				if asked++; a.digest(n) == theirs.digest(n) {
 					t.Fatalf("asked for %v, which does not differ", n)
 				}
 				if asked < 30 && rapid.Bool().Draw(t, "lost") {
 					d.Lost(n)
 					continue
 				}
-				if err := d.Answer(n, a.children(n), b.children(n)); err != nil {
+				if err := d.Answer(n, a.children(n), theirs.children(n)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			for _, n := range d.Take(3) {
-				if a.digest(n) == b.digest(n) {
+			for _, b := range d.Take(3) {
+				n := b.Node
+				if b.Theirs != theirs.digest(n) {
+					t.Fatalf("%v has another digest", n)
+				}
+				if a.digest(n) == theirs.digest(n) {
 					t.Fatalf("yielded %v, which does not differ", n)
 				}
 				width := uint32(16 >> n.Depth)
@@ -66,11 +74,11 @@ func TestDiffFindsAllLeaves(t *testing.T) {
 			}
 		}
 		for i := range a {
-			if a[i] != b[i] && !seen[uint32(i)] {
+			if a[i] != theirs[i] && !seen[uint32(i)] {
 				t.Fatalf("leaf %d differs and was not found, only %v", i, slices.Sorted(maps.Keys(seen)))
 			}
 		}
-		if a == b && asked > 0 {
+		if a == theirs && asked > 0 {
 			t.Fatal("equal trees were asked about")
 		}
 	})
@@ -83,7 +91,8 @@ func TestDiffRefusesWhatItDidNotAskFor(t *testing.T) {
 	if err := d.Answer(Node{}, a.children(Node{}), b.children(Node{})); !errors.Is(err, ErrTree) {
 		t.Errorf("answer before the question: %v", err)
 	}
-	for _, n := range d.Ask(1) {
+	for _, branch := range d.Ask(1) {
+		n := branch.Node
 		if err := d.Answer(n, a.children(n)[:1], b.children(n)); !errors.Is(err, ErrTree) {
 			t.Errorf("answer with one child: %v", err)
 		}

@@ -1,0 +1,288 @@
+package chain
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
+)
+
+// branch makes n blocks on p that spread money over new accounts.
+func (w *world) spread(p tip, n int, name string) []tip {
+	var out []tip
+	for i := range n {
+		to := common.BytesToAddress([]byte(fmt.Sprint(name, i)))
+		p = w.next(p, p.Slot()+1, w.transfer(0, p.state.Nonce(w.user(0)), to, 1000))
+		out = append(out, p)
+	}
+	return out
+}
+
+func headersOf(tips []tip) (out []*SignedHeader) {
+	for _, p := range tips {
+		out = append(out, p.SignedHeader)
+	}
+	return out
+}
+
+// copyState stages all of a state, depth 1 part by part.
+func copyState(t testing.TB, s *Staging, from State) {
+	t.Helper()
+	for i := range treeFanout {
+		part := Subtree{}.Child(i)
+		if s.State().Digest(part) == from.Digest(part) {
+			continue
+		}
+		if err := s.Put([]Part{{part, from.Part(part, 1<<20)}}, []common.Hash{from.Digest(part)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.State().Root() != from.Root() {
+		t.Fatalf("staged %s, want %s", s.State().Root(), from.Root())
+	}
+}
+
+func stage(t testing.TB, c *Chain) *Staging {
+	t.Helper()
+	s, err := c.Stage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestAdopt: a chain that took a state over is as one that executed every block,
+// but for the bodies; it goes on, reorganises, closes and opens like any other.
+func TestAdopt(t *testing.T) {
+	w := newWorld(2, 2)
+	dir := t.TempDir()
+	tips := w.spread(w.genesis(), 150, "a")
+	full := openChain(t, w, Config{}, "")
+	add(t, full, tips...)
+	at := int(w.g.PivotEvery()) * 2
+	if st, ok := full.PivotState(tips[at-1].ID()); !ok || st.Root() != tips[at-1].header.Root {
+		t.Fatalf("the state of block %d is not kept", at)
+	}
+	for _, n := range []int{at - 2, at, 149} {
+		if _, ok := full.PivotState(tips[n].ID()); ok {
+			t.Errorf("the state of block %d is kept", n+1)
+		}
+	}
+	c := openChain(t, w, Config{UndoBlocks: 16}, dir)
+	add(t, c, tips[:5]...)
+	s := stage(t, c)
+	pivot := tips[at-1]
+	path := headersOf(tips[5:at])
+	if _, err := s.Adopt(path, pivot.Block); !errors.Is(err, ErrInvalidProof) {
+		t.Errorf("Adopt with another state: %v", err)
+	}
+	copyState(t, s, pivot.state)
+	if _, err := s.Adopt(path[1:], pivot.Block); !errors.Is(err, ErrUnknownParent) {
+		t.Errorf("Adopt with a gap: %v", err)
+	}
+	if _, err := s.Adopt(path[:3], pivot.Block); !errors.Is(err, ErrUnknownParent) {
+		t.Errorf("Adopt with a short path: %v", err)
+	}
+	watch, end := c.Watch(1)
+	defer end()
+	u, err := s.Adopt(path, pivot.Block)
+	if err != nil || !u.Moved || u.Head.Hash() != pivot.ID() || u.Old.Hash() != tips[4].ID() || len(u.Applied) != 1 || len(u.Reverted) != 0 {
+		t.Fatalf("Adopt = %+v, %v", u, err)
+	}
+	if got := <-watch; got.Head.Hash() != pivot.ID() {
+		t.Error("watchers are not told")
+	}
+	if _, err := s.Adopt(path, pivot.Block); !errors.Is(err, ErrTooOld) {
+		t.Errorf("Adopt again: %v", err)
+	}
+	for range 2 { // before and after it is closed and opened
+		if c.HeadID() != pivot.ID() || c.State().Root() != pivot.header.Root || c.Low() != uint64(at) {
+			t.Fatalf("head %d, low %d", c.Weight(), c.Low())
+		}
+		if c.BlockByNumber(uint64(at)) == nil || c.BlockByNumber(3) == nil || c.BlockByNumber(50) != nil || c.HeaderByNumber(50) == nil || c.Damage() != nil {
+			t.Errorf("blocks at the pivot, before and between; damage %v", c.Damage())
+		}
+		if _, _, ok := c.Lookup(pivot.Txs()[0].Hash()); !ok {
+			t.Error("a transaction of the pivot is not found")
+		}
+		if _, err := c.Verify(context.Background()); err != nil {
+			t.Fatalf("Verify: %v", err)
+		}
+		if left := stage(t, c); left.State().Root() != pivot.header.Root {
+			t.Error("something is staged still")
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		c = openChain(t, w, Config{UndoBlocks: 16}, dir)
+	}
+	if _, ok := c.PivotState(pivot.ID()); ok {
+		t.Error("states of pivots outlive the process")
+	}
+	add(t, c, tips[at:]...)
+	other := w.spread(tips[at+10], 30, "b") // a reorg inside the window that began at the pivot
+	add(t, c, other...)
+	if c.HeadID() != other[29].ID() || c.State().Root() != other[29].header.Root {
+		t.Error("no reorg after the state was taken over")
+	}
+	if _, err := c.Add(w.next(tips[at-2], 999).Block); !errors.Is(err, ErrTooOld) && !errors.Is(err, ErrUnknownParent) {
+		t.Errorf("a branch from below the pivot: %v", err)
+	}
+	if _, err := c.Verify(context.Background()); err != nil {
+		t.Fatalf("Verify: %v", err)
+	}
+}
+
+// TestAdoptABranchFromBelowTheWindow: nothing of the old branch is left.
+func TestAdoptABranchFromBelowTheWindow(t *testing.T) {
+	w := newWorld(2, 2)
+	dir := t.TempDir()
+	cfg := Config{UndoBlocks: 8}
+	trunk := w.spread(w.genesis(), 10, "trunk")
+	old := w.spread(trunk[9], 60, "old")
+	better := w.spread(w.next(trunk[9], 500), 120, "new")
+	branch := append([]tip{w.next(trunk[9], 500)}, better...)
+	c := openChain(t, w, cfg, dir)
+	add(t, c, trunk...)
+	add(t, c, old...)
+	if _, err := c.Add(branch[0].Block); !errors.Is(err, ErrTooOld) {
+		t.Fatalf("Add = %v, want ErrTooOld", err)
+	}
+	bad := w.bent(old[59], old[59].Slot()+1, nil, func(h *types.Header) { h.Root[0]++ })
+	if _, err := c.Add(bad.Block); !errors.Is(err, ErrBadBlock) {
+		t.Fatal(err)
+	}
+	at := 128 - 10 // index in branch of block 128
+	s := stage(t, c)
+	copyState(t, s, branch[at-1].state)
+	if _, err := s.Adopt(headersOf(branch[:at]), branch[at-1].Block); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if c.HeadID() != branch[at-1].ID() || c.State().Root() != branch[at-1].header.Root {
+			t.Fatalf("head %d", c.Weight())
+		}
+		for _, o := range old {
+			if c.Has(o.ID()) {
+				t.Fatalf("block %d of the old branch is there", o.Number())
+			}
+			if _, _, ok := c.Lookup(o.Txs()[0].Hash()); ok {
+				t.Fatalf("a transaction of block %d of the old branch is found", o.Number())
+			}
+		}
+		if _, _, ok := c.Lookup(trunk[3].Txs()[0].Hash()); !ok {
+			t.Error("a transaction of the trunk is lost")
+		}
+		if _, err := c.Verify(context.Background()); err != nil {
+			t.Fatalf("Verify: %v", err)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		c = openChain(t, w, cfg, dir)
+	}
+	add(t, c, branch[at:]...)
+}
+
+// TestStagingResumes: what was put before a crash is there after it.
+func TestStagingResumes(t *testing.T) {
+	w := newWorld(1, 2)
+	dir := t.TempDir()
+	tips := w.spread(w.genesis(), 64, "a")
+	target := tips[63].state
+	c := openChain(t, w, Config{}, dir)
+	half := stage(t, c)
+	for i := range treeFanout / 2 {
+		part := Subtree{}.Child(i)
+		if err := half.Put([]Part{{part, target.Part(part, 1<<20)}}, []common.Hash{target.Digest(part)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Close(); err != nil { // a crash leaves the same: every Put is synced
+		t.Fatal(err)
+	}
+	c = openChain(t, w, Config{}, dir)
+	if _, err := c.Verify(context.Background()); err != nil {
+		t.Fatalf("Verify: %v", err)
+	}
+	s := stage(t, c)
+	for i := range treeFanout / 2 {
+		if part := (Subtree{}).Child(i); s.State().Digest(part) != target.Digest(part) {
+			t.Errorf("part %d is lost", i)
+		}
+	}
+	copyState(t, s, target)
+	if _, err := s.Adopt(headersOf(tips), tips[63].Block); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPartsAreChecked: each way of bending a part is refused.
+func TestPartsAreChecked(t *testing.T) {
+	w := newWorld(1, 2)
+	st := w.spread(w.genesis(), 64, "a")[63].state
+	whole := Subtree{}
+	good := st.Part(whole, 1<<20)
+	if err := CheckPart(Part{whole, good}, st.Root()); err != nil {
+		t.Fatal(err)
+	}
+	if st.Part(whole, 100) != nil {
+		t.Error("a part longer than the limit")
+	}
+	if err := CheckPart(Part{whole, nil}, common.Hash{}); err != nil {
+		t.Errorf("an empty part: %v", err)
+	}
+	size := partHead + int(good[5]) + int(good[4])<<8
+	for name, raw := range map[string][]byte{
+		"cut short":      good[:len(good)-1],
+		"a head alone":   good[:3],
+		"one left out":   good[size:],
+		"twice":          append(bytes.Clone(good[:size]), good...),
+		"another amount": flip(good, size-1),
+		"another index":  flip(good, 1),
+		"another length": flip(good, 5),
+		"empty":          nil,
+	} {
+		if err := CheckPart(Part{whole, raw}, st.Root()); !errors.Is(err, ErrInvalidProof) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	one := Subtree{1, uint16(good[0]) << 8 & 0xf000}
+	if err := CheckPart(Part{Subtree{1, one.Index ^ 0x1000}, st.Part(one, 1<<20)}, st.Digest(one)); !errors.Is(err, ErrInvalidProof) {
+		t.Errorf("in another's place: %v", err)
+	}
+	if err := CheckPart(Part{Subtree{1, 5}, nil}, common.Hash{}); !errors.Is(err, ErrInvalidProof) {
+		t.Errorf("no subtree: %v", err)
+	}
+}
+
+func flip(b []byte, at int) []byte {
+	b = bytes.Clone(b)
+	b[at] ^= 1
+	return b
+}
+
+func FuzzDecodePart(f *testing.F) {
+	w := newWorld(1, 2)
+	st := w.spread(w.genesis(), 3, "a")[2].state
+	f.Add(uint8(0), uint16(0), st.Part(Subtree{}, 1<<20))
+	f.Fuzz(func(t *testing.T, depth uint8, index uint16, raw []byte) {
+		p := Part{Subtree{int(depth), index}, raw}
+		if _, _, err := decodePart(p, common.Hash{1}); !errors.Is(err, ErrInvalidProof) {
+			t.Fatalf("decodePart = %v", err)
+		}
+		buckets, err := splitPart(p)
+		if err != nil {
+			return
+		}
+		n := buildNode(p.Depth, buckets)
+		back := State{(*node)(nil).graft(0, p.Subtree, n)}.Part(p.Subtree, 1<<30)
+		if !bytes.Equal(back, raw) {
+			t.Fatalf("%x becomes %x", raw, back)
+		}
+	})
+}
