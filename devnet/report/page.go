@@ -110,9 +110,12 @@ type repeat struct {
 
 type fact struct{ Name, Value string }
 
-// words are headings of words, then of figures: "node|region||p50|p95".
+// words are headings of words, then behind the last "||" of figures: "node|region||p50|p95".
 func words(names string) (head []heading) {
-	text, figures, _ := strings.Cut(names, "||")
+	text, figures := names, ""
+	if i := strings.LastIndex(names, "||"); i >= 0 {
+		text, figures = names[:i], names[i+2:]
+	}
 	for _, n := range strings.Split(text, "|") {
 		head = append(head, heading{n, true})
 	}
