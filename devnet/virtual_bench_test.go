@@ -24,6 +24,9 @@ func BenchmarkVirtual(b *testing.B) {
 			s := experiment.Spec{Engine: "virtual", Seeds: []int64{1}}
 			s.Net.Nodes, s.Chain.BlockSize, s.Load.Blocks = c.nodes, c.block, 10
 			s.Load.Pools, s.Load.TxSize = c.pools, c.tx
+			if c.block >= 1<<20 {
+				s.Chain.Slot = experiment.Duration(12 * time.Second) // Ethereum's: such a block takes longer than a second
+			}
 			s.Resolve()
 			for b.Loop() {
 				if _, err := runVirtual(virtualTask{Spec: s, Seed: 1, Dir: b.TempDir()}, b.Logf); err != nil {

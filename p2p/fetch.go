@@ -294,12 +294,10 @@ func (n *Net) fetchParent(ctx context.Context, w want) {
 // were followed in vain last.
 func (n *Net) holders(number uint64) []peer.ID {
 	var good, resting []peer.ID
-	for _, c := range n.peers.claims(n.host.ID()) {
-		switch {
-		case c.status.Number < number:
-		case c.failed:
+	for _, c := range n.peers.claims(n.host.ID(), func(s status) bool { return s.Number >= number }) {
+		if c.failed {
 			resting = append(resting, c.peer)
-		default:
+		} else {
 			good = append(good, c.peer)
 		}
 	}

@@ -223,12 +223,15 @@ type claim struct {
 	failed bool // the last one was followed in vain
 }
 
-// claims lists what the peers say their heads are, the best first; peers of one
-// claim stand in an order of their own for each node.
-func (p *peers) claims(self peer.ID) []claim {
+// claims lists what the peers say their heads are, as far as want wants them, the
+// best first; peers of one claim stand in an order of their own for each node.
+func (p *peers) claims(self peer.ID, want func(status) bool) []claim {
 	p.mu.RLock()
-	out := make([]claim, 0, len(p.up))
+	var out []claim
 	for _, r := range p.up {
+		if !want(r.claim) {
+			continue
+		}
 		c := claim{r.id, r.claim, r.due, r.failed > 0}
 		if r.rest.After(c.due) {
 			c.due = r.rest

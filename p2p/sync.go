@@ -91,10 +91,7 @@ func (n *Net) follow(ctx context.Context, target claim) {
 // target is the best claim that is due, or when the next one will be.
 func (n *Net) target(now time.Time) (best *claim, due time.Time) {
 	ours := n.status()
-	for _, c := range n.peers.claims(n.host.ID()) {
-		if !c.status.better(ours) {
-			break // the rest is no better
-		}
+	for _, c := range n.peers.claims(n.host.ID(), func(s status) bool { return s.better(ours) }) {
 		if !c.due.After(now) {
 			return &c, time.Time{}
 		}
