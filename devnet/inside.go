@@ -280,6 +280,9 @@ func (r *virtualRun) open(i int) error {
 	}
 	m.closers = append(m.closers, m.pool)
 	d := node.Deps{Chain: m.chain, Pool: m.pool, Host: m.host, Listener: m.api, Hook: r.probe(m), Clock: r.clock, Withhold: m.withheld.has}
+	if r.spec.CPU.Mode == experiment.CPUCharge {
+		d.Charge = newProcessor(r.spec.CPU).charge
+	}
 	if i < min(r.spec.Proposers(), maxOrigins) {
 		d.Proposer = r.keys[i]
 		if d.Guard, err = chain.OpenSlotGuard(filepath.Join(r.guards, fmt.Sprint(i))); err != nil {

@@ -76,6 +76,13 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 	}
 	p := newProgress(out)
 	defer p.clear()
+	if spec.CPU.Mode == experiment.CPUMeasure {
+		p.now("measuring what computing costs")
+		var err error
+		if spec.CPU, err = calibrate(spec.CPU.Cores); err != nil {
+			return nil, err
+		}
+	}
 	announce(p, spec)
 	env := environment(cfg)
 	run := cfg.engine

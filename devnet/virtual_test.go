@@ -13,9 +13,10 @@ import (
 	"github.com/pheme-net/pheme/devnet/topology"
 )
 
-// virtualSpec is a small experiment in virtual time over links of 50 ms and 50 Mbit/s.
+// virtualSpec is a small experiment in virtual time over links of 50 ms and 50 Mbit/s,
+// where computing costs nothing.
 func virtualSpec(nodes, blocks int, latency string) experiment.Spec {
-	s := experiment.Spec{Engine: "virtual", Seeds: []int64{1}}
+	s := experiment.Spec{Engine: "virtual", Seeds: []int64{1}, CPU: experiment.CPU{Mode: experiment.CPUOff}}
 	s.Net.Nodes, s.Net.Latency, s.Load.Blocks = nodes, latency, blocks
 	return s
 }

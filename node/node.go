@@ -35,6 +35,9 @@ type Deps struct {
 	Hook     trace.Hook        // may be nil
 	Clock    trace.Clock
 	Links    *Links // shapes Host's connections; nil: they are what they are
+	// Charge is called with the work that a transaction or a block takes, and returns when a processor
+	// would have done it; for engines in whose time computing takes none. nil: a real one does it.
+	Charge func(chain.Work)
 	// Withhold names pooled transactions that repair does not offer to peers, such as those that an
 	// experiment has placed; nil: none.
 	Withhold func(common.Hash) bool
@@ -69,6 +72,7 @@ type Node struct {
 	bendable   bool
 	events     *broadcast
 
+	charge   func(chain.Work)       // may be nil
 	withhold func(common.Hash) bool // may be nil
 
 	jobs    chan job
@@ -81,6 +85,7 @@ func New(cfg Config, d Deps) (*Node, error) {
 	n := &Node{
 		name:       cfg.Name,
 		blockBytes: cfg.BlockBytes,
+		charge:     d.Charge,
 		withhold:   d.Withhold,
 		chain:      d.Chain,
 		pool:       d.Pool,
@@ -110,6 +115,7 @@ func New(cfg Config, d Deps) (*Node, error) {
 	if err := n.setProposer(); err != nil {
 		return nil, err
 	}
+	cfg.P2P.Charge = n.charge
 	var err error
 	if n.net, err = p2p.New(cfg.P2P, d.Host, d.Chain, n, n.hook, d.Clock); err != nil {
 		return nil, fmt.Errorf("start p2p: %w", err)

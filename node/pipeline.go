@@ -110,6 +110,9 @@ func (n *Node) apply(j job) {
 	add := j.adopt
 	if add == nil {
 		add = func() (chain.Update, error) { return n.chain.Add(j.block) }
+		if n.charge != nil {
+			n.charge(n.importWork(j.block))
+		}
 	}
 	u, err := add()
 	switch {
@@ -124,6 +127,18 @@ func (n *Node) apply(j job) {
 	if j.done != nil {
 		j.done <- err
 	}
+}
+
+// importWork is what adding a block to the chain takes: the senders of transactions that were not
+// pooled here are still to be recovered.
+func (n *Node) importWork(b *chain.Block) chain.Work {
+	w := chain.Work{Transfers: len(b.Txs())}
+	for _, tx := range b.Txs() {
+		if n.pool.Get(tx.Hash()) == nil {
+			w.Signatures++
+		}
+	}
+	return w
 }
 
 // imported is what follows an import: events, the pool's new view, gossip of what was reverted.

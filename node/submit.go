@@ -28,6 +28,9 @@ func (n *Node) SubmitTxs(ctx context.Context, txs []*chain.Tx) []error {
 			good, index = append(good, tx), append(index, i)
 		}
 	}
+	if n.charge != nil {
+		n.charge(n.workOf(good))
+	}
 	admitted := make([]*chain.Tx, 0, len(good))
 	for k, err := range n.pool.Add(good) {
 		if errs[index[k]] = err; err == nil {
@@ -43,6 +46,17 @@ func (n *Node) SubmitTxs(ctx context.Context, txs []*chain.Tx) []error {
 		log.Warnw("transactions admitted but not published", "count", len(admitted), "err", err)
 	}
 	return errs
+}
+
+// workOf is what checking transactions takes that came one by one.
+func (n *Node) workOf(txs []*chain.Tx) (w chain.Work) {
+	for _, tx := range txs {
+		w.HashedBytes += tx.Size()
+		if n.pool.Get(tx.Hash()) == nil {
+			w.Signatures++
+		}
+	}
+	return w
 }
 
 // AddTxs offers the pool transactions from a peer that keep every stateless rule.

@@ -87,9 +87,17 @@ func (n *Net) judge(from peer.ID, b *chain.Block, path int64) error {
 	n.fresh.add(b)
 	e := trace.Event{At: n.clock.Now(), Kind: trace.BlockReceived, Hash: b.ID(), Peer: trace.PeerTag(from.String()), Size: uint32(b.Size()), Aux: path}
 	n.hook.Emit(e)
-	e.Kind = trace.BlockAccepted
+	n.charge(chain.Work{Signatures: 1, HashedBytes: b.Size()})
+	e.At, e.Kind = n.clock.Now(), trace.BlockAccepted
 	n.hook.Emit(e)
 	return err
+}
+
+// charge is Config.Charge.
+func (n *Net) charge(w chain.Work) {
+	if n.cfg.Charge != nil {
+		n.cfg.Charge(w)
+	}
 }
 
 func (n *Net) drop(c trace.Class, hash common.Hash, from peer.ID, size int, reason int64) {

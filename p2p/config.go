@@ -36,6 +36,10 @@ type Config struct {
 	// common; nil: this node keeps its own.
 	Shared *Shared
 
+	// Charge is called with the work that judging took, before its outcome counts,
+	// and returns when a processor would have done it; nil: a real one has.
+	Charge func(chain.Work)
+
 	// GossipSub: mesh degree, its bounds and how many of it we dialled ourselves at least; peers that
 	// get IHAVE; heartbeat.
 	D, Dlo, Dhi, Dout, Dlazy int

@@ -59,13 +59,17 @@ func (n *Net) decodeTxs(payload []byte) ([]*chain.Tx, error) {
 		return nil, err
 	}
 	txs := make([]*chain.Tx, len(decoded))
+	unknown := 0
 	for i, t := range decoded {
 		if known := n.backend.Tx(t.Hash()); known != nil {
 			t = known // its sender is recovered already
+		} else {
+			unknown++
 		}
 		txs[i] = t
 	}
 	chain.RecoverSenders(txs, n.genesis)
+	n.charge(chain.Work{Signatures: unknown, HashedBytes: len(payload)})
 	for i, t := range txs {
 		if err := chain.CheckTx(t, n.genesis); err != nil {
 			return nil, fmt.Errorf("%w: member %d: %w", ErrBatch, i, err)

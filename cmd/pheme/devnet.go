@@ -141,6 +141,7 @@ func (m *measureFlags) flags(f *pflag.FlagSet) {
 	f.Var(&m.spec.Load.TxSize, "tx-size", fmt.Sprintf("size of a transaction (default %s)", d.Load.TxSize))
 	f.Lookup("block-size").DefValue, f.Lookup("tx-size").DefValue = "", "" // the text names the default
 	f.StringVar(&m.spec.Load.Pools, "pools", "", fmt.Sprintf("what pools know of a block before it comes: warm, half or cold; the last two in virtual time (default %s)", d.Load.Pools))
+	f.StringVar(&m.spec.CPU.Mode, "cpu", "", "what computing costs in virtual time: charge, off, or measure it here first (default charge)")
 	f.Float64Var(&m.spec.Load.TxRate, "txs", 0, "transactions a second over all nodes (default: what fills every block)")
 	f.DurationVar(&m.slot, "slot", 0, fmt.Sprintf("time between two blocks (default %s)", d.Chain.Slot))
 	f.IntVar(&m.seeds, "seeds", 0, fmt.Sprintf("run the seeds 1 to K (default %d)", len(d.Seeds)))

@@ -40,6 +40,7 @@ type Spec struct {
 	Repair Repair `toml:"repair" json:"repair"`
 	Chain  Chain  `toml:"chain" json:"chain"`
 	Load   Load   `toml:"load" json:"load"`
+	CPU    CPU    `toml:"cpu,omitempty" json:"cpu,omitzero"`
 	Report Report `toml:"report" json:"report"`
 	// Fault is what goes wrong when, see [Fault].
 	Fault []Fault `toml:"fault,omitempty" json:"fault,omitempty"`
@@ -165,6 +166,7 @@ func (s *Spec) Resolve() {
 	fill(&s.Chain.Slot, Duration(time.Second))
 	fill(&s.Chain.BlockSize, 128<<10)
 	s.Load.resolve(s)
+	s.CPU.resolve(s.Virtual())
 	fill(&s.Report.CoverageFloor, defaultFloor)
 	fill(&s.Report.Draws, 2000)
 	if s.Report.UntilCI != 0 {

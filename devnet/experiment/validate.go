@@ -24,7 +24,7 @@ type check struct {
 // Validate reports the first field of a resolved s that cannot be run honestly, by its key, with
 // what to write instead.
 func (s *Spec) Validate() error {
-	for _, c := range slices.Concat(s.checkRun(), s.checkNet(), s.checkGossip(), s.checkRepair(), s.checkLoad(), s.checkReport()) {
+	for _, c := range slices.Concat(s.checkRun(), s.checkNet(), s.checkGossip(), s.checkRepair(), s.checkLoad(), s.checkCPU(), s.checkReport()) {
 		if c.bad {
 			return fmt.Errorf("%w: %s = %s: %s", ErrInvalid, c.key, s.value(c.key), c.why)
 		}
