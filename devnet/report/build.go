@@ -37,7 +37,8 @@ func New(spec experiment.Spec, env Environment, runs []Run, notes []string) *Res
 	}
 	r.Fingerprint = fingerprint(r.Runs)
 	r.Block, r.Tx = shape(blocks), shape(txs)
-	r.Block.Regions = regions(runs)
+	r.Block.Regions = regions(runs, func(r *recorder.Run) []*recorder.Message { return r.Blocks })
+	r.Tx.Regions = regions(runs, func(r *recorder.Run) []*recorder.Message { return r.Txs })
 	r.Stretch, r.Worst, r.Lifecycle = scatter(blocks), worst(runs), lifecycle(txs)
 	for _, c := range []struct {
 		name string

@@ -17,6 +17,9 @@ func courseChart(ticks []Tick, faults []Fault, slotMS float64) template.HTML {
 // strip is one of the charts that lie above each other.
 type strip struct{ left, right, top, bottom float64 }
 
+// stripDrawer draws one quantity of the ticks, which are so many milliseconds wide, at x.
+type stripDrawer func(c *canvas, s strip, ticks []Tick, slotMS float64, x func(float64) float64)
+
 func drawCourse(c *canvas, ticks []Tick, faults []Fault, slotMS float64) {
 	const head, height, row = 40.0, 78.0, 34.0
 	end := courseEnd(ticks, faults, slotMS)
@@ -28,7 +31,10 @@ func drawCourse(c *canvas, ticks []Tick, faults []Fault, slotMS float64) {
 	ticks, slotMS = worstTicks(ticks, each), slotMS*float64(each)
 	s := strip{left: 62, right: c.width - 10}
 	x := func(ms float64) float64 { return s.left + (s.right-s.left)*min(max(ms, 0), end)/end }
-	strips := []func(*canvas, strip, []Tick, float64, func(float64) float64){stripCoverage, stripC95, stripHeads}
+	strips := []stripDrawer{stripHeads}
+	if slices.ContainsFunc(ticks, func(t Tick) bool { return t.Coverage.Valid() }) {
+		strips = append([]stripDrawer{stripCoverage, stripC95}, strips...)
+	}
 	if slices.ContainsFunc(ticks, func(t Tick) bool { return t.Up != ticks[0].Up }) {
 		strips = append(strips, stripUp)
 	}

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/pheme-net/pheme/devnet/recorder"
 )
 
 type rgb [3]float64 // linear light, 0 to 1
@@ -146,6 +148,16 @@ func TestClassesHaveColours(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+	for k := range recorder.NumKinds {
+		if !strings.Contains(pageStyle, "."+kindClass(k)+" {") {
+			t.Errorf("%s has no colour in page.css", k)
+		}
+	}
+	for s := range recorder.NumStages {
+		if !strings.Contains(pageStyle, "."+stageClass(s)+" {") {
+			t.Errorf("%s has no colour in page.css", s)
 		}
 	}
 	if got := len(p.Sections); got < 6 {

@@ -174,7 +174,7 @@ type Shape struct {
 	Lost       int        `json:"not_delivered"`
 	Curve      []Point    `json:"curve"`             // share of all deliveries over time
 	Band       []BandStep `json:"band"`              // when single messages got how far
-	Regions    []Region   `json:"regions,omitempty"` // the deliveries by the region of their node; of blocks only
+	Regions    []Region   `json:"regions,omitempty"` // the deliveries by the region of their node
 	Split      []SplitBar `json:"split,omitempty"`   // where the time to C50, C90, C99 went, mean over messages
 }
 

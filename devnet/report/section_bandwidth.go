@@ -18,7 +18,10 @@ func bandwidthSection(r *Results) section {
 		Lead: "Bytes on gossip and fetch streams while messages counted. Handshakes, security and muxing are not in it.",
 	}
 	if nodes := nodeRows(r); len(nodes) > 0 && len(r.Runs[0].Timeline) > 0 {
-		s.Exhibits = append(s.Exhibits, nodeBytes(r, nodes), bytesOverTime(r.Runs[0], r), proposerBytes(r.Runs[0], r))
+		s.Exhibits = append(s.Exhibits, nodeBytes(r, nodes), bytesOverTime(r.Runs[0], r))
+		if r.Block.Messages > 0 {
+			s.Exhibits = append(s.Exhibits, proposerBytes(r.Runs[0], r))
+		}
 	}
 	if copies := copyColumns(r); len(copies) > 0 {
 		s.Exhibits = append(s.Exhibits, exhibit{

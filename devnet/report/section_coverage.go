@@ -17,23 +17,29 @@ func coverageSection(r *Results) section {
 		ID: "coverage", Title: "Coverage",
 		Lead: "Share of all deliveries made by a time. The origin is left out, the first hop is in, and what never arrived keeps its curve below 100 %. The band holds the middle 90 % of single messages.",
 	}
-	if lines := coverageLines(r, "block"); r.Block.Deliveries > 0 {
+	for _, kind := range []struct {
+		key, title, one, axis string
+		shape                 Shape
+		more                  []table
+	}{
+		{"block", "Blocks", "block", "since the block was sealed, logarithmic", r.Block, []table{blockTable(r)}},
+		{"tx", "Transactions", "transaction", "since it was submitted, logarithmic", r.Tx, nil},
+	} {
+		if kind.shape.Deliveries == 0 {
+			continue
+		}
+		lines := coverageLines(r, kind.key)
 		s.Exhibits = append(s.Exhibits, exhibit{
-			Title: "Blocks", Key: curveKey(lines), Chart: curvesChart("Share of block deliveries made over time", "since the block was sealed, logarithmic", lines),
-			Tables: []table{curveTable("when a share of the block deliveries was made", lines, r.Block.Band), blockTable(r)},
+			Title: kind.title, Key: curveKey(lines), Chart: curvesChart("Share of "+kind.one+" deliveries made over time", kind.axis, lines),
+			Tables: append([]table{curveTable("when a share of the "+kind.one+" deliveries was made", lines, kind.shape.Band)}, kind.more...),
 		})
-	}
-	if lines := coverageLines(r, "tx"); r.Tx.Deliveries > 0 {
-		s.Exhibits = append(s.Exhibits, exhibit{
-			Title: "Transactions", Key: curveKey(lines), Chart: curvesChart("Share of transaction deliveries made over time", "since it was submitted, logarithmic", lines),
-			Tables: []table{curveTable("when a share of the transaction deliveries was made", lines, r.Tx.Band)},
-		})
-	}
-	if regions := r.Block.Regions; len(regions) > 0 {
-		s.Exhibits = append(s.Exhibits, exhibit{
-			Title: "Blocks by region", Key: []legendItem{{"c1", "this region", true}, {"ghost", "all nodes", true}},
-			Chart: panels("Share of block deliveries made over time, by region", r.Block.Curve, regionPanels(regions)), Tables: []table{regionTable(regions)},
-		})
+		if regions := kind.shape.Regions; len(regions) > 1 {
+			s.Exhibits = append(s.Exhibits, exhibit{
+				Title: kind.title + " by region", Key: []legendItem{{"c1", "this region", true}, {"c4", "this region, with losses", true}, {"ghost", "all nodes", true}},
+				Chart:  panels("Share of "+kind.one+" deliveries made over time, by region", kind.shape.Curve, regionPanels(regions)),
+				Tables: []table{regionTable(kind.one, regions)},
+			})
+		}
 	}
 	return s
 }
@@ -171,8 +177,8 @@ func regionPanels(regions []Region) (out []small) {
 	return out
 }
 
-func regionTable(regions []Region) table {
-	t := table{Summary: "Table: block deliveries by region", Head: words("region||nodes|deliveries|lost|p50|p95|p99")}
+func regionTable(one string, regions []Region) table {
+	t := table{Summary: "Table: " + one + " deliveries by region", Head: words("region||nodes|deliveries|lost|p50|p95|p99")}
 	for _, g := range regions {
 		row := append(cells(g.Name, fmt.Sprint(g.Nodes), fmt.Sprint(g.Deliveries)), cell{fmt.Sprint(g.Lost), g.Lost > 0})
 		t.Rows = append(t.Rows, append(row, timeCell(float64(g.P50)), timeCell(float64(g.P95)), timeCell(float64(g.P99))))

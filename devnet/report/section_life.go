@@ -1,6 +1,9 @@
 package report
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // lifeSection follows transactions from JSON-RPC into a block.
 func lifeSection(r *Results) section {
@@ -12,11 +15,12 @@ func lifeSection(r *Results) section {
 		return s
 	}
 	t := table{Summary: "Table: milliseconds since submitted", Head: words("step||p5|p50|p95|transactions|not by the end")}
-	for _, l := range r.Lifecycle {
+	steps := slices.DeleteFunc(slices.Clone(r.Lifecycle), func(l LifeStep) bool { return l.Lost == l.N }) // no blocks, no steps into them
+	for _, l := range steps {
 		row := append(cells(l.Step), timeCell(float64(l.P5)), timeCell(float64(l.P50)), timeCell(float64(l.P95)))
 		t.Rows = append(t.Rows, append(row, cells(fmt.Sprint(l.N), fmt.Sprint(l.Lost))...))
 	}
-	s.Exhibits = []exhibit{{Chart: rangeChart("Times to the steps of a transaction's life", "since submitted, logarithmic", lifeSpans(r.Lifecycle)), Tables: []table{t}}}
+	s.Exhibits = []exhibit{{Chart: rangeChart("Times to the steps of a transaction's life", "since submitted, logarithmic", lifeSpans(steps)), Tables: []table{t}}}
 	return s
 }
 

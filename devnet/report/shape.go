@@ -71,9 +71,9 @@ func band(messages []*recorder.Message) (steps []BandStep) {
 	return steps
 }
 
-// regions splits the deliveries of blocks by the region of their node, the region with the most nodes first;
+// regions splits deliveries by the region of their node, the region with the most nodes first;
 // nil where the links have no regions.
-func regions(runs []Run) (out []Region) {
+func regions(runs []Run, pick func(*recorder.Run) []*recorder.Message) (out []Region) {
 	nodes, times := map[string]int{}, map[string][]float64{}
 	for _, run := range runs {
 		for _, n := range run.Record.Nodes {
@@ -81,7 +81,7 @@ func regions(runs []Run) (out []Region) {
 				nodes[n.Region]++
 			}
 		}
-		for _, m := range run.Record.Blocks {
+		for _, m := range pick(run.Record) {
 			for i := range m.Deliveries {
 				region := run.Record.Nodes[m.Deliveries[i].Node].Region
 				times[region] = append(times[region], m.Deliveries[i].Latency)
@@ -90,6 +90,9 @@ func regions(runs []Run) (out []Region) {
 	}
 	for name, count := range nodes {
 		t := times[name]
+		if len(t) == 0 {
+			continue // its only nodes are the origins
+		}
 		slices.Sort(t)
 		q := func(p float64) stats.Number { return stats.Number(stats.Percentile(t, p)) }
 		out = append(out, Region{
