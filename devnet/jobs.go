@@ -11,6 +11,7 @@ type job struct {
 	memory int64         // estimate, bytes
 	takes  time.Duration // estimate
 	alone  bool          // it needs the machine for itself: its nodes are processes in real time
+	began  time.Duration // since the sweep began
 }
 
 // jobs decides which cells run when: as many as there are cores, as long as their estimates fit into
@@ -20,13 +21,14 @@ type jobs struct {
 	memory  int64 // for all that run; 0 is unknown, which bounds nothing
 	waiting []job // in order
 	running []job
-	done    time.Duration // estimates of those that ended
+	planned time.Duration // estimates of those that ended,
+	took    time.Duration // and how long they ran
 }
 
 func (j *jobs) empty() bool { return len(j.waiting)+len(j.running) == 0 }
 
-// next moves the first job that may start now to those that run.
-func (j *jobs) next() (job, bool) {
+// next moves the first job that may start to those that run, from now on.
+func (j *jobs) next(now time.Duration) (job, bool) {
 	if len(j.running) >= j.cores {
 		return job{}, false
 	}
@@ -42,6 +44,7 @@ func (j *jobs) next() (job, bool) {
 			continue
 		}
 		j.waiting = slices.Delete(j.waiting, i, i+1)
+		w.began = now
 		j.running = append(j.running, w)
 		return w, true
 	}
@@ -49,30 +52,35 @@ func (j *jobs) next() (job, bool) {
 }
 
 // ended takes a job off those that run.
-func (j *jobs) ended(e job) {
+func (j *jobs) ended(e job, now time.Duration) {
 	j.running = slices.DeleteFunc(j.running, func(r job) bool { return r.cell == e.cell })
-	j.done += e.takes
+	j.planned += e.takes
+	j.took += now - e.began
 }
 
-// left estimates how long what waits and runs still takes.
-func (j *jobs) left() time.Duration {
-	var shared, alone time.Duration
-	for _, w := range slices.Concat(j.waiting, j.running) {
+// pace is how much longer than estimated the jobs took that ended; 1 before the first.
+func (j *jobs) pace() float64 {
+	if j.planned <= 0 || j.took <= 0 {
+		return 1
+	}
+	return float64(j.took) / float64(j.planned)
+}
+
+// left estimates how long what waits and runs still takes, at the pace so far.
+func (j *jobs) left(now time.Duration) time.Duration {
+	var waits, longest time.Duration
+	for _, w := range j.waiting {
 		if w.alone {
-			alone += w.takes
+			waits += w.takes
 		} else {
-			shared += w.takes
+			waits += w.takes / time.Duration(j.cores)
 		}
 	}
-	return alone + shared/time.Duration(j.cores)
-}
-
-// pace is how much longer than estimated the jobs that ended took together; 0 before the first.
-func (j *jobs) pace(since time.Duration) float64 {
-	if j.done == 0 {
-		return 0
+	pace := j.pace()
+	for _, r := range j.running {
+		longest = max(longest, time.Duration(pace*float64(r.takes))-(now-r.began))
 	}
-	return float64(since) * float64(j.cores) / float64(j.done)
+	return time.Duration(pace*float64(waits)) + longest
 }
 
 // largest is the most memory that a waiting job takes.

@@ -191,7 +191,7 @@ func (s *sweepRun) announce() {
 		s.p.say("%d of them are done: their runs are taken over", s.kept)
 	}
 	if len(s.jobs.waiting) > 0 {
-		s.p.say("takes about %v; the largest cell about %d MiB", s.jobs.left().Round(time.Second), s.jobs.largest()>>20)
+		s.p.say("takes about %v; the largest cell about %d MiB", s.jobs.left(0).Round(time.Second), s.jobs.largest()>>20)
 	}
 }
 
@@ -211,7 +211,7 @@ func (s *sweepRun) run(ctx context.Context) error {
 	defer tick.Stop()
 	for !s.jobs.empty() {
 		for ctx.Err() == nil {
-			j, ok := s.jobs.next()
+			j, ok := s.jobs.next(time.Since(s.began))
 			if !ok {
 				break
 			}
@@ -222,7 +222,7 @@ func (s *sweepRun) run(ctx context.Context) error {
 		}
 		select {
 		case f := <-done:
-			if s.jobs.ended(f.job); ctx.Err() == nil {
+			if s.jobs.ended(f.job, time.Since(s.began)); ctx.Err() == nil {
 				s.finish(f)
 			}
 		case <-ctx.Done():
@@ -268,10 +268,7 @@ func (s *sweepRun) where() {
 		return
 	}
 	text := fmt.Sprintf("%d of %d cells done, %d running", s.kept+done, len(s.cells), len(s.jobs.running))
-	if pace := s.jobs.pace(time.Since(s.began)); pace > 0 {
-		text += fmt.Sprintf(", about %v left", time.Duration(pace*float64(s.jobs.left())).Round(time.Second))
-	}
-	s.p.now("%s", text)
+	s.p.now("%s, about %v left", text, s.jobs.left(time.Since(s.began)).Round(time.Second))
 }
 
 // results are the cells as they stand, with the laws fitted to those that have figures.

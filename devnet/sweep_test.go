@@ -130,7 +130,7 @@ func TestSweepVerdicts(t *testing.T) {
 func TestJobs(t *testing.T) {
 	start := func(j *jobs) (cells []int) {
 		for {
-			next, ok := j.next()
+			next, ok := j.next(0)
 			if !ok {
 				return cells
 			}
@@ -149,24 +149,32 @@ func TestJobs(t *testing.T) {
 		}
 	}
 	j := &jobs{cores: 2, memory: 10, waiting: []job{{cell: 0, memory: 20, takes: 4 * time.Second}, {cell: 1, memory: 6}, {cell: 2, memory: 6}, {cell: 3, memory: 4}, {cell: 4, alone: true, takes: 2 * time.Second}, {cell: 5, memory: 1}}}
-	if got := j.left(); got != 4*time.Second {
+	if got := j.left(0); got != 4*time.Second {
 		t.Errorf("left() = %v, want 2 s on two cores and 2 s alone", got)
 	}
 	same("one that is too large runs by itself", start(j), 0)
-	j.ended(job{cell: 0, takes: 4 * time.Second})
+	j.ended(job{cell: 0, takes: 4 * time.Second}, 0)
 	same("the second does not fit beside the first", start(j), 1, 3)
-	j.ended(job{cell: 3})
+	j.ended(job{cell: 3}, 0)
 	same("what needs the machine for itself waits", start(j), 5)
-	j.ended(job{cell: 1})
-	j.ended(job{cell: 5})
+	j.ended(job{cell: 1}, 0)
+	j.ended(job{cell: 5}, 0)
 	same("in order", start(j), 2)
-	j.ended(job{cell: 2})
+	j.ended(job{cell: 2}, 0)
 	same("alone", start(j), 4)
 	if j.empty() {
 		t.Error("nothing runs, says the queue")
 	}
-	j.ended(job{cell: 4})
-	if !j.empty() || j.pace(6*time.Second) != 3 {
-		t.Errorf("empty %v, pace %v, want 12 core seconds for an estimate of 4", j.empty(), j.pace(6*time.Second))
+	j.ended(job{cell: 4}, 0)
+	if !j.empty() {
+		t.Error("something runs, says the queue")
+	}
+	j = &jobs{cores: 2, waiting: []job{{cell: 0, takes: 2 * time.Second}, {cell: 1, takes: 2 * time.Second}, {cell: 2, takes: 4 * time.Second}}}
+	first, _ := j.next(0)
+	if j.next(0); j.left(time.Second) != 3*time.Second { // one second of the running, two of the waiting
+		t.Errorf("left() = %v, want 3 s", j.left(time.Second))
+	}
+	if j.ended(first, 6*time.Second); j.pace() != 3 || j.left(6*time.Second) != 6*time.Second {
+		t.Errorf("pace %v, left() = %v, want three times the estimate", j.pace(), j.left(6*time.Second))
 	}
 }

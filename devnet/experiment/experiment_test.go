@@ -243,13 +243,15 @@ func TestLinkConfig(t *testing.T) {
 
 func TestExpectation(t *testing.T) {
 	for text, met := range map[Expectation]map[float64]bool{
-		"< 800":   {799: true, 800: false, math.Inf(1): false},
-		"<=2.5":   {2.5: true, 2.6: false},
-		"> 0":     {0: false, 1: true},
-		">= 1":    {1: true, .999: false, math.NaN(): false},
-		" = 0 ":   {0: true, 1: false},
-		"== 3":    {3: false},
-		"faster!": {1: false},
+		"< 800":    {799: true, 800: false, math.Inf(1): false},
+		"<=2.5":    {2.5: true, 2.6: false},
+		"> 0":      {0: false, 1: true},
+		">= 1":     {1: true, .999: false, math.NaN(): false},
+		" = 0 ":    {0: true, 1: false},
+		"== 3":     {3: false},
+		"faster!":  {1: false},
+		"> 1, < 3": {1: false, 2: true, 3: false},
+		"> 1,":     {2: false},
 	} {
 		for v, want := range met {
 			if text.Met(v) != want {

@@ -221,6 +221,7 @@ func (s *summary) netFigures() {
 		}
 	}
 	s.out["net.bytes_per_node_per_s"] = s.rates.Figure(stats.Ratio(in, seconds), len(in))
+	s.out["net.bytes_per_s"] = s.rates.Figure(stats.Ratio(in, one(len(in), s.spec.Chain.Slot.D().Seconds())), len(in))
 	for k := range recorder.NumKinds {
 		s.out["net."+kindKeys[k]+"_per_node_per_s"] = s.rates.Figure(stats.Ratio(kinds[k], seconds), len(in))
 	}
@@ -244,6 +245,15 @@ func (s *summary) netFigures() {
 
 // kindKeys are the kinds of bytes in metric names.
 var kindKeys = [recorder.NumKinds]string{"payload_first", "payload_duplicate", "control", "relay", "sync", "repair", "member", "rest"}
+
+// one is the same value n times.
+func one(n int, v float64) []float64 {
+	out := make([]float64, n)
+	for i := range out {
+		out[i] = v
+	}
+	return out
+}
 
 func mean(v []float64) (m float64) {
 	for _, x := range v {

@@ -149,7 +149,7 @@ func SweepTable(w io.Writer, s *Sweep) error {
 		rows = append(rows, sweepRow(&s.Cells[i], columns))
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %d cells\n\n", s.Name, len(s.Cells))
+	fmt.Fprintf(&b, "%s  %d cells%s\n\n", s.Name, len(s.Cells), sweepLinks(s))
 	align(&b, rows, len(s.Keys))
 	for i := range s.Laws {
 		if i == 0 {
@@ -170,6 +170,28 @@ func SweepTable(w io.Writer, s *Sweep) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// sweepLinks says over which links the cells ran: all of them, or that they differ, and which were
+// idealised.
+func sweepLinks(s *Sweep) string {
+	var all, ideal []string
+	for i := range s.Cells {
+		c := &s.Cells[i]
+		if !slices.Contains(all, c.Links) {
+			all = append(all, c.Links)
+		}
+		if c.Experiment.Net.LossCC == "none" {
+			ideal = append(ideal, CellLabel(s.Keys, c))
+		}
+	}
+	switch {
+	case len(all) == 1:
+		return ", links " + all[0]
+	case len(ideal) > 0:
+		return ", idealised (loss_cc = none): " + strings.Join(ideal, ", ")
+	}
+	return ""
 }
 
 func sweepRow(c *Cell, columns []row) []string {
