@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -73,6 +74,30 @@ func (v netView) Peers() []rpc.Peer {
 		out[i].RTTMicros = v.n.host.Peerstore().LatencyEWMA(p.ID).Microseconds()
 	}
 	return out
+}
+
+func (v netView) Members(ctx context.Context) []rpc.Member {
+	var out []rpc.Member
+	for _, m := range v.n.net.Members(ctx) {
+		out = append(out, rpc.Member{
+			ID: m.ID.String(), Self: m.Self, State: m.State, Since: m.Since.UnixMilli(), Incarnation: m.Incarnation,
+			Addrs: m.Addrs, Metadata: m.Metadata, RTTMicros: m.RTT.Microseconds(),
+		})
+	}
+	return out
+}
+
+func (v netView) Aggregates(ctx context.Context) rpc.Aggregates {
+	a := v.n.net.Aggregate(ctx)
+	return rpc.Aggregates{
+		Nodes: a.Nodes,
+		Mean:  rpc.AggregateMean{Head: a.Mean.Head, Pool: a.Mean.Pool, Load: a.Mean.Load},
+		Max:   rpc.AggregateMax{Head: a.Max.Head, Pool: a.Max.Pool, Load: a.Max.Load},
+	}
+}
+
+func (v netView) SetMetadata(ctx context.Context, entries map[string]string) error {
+	return v.n.net.SetMetadata(ctx, entries)
 }
 
 func (v netView) AddPeer(multiaddr string) error { return v.n.net.AddPeer(multiaddr) }

@@ -73,6 +73,13 @@ type p2pSection struct {
 	BatchBytes     int      `toml:"batch_bytes"`
 	BatchDelay     duration `toml:"batch_delay"`
 
+	Members           *bool    `toml:"members"`
+	ProbeInterval     duration `toml:"probe_interval"`
+	NewsInterval      duration `toml:"news_interval"`
+	AggregateInterval duration `toml:"aggregate_interval"`
+	Discovery         *bool    `toml:"discovery"`
+	Outbound          int      `toml:"outbound"`
+
 	Repair         *bool    `toml:"repair"`
 	RepairInterval duration `toml:"repair_interval"`
 	RepairFanout   int      `toml:"repair_fanout"`
@@ -149,6 +156,8 @@ func (s p2pSection) config() p2p.Config {
 		D: s.D, Dlo: s.Dlo, Dhi: s.Dhi, Dout: s.Dout, Dlazy: s.Dlazy, Heartbeat: time.Duration(s.Heartbeat), FloodPublish: s.FloodPublish,
 		IDontWantBytes: s.IDontWantBytes, OutboundQueue: s.OutboundQueue, ValidateQueue: s.ValidateQueue,
 		BatchBytes: s.BatchBytes, BatchDelay: time.Duration(s.BatchDelay),
+		NoMembers: s.Members != nil && !*s.Members, ProbeInterval: time.Duration(s.ProbeInterval), NewsInterval: time.Duration(s.NewsInterval),
+		AggregateInterval: time.Duration(s.AggregateInterval), NoDiscovery: s.Discovery != nil && !*s.Discovery, Outbound: s.Outbound,
 		NoRepair: s.Repair != nil && !*s.Repair, RepairInterval: time.Duration(s.RepairInterval), RepairFanout: s.RepairFanout, RepairMode: s.RepairMode,
 		StateBlocks: s.StateBlocks, FullSync: s.FullSync,
 	}

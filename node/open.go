@@ -32,6 +32,7 @@ const (
 	identityFile = "node.key"
 	chainDir     = "chain"
 	journalFile  = "journal"
+	anchorFile   = "anchors"
 	slotFile     = "slot"
 	ReadyFile    = "node.json" // there while the node serves; see Ready
 	SocketFile   = "node.ipc"
@@ -76,6 +77,7 @@ func Serve(ctx context.Context, cfg Config, ready func(Ready)) error {
 	}
 	defer d.Chain.Close()
 	cfg.Pool.JournalPath = filepath.Join(cfg.DataDir, journalFile)
+	cfg.P2P.Anchors = filepath.Join(cfg.DataDir, anchorFile)
 	if d.Pool, err = mempool.Open(cfg.Pool, genesis, d.Chain.State()); err != nil {
 		return err
 	}

@@ -89,3 +89,9 @@ func (n *Node) Pooled() []*chain.Tx {
 
 // Tx returns a pooled transaction, or nil.
 func (n *Node) Tx(hash common.Hash) *chain.Tx { return n.pool.Get(hash) }
+
+// PoolSize counts the pooled transactions.
+func (n *Node) PoolSize() int {
+	s := n.pool.Stats()
+	return s.Executable + s.Future
+}

@@ -81,6 +81,18 @@ type Config struct {
 	// does, but where our branch was left below the undo window.
 	StateBlocks uint64
 	FullSync    bool
+	// Membership: every ProbeInterval a member probes another, every NewsInterval it
+	// tells some what is new, every AggregateInterval it averages with one. NoMembers
+	// turns it off.
+	ProbeInterval, NewsInterval, AggregateInterval time.Duration
+	NoMembers                                      bool
+	// Outbound is how many connections the node chooses and dials itself among the
+	// members; MaxPeers less these may dial it. NoDiscovery: only configured and found
+	// peers are connected.
+	Outbound    int
+	NoDiscovery bool
+	// Anchors is the file that keeps some of the chosen ones over a restart; "": none.
+	Anchors string
 
 	// StatusTimeout is how long a new connection may take for its handshake. A peer
 	// is told our status at least twice in that time, and given up when it has been
@@ -145,6 +157,10 @@ func (c Config) fill() Config {
 	if c.StateBlocks == 0 {
 		c.StateBlocks = 4096 // as long as the undo window: some seconds of execution
 	}
+	dur(&c.ProbeInterval, 200*time.Millisecond) // package swim says why
+	dur(&c.NewsInterval, 100*time.Millisecond)
+	dur(&c.AggregateInterval, 2*time.Second)
+	def(&c.Outbound, min(8, max(1, c.MaxPeers/2))) // D: a mesh could be of chosen peers alone
 	dur(&c.StatusTimeout, 5*time.Second)
 	dur(&c.RedialMin, 200*time.Millisecond)
 	dur(&c.RedialMax, 4*time.Second) // with StatusTimeout and its quarter: a peer is tried at least every 10 s
@@ -186,7 +202,8 @@ func (c Config) validate() error {
 		{"hold total", int64(c.HoldTotal)}, {"hold per peer", int64(c.HoldPerPeer)},
 		{"fetch timeout", int64(c.FetchTimeout)}, {"request timeout", int64(c.RequestTimeout)},
 		{"repair interval", int64(c.RepairInterval)}, {"repair fanout", int64(c.RepairFanout)},
-		{"serve requests", int64(c.ServeRequests)}, {"serve bytes", int64(c.ServeBytes)},
+		{"probe interval", int64(c.ProbeInterval)}, {"news interval", int64(c.NewsInterval)}, {"aggregate interval", int64(c.AggregateInterval)},
+		{"outbound", int64(c.Outbound)}, {"serve requests", int64(c.ServeRequests)}, {"serve bytes", int64(c.ServeBytes)},
 		{"status timeout", int64(c.StatusTimeout)}, {"redial min", int64(c.RedialMin)}, {"redial max", int64(c.RedialMax)},
 	} {
 		if f.v < 0 {
@@ -215,4 +232,5 @@ const (
 	blocksProtocol = protocol.ID("/pheme/blocks/2")
 	repairProtocol = protocol.ID("/pheme/repair/1")
 	stateProtocol  = protocol.ID("/pheme/state/1")
+	swimProtocol   = protocol.ID("/pheme/swim/1")
 )

@@ -5,15 +5,22 @@
 //
 //   - The host: TCP and QUIC, Noise and TLS, Yamux, resource and connection
 //     manager, built from go-libp2p's parts so that nothing else is linked in.
+//
 //   - Peers: static and bootstrap addresses and mDNS; kept, redialled with
 //     backoff, refused when they are of another network or misbehave.
+//
 //   - Topics /pheme/<network>/block/1 and /pheme/<network>/tx/1 on GossipSub,
 //     whose own protocol carries the network too; package relay owns the meaning
 //     of the block topic's messages.
+//
 //   - Protocols /pheme/status/1 (handshake, then head notices),
 //     /pheme/blocks/2 (blocks by id, headers after a locator), /pheme/repair/1
 //     (pools reconciled by package recon, and what differs) and /pheme/state/1
 //     (the state after a pivot, subtree by subtree).
+//
+//   - Membership: package swim's state machine over sealed datagrams, which need no
+//     connection, and push-pull on /pheme/swim/1; and of the members the
+//     connections this node chooses, with a bound on those that choose it.
 //
 // # Flow
 //
@@ -81,6 +88,9 @@
 //	block.accepted  and the cheap check passed
 //	block.relayed   the first byte went on to somebody
 //	peer.up/down    handshake agreed; last status stream gone
+//	member.suspect, member.dead, member.alive
+//	                Peer is held for it by this node from now on; alive only after
+//	                it was one of the others, dead also for one that said goodbye
 //
 // The sizes of msg.written and msg.read of one stream add up to its bytes: a
 // payload with its framing is one event, what else the message carried another

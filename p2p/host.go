@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -44,6 +45,9 @@ type Host struct {
 	quic *quicreuse.ConnManager
 	wire *wire
 	cuts *cuts
+
+	listenUDP func(*net.UDPAddr) (net.PacketConn, error) // shaped, if anything is
+	posts     atomic.Pointer[posts]                      // see OpenPackets
 
 	closing sync.Once
 	closed  error
@@ -90,6 +94,10 @@ func NewShapedHost(cfg Config, key crypto.PrivKey, shaper *live.Shaper) (host.Ho
 	}
 	bus := eventbus.NewBus()
 	h := &Host{wire: newWire(), cuts: newCuts()}
+	h.listenUDP = func(at *net.UDPAddr) (net.PacketConn, error) { return net.ListenUDP("udp", at) }
+	if shaper != nil {
+		h.listenUDP = func(at *net.UDPAddr) (net.PacketConn, error) { return shaper.ListenUDP("udp", at) }
+	}
 	sw, err := swarm.NewSwarm(id, store, bus, swarm.WithResourceManager(manager), swarm.WithConnectionGater(h.cuts))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("p2p: swarm: %w", err), manager.Close(), store.Close())

@@ -7,12 +7,12 @@ import (
 )
 
 // numDrops is one more than the largest drop reason of package trace.
-const numDrops = trace.DropWriteFailed + 1
+const numDrops = trace.DropMembersFull + 1
 
 // dropNames are the reasons as Stats shows them, by the drop reasons of trace.
 var dropNames = [numDrops]string{
 	"", "outbound queue full", "validation queue full", "validation throttled", "not delivered",
-	"oversized", "hold full", "import queue full", "write failed",
+	"oversized", "hold full", "import queue full", "write failed", "membership queue full",
 }
 
 // The topics as the meter counts them.

@@ -80,6 +80,7 @@ type Net struct {
 	outbox  *outbox
 	repair  repairer
 	silence *silence
+	members *members
 	fresh   freshBlocks
 
 	arrivals *inbox[peer.ID]     // dialled, to be greeted
@@ -117,6 +118,7 @@ func New(cfg Config, h host.Host, c *chain.Chain, b Backend, hook trace.Hook, cl
 		repair: newRepairer(), silence: newSilence(cfg.D),
 		holder: newHolder(cfg.HoldTotal, cfg.HoldPerPeer, cfg.HoldTotal/4*maxMessage(g)),
 	}
+	n.members = newMembers(n)
 	n.tap = newTap(h, clock, n.tasks)
 	n.tracer = newTracer(hook, &n.meter, n.tap, n.network, cfg.Shared, n.silence)
 	var err error
@@ -158,8 +160,12 @@ func (n *Net) Run(ctx context.Context) error {
 	g.Go(func() error { return n.runFetches(ctx) })
 	g.Go(func() error { return n.runSync(ctx) })
 	g.Go(func() error { return n.runRepair(ctx) })
+	g.Go(func() error { return n.runMembers(ctx, g) })
 	g.Go(func() error { return n.runDials(ctx, g) })
 	g.Go(func() error { return n.runPeers(ctx, g) })
+	if !n.cfg.NoDiscovery {
+		g.Go(func() error { return n.runDiscovery(ctx) })
+	}
 	if n.cfg.MDNS {
 		g.Go(func() error { return n.runMDNS(ctx) })
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pheme-net/pheme/chain"
 	"github.com/pheme-net/pheme/p2p/relay"
+	"github.com/pheme-net/pheme/p2p/swim"
 )
 
 // sharedBytes bounds the payloads a Shared holds: some seconds of a busy network,
@@ -23,8 +24,9 @@ const sharedBytes = 256 << 20
 // time need it, a node on its own does not. The oldest payloads make room. Any
 // goroutine may use it.
 type Shared struct {
-	seed  maphash.Seed
-	limit int // bytes
+	seed    maphash.Seed
+	limit   int // bytes
+	records *swim.Cache
 
 	mu      sync.Mutex
 	byHash  map[uint64]*payload
@@ -55,7 +57,15 @@ type batchTxs struct {
 
 // NewShared makes an empty Shared.
 func NewShared() *Shared {
-	return &Shared{seed: maphash.MakeSeed(), limit: sharedBytes, byHash: map[uint64]*payload{}, byPlace: map[*byte]*payload{}}
+	return &Shared{seed: maphash.MakeSeed(), limit: sharedBytes, records: swim.NewCache(), byHash: map[uint64]*payload{}, byPlace: map[*byte]*payload{}}
+}
+
+// members is where the members' records are shared; nil for a node on its own.
+func (s *Shared) members() *swim.Cache {
+	if s == nil {
+		return nil
+	}
+	return s.records
 }
 
 // keep is the one copy of data, which becomes it when there is none yet. The

@@ -131,6 +131,7 @@ func (n *Net) meet(s *countedStream, dialled bool) {
 		log.Debugw("peer up", "peer", p, "number", theirs.Number)
 		if dialled {
 			n.repair.met.put(p)
+			n.members.met.put(p)
 		}
 	}
 	n.sync.kick()
@@ -140,6 +141,7 @@ func (n *Net) meet(s *countedStream, dialled bool) {
 	if n.peers.leave(p, s) {
 		n.hook.Emit(trace.Event{At: n.clock.Now(), Kind: trace.PeerDown, Peer: s.tag})
 		n.dialer.lost(p)
+		n.members.broken.put(p)
 	}
 	n.part(p, err)
 }

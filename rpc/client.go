@@ -64,6 +64,25 @@ func (c *Client) Peers(ctx context.Context) ([]Peer, error) {
 	return p, err
 }
 
+// Members returns pheme_members.
+func (c *Client) Members(ctx context.Context) ([]Member, error) {
+	var m []Member
+	err := c.Call(ctx, &m, "pheme_members")
+	return m, err
+}
+
+// Network returns pheme_network.
+func (c *Client) Network(ctx context.Context) (Aggregates, error) {
+	var a Aggregates
+	err := c.Call(ctx, &a, "pheme_network")
+	return a, err
+}
+
+// SetMetadata calls pheme_setMetadata, which is served on the unix socket only.
+func (c *Client) SetMetadata(ctx context.Context, entries map[string]string) error {
+	return c.Call(ctx, nil, "pheme_setMetadata", entries)
+}
+
 // ChainID returns eth_chainId.
 func (c *Client) ChainID(ctx context.Context) (*big.Int, error) {
 	var id hexutil.Big

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
@@ -265,4 +266,41 @@ func TestWaitReceiptGivesUp(t *testing.T) {
 		c.Close()
 		r.stop()
 	})
+}
+
+// TestMembers: members, aggregates and their count in the status are what the network
+// says; metadata are written over the socket only.
+func TestMembers(t *testing.T) {
+	r := startRig(t, Config{})
+	var status Status
+	must(t, json.Unmarshal(r.ask("pheme_status"), &status))
+	if status.Members["alive"] != 1 || status.Members["dead"] != 1 {
+		t.Errorf("status counts %v", status.Members)
+	}
+	var net Aggregates
+	must(t, json.Unmarshal(r.ask("pheme_network"), &net))
+	if net.Nodes != 99.5 || net.Mean.Head != 7 || net.Max.Head != 8 {
+		t.Errorf("pheme_network = %+v", net)
+	}
+	if _, fault := r.try("pheme_setMetadata", map[string]string{"zone": "eu"}); fault == nil || fault.Code != codeNoMethod {
+		t.Errorf("pheme_setMetadata over HTTP: %+v", fault)
+	}
+	admin, err := Dial(t.Context(), r.s.cfg.IPC)
+	must(t, err)
+	defer admin.Close()
+	must(t, admin.SetMetadata(t.Context(), map[string]string{"zone": "eu"}))
+	if err := admin.SetMetadata(t.Context(), map[string]string{"head": "1"}); err == nil {
+		t.Error("the node's own key was written")
+	}
+	all, err := admin.Members(t.Context())
+	must(t, err)
+	if len(all) != 2 || !all[0].Self || all[0].Metadata["zone"] != "eu" || all[1].State != "dead" {
+		t.Errorf("Members() = %+v", all)
+	}
+	if got, err := admin.Network(t.Context()); err != nil || got != net {
+		t.Errorf("Network() = %+v, %v", got, err)
+	}
+	if _, err := admin.Status(t.Context()); err != nil {
+		t.Errorf("the other methods over the socket: %v", err)
+	}
 }

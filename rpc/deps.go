@@ -55,6 +55,12 @@ type Network interface {
 	AddPeer(multiaddr string) error
 	// CutPeer closes the connections to a peer and keeps it away for a time; 0 ends that.
 	CutPeer(id string, d time.Duration) error
+	// Members lists the members of the network known to this node, itself first.
+	Members(ctx context.Context) []Member
+	// Aggregates is what the network has computed of itself.
+	Aggregates(ctx context.Context) Aggregates
+	// SetMetadata writes entries that every member sees; an empty value removes one.
+	SetMetadata(ctx context.Context, entries map[string]string) error
 }
 
 // Submitter takes transactions that came in over RPC.

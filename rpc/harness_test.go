@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -382,6 +383,7 @@ type smallNet struct {
 	cutFor time.Duration
 	down   int // calls of shutdown
 	crash  bool
+	meta   map[string]string // what an operator wrote
 }
 
 func (n *smallNet) Info() NetInfo {
@@ -395,6 +397,26 @@ func (n *smallNet) Peers() []Peer {
 		panic("the network is on fire")
 	}
 	return slices.Clone(n.peers)
+}
+
+func (n *smallNet) Members(context.Context) []Member {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return []Member{{ID: "12D3Koo", Self: true, State: "alive", Metadata: maps.Clone(n.meta)}, {ID: "12D3Too", State: "dead"}}
+}
+
+func (n *smallNet) Aggregates(context.Context) Aggregates {
+	return Aggregates{Nodes: 99.5, Mean: AggregateMean{Head: 7}, Max: AggregateMax{Head: 8}}
+}
+
+func (n *smallNet) SetMetadata(_ context.Context, entries map[string]string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if entries["head"] != "" {
+		return errors.New("that key is the node's own")
+	}
+	n.meta = maps.Clone(entries)
+	return nil
 }
 
 func (n *smallNet) AddPeer(multiaddr string) error {

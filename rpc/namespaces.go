@@ -117,9 +117,16 @@ func (a *txpoolAPI) ContentFrom(addr common.Address) json.RawMessage {
 type phemeAPI struct{ s *Server }
 
 // Status describes the node at this moment.
-func (a *phemeAPI) Status() Status {
+func (a *phemeAPI) Status(ctx context.Context) Status {
 	defer a.s.watchPanic()
 	s := a.s
+	var members map[string]int
+	for _, m := range s.deps.Net.Members(ctx) {
+		if members == nil {
+			members = make(map[string]int)
+		}
+		members[m.State]++
+	}
 	g, net, head := s.chain.Genesis(), s.deps.Net.Info(), s.chain.Head()
 	return Status{
 		Version: s.cfg.ClientVersion,
@@ -137,6 +144,7 @@ func (a *phemeAPI) Status() Status {
 			Timestamp: head.Time,
 		},
 		Peers:       len(s.deps.Net.Peers()),
+		Members:     members,
 		Mesh:        net.Mesh,
 		Pool:        s.deps.Pool.Stats(),
 		Subscribers: s.broker.count(),
@@ -149,6 +157,18 @@ func (a *phemeAPI) Status() Status {
 func (a *phemeAPI) Peers() []Peer {
 	defer a.s.watchPanic()
 	return append([]Peer{}, a.s.deps.Net.Peers()...)
+}
+
+// Members lists the members of the network and what each says of itself.
+func (a *phemeAPI) Members(ctx context.Context) []Member {
+	defer a.s.watchPanic()
+	return append([]Member{}, a.s.deps.Net.Members(ctx)...)
+}
+
+// Network returns what the members have computed together of all of them.
+func (a *phemeAPI) Network(ctx context.Context) Aggregates {
+	defer a.s.watchPanic()
+	return a.s.deps.Net.Aggregates(ctx)
 }
 
 // WaitReceipt returns the receipt of a transaction as soon as it is in a canonical
@@ -171,6 +191,26 @@ func (a *phemeAPI) Evidence() []Evidence {
 	}
 	return out
 }
+
+// phemeAdminAPI is the part of the pheme_ namespace that is served on the unix socket
+// only.
+type phemeAdminAPI struct{ *phemeAPI }
+
+// SetMetadata writes entries of this node's record, which every member sees; an empty
+// value removes a key. The whole record has at most 256 bytes of keys and values.
+func (a *phemeAdminAPI) SetMetadata(ctx context.Context, entries map[string]string) (bool, error) {
+	defer a.s.watchPanic()
+	if len(entries) > maxMetadata {
+		return false, invalidParams("%d entries: use at most %d", len(entries), maxMetadata)
+	}
+	if err := a.s.deps.Net.SetMetadata(ctx, entries); err != nil {
+		return false, invalidParams("%v", err)
+	}
+	return true, nil
+}
+
+// maxMetadata bounds what one call may write: more cannot fit.
+const maxMetadata = 128
 
 // adminAPI is the admin_ namespace, served on the unix socket only.
 type adminAPI struct{ s *Server }

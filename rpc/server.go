@@ -116,6 +116,7 @@ func (s *Server) services(admin bool) map[string]any {
 	}
 	if admin {
 		services["admin"] = &adminAPI{s}
+		services["pheme"] = &phemeAdminAPI{&phemeAPI{s}}
 	}
 	return services
 }

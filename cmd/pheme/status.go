@@ -65,6 +65,9 @@ func printStatus(cmd *cobra.Command, s rpc.Status) {
 	fmt.Fprintf(w, "head      %d  %s  slot %d\n", s.Head.Number, s.Head.ID, s.Head.Slot)
 	fmt.Fprintf(w, "root      %s\n", s.Head.Root)
 	fmt.Fprintf(w, "peers     %d\n", s.Peers)
+	if s.Members != nil {
+		fmt.Fprintf(w, "members   %d alive, %d suspect, %d dead, %d left\n", s.Members["alive"], s.Members["suspect"], s.Members["dead"], s.Members["left"])
+	}
 	fmt.Fprintf(w, "pool      %d executable, %d future, %d bytes\n", s.Pool.Executable, s.Pool.Future, s.Pool.Bytes)
 	for _, a := range s.Listen {
 		fmt.Fprintf(w, "listens   %s\n", a)

@@ -17,6 +17,8 @@ type Config struct {
 	// Sign signs with the member's own key; Verify checks a signature by another's.
 	Sign   func(msg []byte) ([]byte, error)
 	Verify func(id ID, msg, sig []byte) bool
+	// Cache is shared by the members of one process; nil: there is only one.
+	Cache *Cache
 
 	// ProbeInterval is how often a member probes another.
 	ProbeInterval time.Duration

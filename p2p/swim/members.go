@@ -40,6 +40,9 @@ func (n *Node) mergeRaw(now time.Time, raw []byte, spread bool) error {
 	if m := n.members[peekTag(raw)]; m != nil && string(m.record.raw) == string(raw) {
 		return nil
 	}
+	if r := n.cfg.Cache.get(raw); r != nil {
+		return n.merge(now, r, spread)
+	}
 	r, err := DecodeRecord(raw)
 	if err != nil {
 		return err
@@ -92,10 +95,14 @@ func (n *Node) trust(now time.Time, r *Record) error {
 		n.count.BadRecords++
 		return fmt.Errorf("%w: incarnation %d lies more than a year ahead", ErrInvalid, r.Incarnation)
 	}
+	if n.cfg.Cache.get(r.raw) == r {
+		return nil // checked by another
+	}
 	if !n.cfg.Verify(r.ID, r.unsigned(n.cfg.Network), r.Sig) {
 		n.count.BadRecords++
 		return fmt.Errorf("%w: record not signed by its member", ErrInvalid)
 	}
+	n.cfg.Cache.put(r)
 	return nil
 }
 
@@ -129,7 +136,7 @@ func (n *Node) welcome(now time.Time, tag uint64, r *Record, spread bool) {
 	m := &member{tag: tag, record: r, since: now}
 	n.members[tag] = m
 	n.enlist(m)
-	n.changes = append(n.changes, Change{r.ID, Alive})
+	n.changes = append(n.changes, Change{ID: r.ID, State: Alive, New: true})
 	if spread {
 		n.spread(now, m)
 	}
@@ -181,7 +188,7 @@ func (n *Node) bury(now time.Time, m *member, s State) {
 	if at < n.next {
 		n.next--
 	}
-	n.changes = append(n.changes, Change{m.record.ID, s})
+	n.changes = append(n.changes, Change{ID: m.record.ID, State: s})
 }
 
 // rise brings a member back from the dead.
@@ -189,7 +196,7 @@ func (n *Node) rise(now time.Time, m *member) {
 	n.dead = unlist(n.dead, m)
 	m.state, m.since = Alive, now
 	n.enlist(m)
-	n.changes = append(n.changes, Change{m.record.ID, Alive})
+	n.changes = append(n.changes, Change{ID: m.record.ID, State: Alive})
 }
 
 // forget loses all memory of a dead member.
@@ -241,7 +248,7 @@ func (n *Node) suspect(now time.Time, m *member, a accusation) {
 	low := n.cfg.suspicionMin(n.size()) * time.Duration(1+n.awareness/4)
 	m.suspicion = &suspicion{first: a, accusers: []uint64{a.Accuser}, sure: a.Dead, passed: a.Dead, began: now, min: low, max: time.Duration(n.cfg.SuspicionMax) * low}
 	m.state, m.since = Suspect, now
-	n.changes = append(n.changes, Change{m.record.ID, Suspect})
+	n.changes = append(n.changes, Change{ID: m.record.ID, State: Suspect})
 	n.tellOf(now, m, a)
 	n.arm(now, m)
 }
@@ -316,7 +323,7 @@ func (n *Node) lastCall(now time.Time, m *member, s *suspicion) {
 func (n *Node) clear(now time.Time, m *member) {
 	n.drop(m)
 	m.state, m.since = Alive, now
-	n.changes = append(n.changes, Change{m.record.ID, Alive})
+	n.changes = append(n.changes, Change{ID: m.record.ID, State: Alive})
 }
 
 // drop forgets a suspicion and does not pass on what was said.

@@ -1,6 +1,7 @@
 package swim
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -36,6 +37,7 @@ func (s State) String() string { return stateNames[s] }
 type Change struct {
 	ID    ID
 	State State
+	New   bool // it was not known before
 }
 
 // Counters count what a Node met since it was made.
@@ -76,6 +78,7 @@ type Node struct {
 	rttDev    time.Duration
 	gossiping bool
 	young     bool
+	born      uint64    // Unix milliseconds
 	refuted   time.Time // last
 	refuting  bool      // a refutation waits for RefuteGap
 
@@ -95,7 +98,7 @@ func New(cfg Config, port uint16, addrs [][]byte, rng *rand.Rand, now time.Time)
 	}
 	ms := uint64(now.UnixMilli())
 	n := &Node{
-		cfg: cfg, rng: rng, tag: cfg.ID.Tag(), seq: rng.Uint64N(1 << 20),
+		cfg: cfg, rng: rng, born: ms, tag: cfg.ID.Tag(), seq: rng.Uint64N(1 << 20),
 		self:    &Record{ID: cfg.ID, Incarnation: ms, Version: ms, Port: port, Addrs: addrs},
 		members: make(map[uint64]*member), probes: make(map[uint64]*probe), relays: make(map[uint64]relay),
 	}
@@ -322,3 +325,24 @@ func (n *Node) gossip(now time.Time) {
 	}
 	n.agenda.add(now.Add(n.cfg.GossipInterval), n.gossip)
 }
+
+// Member is a member as it is held.
+type Member struct {
+	Record *Record
+	State  State
+	Since  time.Time
+	RTT    time.Duration // of probes, 0: not measured
+}
+
+// Members lists ourselves, then all others known by their ids.
+func (n *Node) Members() []Member {
+	out := make([]Member, 0, 1+len(n.members))
+	for _, m := range n.members {
+		out = append(out, Member{m.record, m.state, m.since, m.rtt})
+	}
+	slices.SortFunc(out, func(a, b Member) int { return cmp.Compare(a.Record.ID, b.Record.ID) })
+	return slices.Insert(out, 0, Member{Record: n.self, Since: time.UnixMilli(int64(n.born))})
+}
+
+// Size is the number of members alive, with ourselves.
+func (n *Node) Size() int { return n.size() }

@@ -39,9 +39,16 @@ func (q *queue) empty() bool {
 	return true
 }
 
+// maxQueue bounds the records that wait to be sent for the first time. In a storm
+// of joins push-pull brings the rest, for less.
+const maxQueue = 128
+
 func (q *queue) add(n *news) {
 	if len(q.tiers) == 0 {
 		q.tiers = make([][]*news, 1)
+	}
+	if n.record != nil && len(q.tiers[0]) >= maxQueue {
+		return
 	}
 	q.tiers[0] = append(q.tiers[0], n)
 }

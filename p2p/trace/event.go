@@ -133,6 +133,7 @@ const (
 	DropHoldFull                      // unknown parent or early, and no room to hold it
 	DropImportFull                    // the import queue was full
 	DropWriteFailed                   // the stream failed while it was written
+	DropMembersFull                   // more datagrams of membership at once than are looked at
 )
 
 // Event is one thing that happened at one node. It is a plain value of fixed

@@ -47,6 +47,9 @@ type node struct {
 	listener *listener
 	socket   *socket
 	tr       *Transport
+
+	take  func(from peer.ID, b []byte) // what arrives for taker
+	taker *Host
 }
 
 // Stack says what lies between the wire and a host's streams.
