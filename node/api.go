@@ -62,6 +62,7 @@ func (v netView) Info() rpc.NetInfo {
 		Name:   v.n.name,
 		PeerID: v.n.host.ID().String(),
 		Listen: addrsOf(v.n.host),
+		Relay:  v.n.net.Relay(),
 		Mesh:   map[string]int{"block": s.MeshBlock, "tx": s.MeshTx},
 	}
 }

@@ -54,6 +54,12 @@ func (f *follower) offer(e rpc.TraceEvent) {
 	}
 }
 
+// Clock reads the clock that stamps the events.
+func (b *broadcast) Clock() rpc.ClockReading {
+	at := b.clock.Now()
+	return rpc.ClockReading{At: at, Wall: b.clock.Wall(at)}
+}
+
 // SubscribeTrace returns events as they happen and a function that ends it.
 func (b *broadcast) SubscribeTrace(buffer int) (<-chan rpc.TraceEvent, func()) {
 	f := &follower{ch: make(chan rpc.TraceEvent, max(1, buffer))}

@@ -88,3 +88,6 @@ func (n *Net) Peers() []PeerInfo {
 	}
 	return out
 }
+
+// Relay names how this node sends blocks of its own.
+func (n *Net) Relay() string { return n.relay.Name() }

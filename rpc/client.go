@@ -57,6 +57,13 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return s, err
 }
 
+// Clock returns pheme_clock.
+func (c *Client) Clock(ctx context.Context) (ClockReading, error) {
+	var r ClockReading
+	err := c.Call(ctx, &r, "pheme_clock")
+	return r, err
+}
+
 // Peers returns pheme_peers.
 func (c *Client) Peers(ctx context.Context) ([]Peer, error) {
 	var p []Peer

@@ -78,4 +78,6 @@ type TraceSource interface {
 	// reader that lags by more than buffer loses some; the Lost field of the next
 	// event it gets counts them.
 	SubscribeTrace(buffer int) (<-chan TraceEvent, func())
+	// Clock reads the clock that stamps the events.
+	Clock() ClockReading
 }

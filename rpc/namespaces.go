@@ -136,6 +136,8 @@ func (a *phemeAPI) Status(ctx context.Context) Status {
 		ChainID: g.ChainID,
 		Network: common.Bytes2Hex(s.genesis[:4]),
 		Genesis: s.genesis,
+		SlotMS:  g.SlotMS,
+		Relay:   net.Relay,
 		Head: HeadStatus{
 			Number:    head.Number.Uint64(),
 			ID:        head.Hash(),
@@ -151,6 +153,15 @@ func (a *phemeAPI) Status(ctx context.Context) Status {
 		Calls:       s.calls.Load(),
 		Panics:      s.panics.Load(),
 	}
+}
+
+// Clock reads the clock that stamps the node's events.
+func (a *phemeAPI) Clock() (ClockReading, error) {
+	defer a.s.watchPanic()
+	if a.s.deps.Trace == nil {
+		return ClockReading{}, notServed("pheme_clock")
+	}
+	return a.s.deps.Trace.Clock(), nil
 }
 
 // Peers lists the connected peers.

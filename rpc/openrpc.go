@@ -77,6 +77,7 @@ func methodDocs() map[string]methodDoc {
 		"debug_getRawHeader":                      {"RLP of a header", "block"},
 		"debug_getRawReceipts":                    {"consensus encoding of a block's receipts", "block"},
 		"debug_getRawTransaction":                 {"encoded bytes of an included transaction", "hash"},
+		"pheme_clock":                             {"the clock that stamps the node's events", ""},
 		"pheme_evidence":                          {"offences of proposers", ""},
 		"pheme_members":                           {"members of the network with state, addresses and metadata", ""},
 		"pheme_network":                           {"how many nodes there are, and means and maxima of head, pool and load over all", ""},

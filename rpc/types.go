@@ -14,6 +14,8 @@ type Status struct {
 	ChainID     uint64         `json:"chain_id"`
 	Network     string         `json:"network"` // first 8 hex digits of the genesis hash
 	Genesis     common.Hash    `json:"genesis"`
+	SlotMS      uint64         `json:"slot_ms"`
+	Relay       string         `json:"relay"` // how it sends blocks of its own
 	Head        HeadStatus     `json:"head"`
 	Peers       int            `json:"peers"`
 	Members     map[string]int `json:"members,omitempty"` // state to members in it, this node too
@@ -22,6 +24,12 @@ type Status struct {
 	Subscribers int            `json:"subscribers"` // live subscriptions of this server
 	Calls       uint64         `json:"calls"`       // requests answered by this server, a batch counts once
 	Panics      uint64         `json:"panics"`      // calls that crashed and were answered with -32603
+}
+
+// ClockReading is the answer of pheme_clock: one instant on the clock of a node's events.
+type ClockReading struct {
+	At   int64 `json:"at"`   // nanoseconds, monotonic, as in TraceEvent
+	Wall int64 `json:"wall"` // Unix nanoseconds
 }
 
 // HeadStatus describes the head block.
@@ -44,7 +52,8 @@ type PoolStats struct {
 type NetInfo struct {
 	Name   string
 	PeerID string
-	Listen []string       // multiaddrs with /p2p/<id>
+	Listen []string // multiaddrs with /p2p/<id>
+	Relay  string
 	Mesh   map[string]int // topic to peers in its mesh
 }
 

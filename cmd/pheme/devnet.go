@@ -17,7 +17,8 @@ import (
 )
 
 func devnetCommand() *cobra.Command {
-	return group("devnet", "networks of real nodes on this machine", upCommand(), measureCommand(), sweepCommand(), compareCommand(), explainCommand())
+	return group("devnet", "networks of real nodes on this machine",
+		upCommand(), measureCommand(), sweepCommand(), compareCommand(), explainCommand(), attachCommand())
 }
 
 func upCommand() *cobra.Command {

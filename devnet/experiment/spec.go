@@ -247,7 +247,10 @@ func (s *Spec) Shaped() bool {
 // Links describes the links in a few words.
 func (s *Spec) Links() string {
 	n := &s.Net
-	if n.Latency == "" {
+	switch {
+	case s.Engine == "attach":
+		return "as they are"
+	case n.Latency == "":
 		return "unshaped"
 	}
 	text := n.Latency
