@@ -92,7 +92,8 @@ type Net struct {
 	silent  atomic.Bool   // see SetSilent
 
 	repairMode recon.Mode
-	settled    settled
+	settled    settled // not to be fetched by repair
+	own        settled // published here
 
 	holdMu sync.Mutex
 	holder *holder

@@ -240,6 +240,16 @@ func TestAnnounceGetsPastTheSeenCache(t *testing.T) {
 	if v := b.net.Stats().Verdicts["tx"]; v["accept"] != 2 {
 		t.Errorf("verdicts %v", v)
 	}
+	batches := b.net.batches.Load()
+	y := w.tx(1, 100)
+	b.net.Announce([]*chain.Tx{x}) // a's to announce, not b's
+	if err := b.net.PublishTx([]*chain.Tx{y}); err != nil {
+		t.Fatal(err)
+	}
+	a.rec.wait(t, "b's own", kind(trace.TxAdmitted, y.Hash()))
+	if sent := b.rec.all(kind(trace.TxPublished, common.Hash{})); b.net.batches.Load() != batches+1 || len(sent) != 1 {
+		t.Errorf("b published %d transactions, want its own alone", len(sent))
+	}
 }
 
 func TestOutbox(t *testing.T) {

@@ -60,9 +60,9 @@ func (n *Net) missing(s snapshot, ids []recon.ID) []recon.ID {
 	return slices.DeleteFunc(slices.Clone(ids), func(id recon.ID) bool { _, ok := have[id]; return ok })
 }
 
-// settled remembers transactions that are not to be fetched though the pool has
-// not got them: those in the newest blocks, which a peer a little behind still
-// has, and those that the pool refused.
+// settled remembers transactions for a while. Repair has those that are not to be
+// fetched though the pool has not got them: those in the newest blocks, which a
+// peer a little behind still has, and those that the pool refused.
 type settled struct {
 	mu    sync.Mutex
 	until map[common.Hash]time.Time
@@ -90,6 +90,13 @@ func (s *settled) put(h common.Hash, until time.Time) {
 		delete(s.until, s.order[0])
 		s.order = s.order[1:]
 	}
+}
+
+// has tells whether a transaction is remembered.
+func (s *settled) has(h common.Hash, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.until[h].After(now)
 }
 
 // each calls f for every transaction that is remembered.

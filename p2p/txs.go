@@ -6,7 +6,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -135,10 +137,17 @@ func (o *outbox) take(alone bool) []*chain.Tx {
 	return txs
 }
 
+// ownTime is how long a node knows that a transaction is its own to announce.
+const ownTime = time.Hour
+
 // PublishTx sends transactions that our own clients gave us and the pool took.
 // They leave in batches, in the order given. ErrBusy: more are waiting than
 // Config.TxQueue allows; they are in the pool and were not sent.
 func (n *Net) PublishTx(txs []*chain.Tx) error {
+	until := time.Now().Add(ownTime)
+	for _, t := range txs {
+		n.own.put(t.Hash(), until)
+	}
 	if !n.outbox.put(txs) {
 		return fmt.Errorf("%w: %d transactions wait to be sent", ErrBusy, n.cfg.TxQueue)
 	}
@@ -146,12 +155,17 @@ func (n *Net) PublishTx(txs []*chain.Tx) error {
 }
 
 // Announce sends transactions again that a reorganisation brought back into the
-// pool. Every batch has a nonce of its own, so that this is a new message to
-// peers who saw the transactions less than two minutes ago. There is no promise:
-// without room they stay in the pool.
+// pool, those of them that our own clients gave us: every node of the losing branch
+// takes them back, and would they all announce all of them, each would cross the
+// network as often as there are nodes. Repair brings those whose origin is gone.
+// Every batch has a nonce of its own, so that this is a new message to peers who
+// saw the transactions less than two minutes ago. There is no promise: without room
+// they stay in the pool.
 func (n *Net) Announce(txs []*chain.Tx) {
-	if !n.outbox.put(txs) {
-		log.Infow("transactions not announced again: too many wait to be sent", "count", len(txs))
+	now := time.Now()
+	ours := slices.DeleteFunc(slices.Clone(txs), func(t *chain.Tx) bool { return !n.own.has(t.Hash(), now) })
+	if !n.outbox.put(ours) {
+		log.Infow("transactions not announced again: too many wait to be sent", "count", len(ours))
 	}
 }
 
