@@ -50,7 +50,9 @@ func (c *Chain) Check(b *Block, now time.Time) error {
 	return c.index.place(b.SignedHeader)
 }
 
-// CheckHeader is Check for a header whose transactions are not at hand yet.
+// CheckHeader is Check for a header whose transactions are not at hand yet. It
+// remembers nothing: a block that was only announced may still come whole by any
+// way, and Check passes it then.
 func (c *Chain) CheckHeader(sh *SignedHeader, now time.Time) error {
 	c.mu.Lock()
 	err := c.index.known(sh.id)
@@ -66,7 +68,7 @@ func (c *Chain) CheckHeader(sh *SignedHeader, now time.Time) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.index.place(sh)
+	return c.index.announced(sh)
 }
 
 // Forget takes back what Check remembered of a block that will not be added

@@ -66,6 +66,16 @@ func DecodeBlock(raw []byte, known func(common.Hash) *Tx) (*Block, error) {
 	return b, nil
 }
 
+// DecodeTxList reads the content of an encoded transaction list, as TxList gives
+// it; known as for DecodeBlock. The transactions keep list. Errors wrap
+// ErrInvalid.
+func DecodeTxList(list []byte, known func(common.Hash) *Tx) ([]*Tx, error) {
+	if len(list) > MaxBlockBytes {
+		return nil, fmt.Errorf("%w: %d bytes of transactions, at most %d", ErrInvalidBlock, len(list), MaxBlockBytes)
+	}
+	return decodeTxList(list, known)
+}
+
 // decodeTxList reads the content of a list of transactions as byte strings.
 func decodeTxList(list []byte, known func(common.Hash) *Tx) ([]*Tx, error) {
 	txs := make([]*Tx, 0, min(len(list)/minTxBytes, 256))
@@ -127,6 +137,16 @@ func (b *Block) Raw() []byte { return b.raw }
 
 // Size is the length of Raw in bytes.
 func (b *Block) Size() int { return len(b.raw) }
+
+// TxList is the content of the encoded transaction list: each transaction's raw
+// bytes as an RLP string, in block order. The caller must not change it.
+func (b *Block) TxList() []byte {
+	list, _, err := rlp.SplitList(b.body)
+	if err != nil {
+		panic(err) // the decoder or assemble made it
+	}
+	return list
+}
 
 // BodySize is the length of the encoded transaction list in bytes, which the
 // genesis limits.

@@ -375,3 +375,38 @@ func TestSkew(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckHeader: a header passes or fails as its block does, and leaves nothing behind.
+func TestCheckHeader(t *testing.T) {
+	w := newWorld(1, 2)
+	c := openChain(t, w, Config{}, "")
+	blocks := w.run(w.genesis(), 2, 1, 1)
+	now := w.g.SlotStart(blocks[1].Slot())
+	for range 2 {
+		if err := c.CheckHeader(blocks[0].SignedHeader, now); err != nil {
+			t.Fatalf("CheckHeader() = %v", err)
+		}
+	}
+	if err := c.CheckHeader(blocks[1].SignedHeader, now); !errors.Is(err, ErrUnknownParent) {
+		t.Errorf("CheckHeader() of a child = %v, want %v", err, ErrUnknownParent)
+	}
+	if err := c.CheckHeader(blocks[0].SignedHeader, w.g.SlotStart(0).Add(-time.Hour)); !errors.As(err, new(ErrEarly)) {
+		t.Errorf("CheckHeader() long before its slot = %v", err)
+	}
+	if err := c.Check(blocks[0].Block, now); err != nil {
+		t.Fatalf("Check() after CheckHeader() = %v", err)
+	}
+	if err := c.CheckHeader(blocks[0].SignedHeader, now); !errors.Is(err, ErrKnown) {
+		t.Errorf("CheckHeader() of a checked block = %v, want %v", err, ErrKnown)
+	}
+	if err := c.CheckHeader(blocks[1].SignedHeader, now); err != nil {
+		t.Errorf("CheckHeader() on a checked parent = %v", err)
+	}
+	forged, err := NewSignedHeader(blocks[1].Header(), blocks[0].Signature())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CheckHeader(forged, now); !errors.Is(err, ErrInvalid) {
+		t.Errorf("CheckHeader() of a forged signature = %v", err)
+	}
+}

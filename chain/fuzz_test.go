@@ -62,6 +62,23 @@ func FuzzDecodeTx(f *testing.F) {
 	})
 }
 
+func FuzzDecodeTxList(f *testing.F) {
+	w := newWorld(1, 2)
+	for n := range 3 {
+		f.Add(w.run(w.genesis(), 1, n, 1)[0].TxList())
+	}
+	f.Fuzz(func(t *testing.T, list []byte) {
+		txs, err := DecodeTxList(list, nil)
+		if err != nil {
+			refused(t, err)
+			return
+		}
+		if again := assemble(w.genesis().SignedHeader, txs); !bytes.Equal(again.TxList(), list) {
+			t.Fatalf("%x encodes to %x", list, again.TxList())
+		}
+	})
+}
+
 func FuzzDecodeBlock(f *testing.F) {
 	w := newWorld(1, 2)
 	for n := range 3 {

@@ -91,24 +91,11 @@ func (x *index) known(id common.Hash) error {
 // place remembers a header that passed the rules of its own, if its parent, age
 // and slot allow. ErrSecondBlock comes with a header that is remembered.
 func (x *index) place(sh *SignedHeader) error {
-	if err := x.known(sh.id); err != nil {
-		return err
-	}
-	if sh.Number() <= x.low || sh.Number()+x.window <= x.head.Number() {
-		return fmt.Errorf("%w: number %d, head %d", ErrTooOld, sh.Number(), x.head.Number())
-	}
-	parent := x.byID[sh.Parent()]
-	if parent == nil {
-		x.want(wanted{sh.Parent(), sh.Proposer()})
-		return fmt.Errorf("%w: %s", ErrUnknownParent, sh.Parent())
-	}
-	if err := checkParent(sh.header, parent.header, sh.id); err != nil {
+	parent, err := x.fits(sh)
+	if err != nil {
 		return err
 	}
 	same := len(x.bySlot[sh.Slot()])
-	if same >= perSlot && !x.needed(sh) {
-		return fmt.Errorf("%w %d", ErrEquivocation, sh.Slot())
-	}
 	e := &entry{SignedHeader: sh}
 	if parent.status == invalid {
 		x.put(e)
@@ -119,6 +106,42 @@ func (x *index) place(sh *SignedHeader) error {
 	x.checked = append(x.checked, sh.id)
 	x.trimChecked()
 	if same > 0 {
+		return fmt.Errorf("%w %d", ErrSecondBlock, sh.Slot())
+	}
+	return nil
+}
+
+// fits tells whether a header that passed the rules of its own can be placed, and
+// on which parent, which may be invalid.
+func (x *index) fits(sh *SignedHeader) (parent *entry, err error) {
+	if err := x.known(sh.id); err != nil {
+		return nil, err
+	}
+	if sh.Number() <= x.low || sh.Number()+x.window <= x.head.Number() {
+		return nil, fmt.Errorf("%w: number %d, head %d", ErrTooOld, sh.Number(), x.head.Number())
+	}
+	if parent = x.byID[sh.Parent()]; parent == nil {
+		x.want(wanted{sh.Parent(), sh.Proposer()})
+		return nil, fmt.Errorf("%w: %s", ErrUnknownParent, sh.Parent())
+	}
+	if err := checkParent(sh.header, parent.header, sh.id); err != nil {
+		return nil, err
+	}
+	if len(x.bySlot[sh.Slot()]) >= perSlot && !x.needed(sh) {
+		return nil, fmt.Errorf("%w %d", ErrEquivocation, sh.Slot())
+	}
+	return parent, nil
+}
+
+// announced is what place would say, but nothing is remembered.
+func (x *index) announced(sh *SignedHeader) error {
+	parent, err := x.fits(sh)
+	switch {
+	case err != nil:
+		return err
+	case parent.status == invalid:
+		return fmt.Errorf("%w: parent %s: %s", ErrInvalidAncestor, parent.id, parent.reason)
+	case len(x.bySlot[sh.Slot()]) > 0:
 		return fmt.Errorf("%w %d", ErrSecondBlock, sh.Slot())
 	}
 	return nil
