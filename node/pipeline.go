@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/pheme-net/pheme/chain"
@@ -34,6 +36,16 @@ func (n *Node) QueueBlock(from peer.ID, b *chain.Block) error {
 	default:
 		return ErrBusy
 	}
+}
+
+// Sign signs a digest with the proposer's key, for what a relay says of our blocks.
+func (n *Node) Sign(digest common.Hash) (sig [65]byte, err error) {
+	if n.key == nil {
+		return sig, errors.New("node: no proposer's key")
+	}
+	raw, err := crypto.Sign(digest[:], n.key)
+	copy(sig[:], raw)
+	return sig, err
 }
 
 // ImportBlock hands a block to the applier and waits for chain.Add's answer.

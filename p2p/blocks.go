@@ -9,7 +9,6 @@ import (
 
 	"github.com/ethereum/go-ethereum/common"
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
-	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/pheme-net/pheme/chain"
@@ -30,34 +29,6 @@ func (n *Net) validateBlock(_ context.Context, from peer.ID, m *pubsub.Message) 
 	return n.passOn(v)
 }
 
-// relayNode is what the relay sees of a Net.
-type relayNode struct{ *Net }
-
-// Gossip implements relay.Node.
-func (n relayNode) Gossip(payload []byte) error {
-	return n.publish(context.Background(), topicBlock, payload) // pubsub gives up when Run ends
-}
-
-// DecodeBlock implements relay.Node.
-func (n relayNode) DecodeBlock(raw []byte) (*chain.Block, error) {
-	return n.chain.DecodeBlock(raw, n.backend.Tx)
-}
-
-// Tx implements relay.Node.
-func (n relayNode) Tx(hash common.Hash) *chain.Tx { return n.backend.Tx(hash) }
-
-// Host implements relay.Node.
-func (n relayNode) Host() host.Host { return n.host }
-
-// Take implements relay.Node.
-func (n relayNode) Take(m relay.Message, b *chain.Block) error {
-	path := trace.PathGossip
-	if m.Held {
-		path = trace.PathHeld
-	}
-	return n.take(m.From, b, path)
-}
-
 // take judges a complete block by the cheap check and, if it passes, queues it
 // for import.
 func (n *Net) take(from peer.ID, b *chain.Block, path int64) error {
@@ -74,6 +45,7 @@ func (n *Net) take(from peer.ID, b *chain.Block, path int64) error {
 		n.sync.kick()
 		return err
 	}
+	n.relay.Taken(b)
 	n.arrived.put(b.ID())
 	return err
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pheme-net/pheme/chain"
 	"github.com/pheme-net/pheme/p2p/recon"
+	"github.com/pheme-net/pheme/p2p/relay"
 )
 
 // Config is everything a node can be told about its network side. The zero
@@ -31,6 +32,8 @@ type Config struct {
 
 	// Relay names how blocks travel; see package relay.
 	Relay string
+	// RelayTuning are the relay's numbers; its Name is Relay.
+	RelayTuning relay.Config
 
 	// Shared is where the networks of one process keep the payloads they have in
 	// common; nil: this node keeps its own.
@@ -233,4 +236,5 @@ const (
 	repairProtocol = protocol.ID("/pheme/repair/1")
 	stateProtocol  = protocol.ID("/pheme/state/1")
 	swimProtocol   = protocol.ID("/pheme/swim/1")
+	relayProtocol  = protocol.ID("/pheme/relay/1")
 )

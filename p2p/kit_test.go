@@ -44,6 +44,12 @@ type world struct {
 
 func newWorld(t testing.TB, label string) *world {
 	t.Helper()
+	return newWorldOf(t, label, 1<<20, time.Now())
+}
+
+// newWorldOf is newWorld for blocks of another size and for another time.
+func newWorldOf(t testing.TB, label string, maxBytes uint64, now time.Time) *world {
+	t.Helper()
 	w := &world{t: t, key: testKey("proposer"), nonces: make([]uint64, 8)}
 	alloc := make(map[common.Address]*uint256.Int)
 	for i := range w.nonces {
@@ -51,9 +57,9 @@ func newWorld(t testing.TB, label string) *world {
 		alloc[ethcrypto.PubkeyToAddress(w.users[i].PublicKey)] = uint256.MustFromDecimal("1000000000000000000000")
 	}
 	w.genesis = &chain.Genesis{
-		ChainID: 1337, TimeMS: uint64(time.Now().Add(-time.Hour).UnixMilli()), SlotMS: 1000, Label: label,
+		ChainID: 1337, TimeMS: uint64(now.Add(-time.Hour).UnixMilli()), SlotMS: 1000, Label: label,
 		Proposers: []common.Address{ethcrypto.PubkeyToAddress(w.key.PublicKey)}, Alloc: alloc,
-		BaseFee: uint256.NewInt(1_000_000_000), GasLimit: 1_000_000_000, MaxBlockBytes: 1 << 20,
+		BaseFee: uint256.NewInt(1_000_000_000), GasLimit: 1_000_000_000, MaxBlockBytes: maxBytes,
 	}
 	w.builder = openChain(t, w.genesis)
 	return w
@@ -299,6 +305,12 @@ func (b *testBackend) AdoptState(_ context.Context, _ peer.ID, s *chain.Staging,
 		b.net.Imported(u)
 	}
 	return err
+}
+
+func (b *testBackend) Sign(digest common.Hash) (sig [65]byte, err error) {
+	out, err := ethcrypto.Sign(digest[:], testKey("proposer"))
+	copy(sig[:], out)
+	return sig, err
 }
 
 func (b *testBackend) add(blk *chain.Block) error {

@@ -47,6 +47,8 @@ type Backend interface {
 	// AdoptState takes over the staged state after the block that way leads to, and
 	// returns what chain.Staging.Adopt said.
 	AdoptState(ctx context.Context, from peer.ID, s *chain.Staging, way []*chain.SignedHeader, b *chain.Block) error
+	// Sign signs a digest with the key of the node's proposer.
+	Sign(digest common.Hash) ([65]byte, error)
 }
 
 // Net is the node's place in the network. New makes it, Run takes part, and the
@@ -126,13 +128,21 @@ func New(cfg Config, h host.Host, c *chain.Chain, b Backend, hook trace.Hook, cl
 	if n.repairMode, err = recon.ParseMode(cfg.RepairMode); err != nil {
 		return nil, err
 	}
-	if n.relay, err = relay.New(cfg.Relay, relayNode{n}); err != nil {
+	if n.relay, err = n.newRelay(); err != nil {
 		return nil, err
 	}
 	if err := n.addConfigured(); err != nil {
 		return nil, err
 	}
 	return n, nil
+}
+
+func (n *Net) newRelay() (relay.Relay, error) {
+	cfg := n.cfg.RelayTuning
+	cfg.Name = n.cfg.Relay
+	return relay.New(cfg, relay.Deps{
+		Node: relayNode{n}, Network: relayNode{n}, Hook: n.hook, Clock: n.clock, Self: n.host.ID(), MaxList: int(n.genesis.MaxBlockBytes),
+	})
 }
 
 // Run takes part in the network until ctx ends or a part fails. It returns after
@@ -178,6 +188,7 @@ func (n *Net) Run(ctx context.Context) error {
 	n.host.RemoveStreamHandler(blocksProtocol)
 	n.host.RemoveStreamHandler(repairProtocol)
 	n.host.RemoveStreamHandler(stateProtocol)
+	n.host.RemoveStreamHandler(relayProtocol)
 	n.host.RemoveStreamHandler(gossipProtocol(n.network))
 	n.tasks.stop()
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {

@@ -3,6 +3,8 @@ package p2p
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -261,6 +263,13 @@ func (t *tracer) OnClosedOutboundStream(p peer.ID) {
 		delete(t.mesh[i], p)
 		t.silence.prune(p, i)
 	}
+}
+
+// members are the peers of a topic's mesh, in order.
+func (t *tracer) members(topic int) []peer.ID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Sorted(maps.Keys(t.mesh[topic]))
 }
 
 // inMesh tells for each topic whether p is in our mesh, and the meshes' sizes.

@@ -61,7 +61,7 @@ func (s *Spec) checkNet() []check {
 		{n.Degree < 1 || n.Degree > n.Nodes-1, "net.degree", "must be 1 to net.nodes - 1"},
 		{n.Topology == "random" && n.Degree < 2 && n.Nodes > 2, "net.degree", "must be at least 2, or the random network falls apart"},
 		{!slices.Contains([]string{"tcp", "quic"}, n.Transport), "net.transport", "must be tcp or quic"},
-		{n.Relay != "gossip", "net.relay", `must be "gossip"`},
+		{!slices.Contains(relays, n.Relay), "net.relay", "must be one of " + strings.Join(relays, ", ")},
 		{!(n.Loss >= 0 && n.Loss <= 0.5), "net.loss", "must be 0 to 0.5"},
 		{!(n.Reorder >= 0 && n.Reorder <= 0.5), "net.reorder", "must be 0 to 0.5"},
 		{s.Shaped() && !slices.Contains([]string{"slow-start", "open"}, n.Window), "net.window", "must be slow-start or open"},

@@ -59,7 +59,8 @@ func (j *join) arrivals() {
 			switch e.Kind {
 			case trace.BlockReceived:
 				if s := j.blocks[e.Hash]; s != nil && earlier(&s.seen[i].received, e.At) {
-					s.seen[i].from, s.seen[i].path, s.seen[i].first = e.Peer, e.Aux, int64(e.Size)
+					s.seen[i].from, s.seen[i].first = e.Peer, int64(e.Size)
+					s.seen[i].path, s.seen[i].hops = trace.PathOf(e.Aux)
 				}
 			case trace.BlockAccepted:
 				if s := j.blocks[e.Hash]; s != nil {
@@ -130,7 +131,7 @@ func (j *join) deliverOne(s *subject) {
 		v := &s.seen[i]
 		d := Delivery{Node: i, Parent: -1, Latency: j.latency(s.Born, v.accepted), Import: j.latency(s.Born, v.imported)}
 		if d.Delivered() {
-			d.Parent, d.Path, d.First = j.node(v.from), v.path, v.first
+			d.Parent, d.Path, d.First, d.Hops = j.node(v.from), v.path, v.first, v.hops
 		}
 		s.Deliveries = append(s.Deliveries, d)
 	}
@@ -144,13 +145,15 @@ func (j *join) latency(born, at int64) float64 {
 	return float64(at-born) / 1e6
 }
 
-// hops counts along the parents. A chain that does not reach the origin, because a sender is not
+// hops counts along the parents where the pieces of a message did not carry their
+// own count. A chain that does not reach the origin, because a sender is not
 // of the run or did not record the message itself, has an unknown length.
 func (j *join) hops() {
 	for _, m := range slices.Concat(j.run.Blocks, j.run.Txs) {
 		for i := range m.Deliveries {
-			if trail := m.Trail(m.Deliveries[i].Node); trail != nil {
-				m.Deliveries[i].Hops = len(trail)
+			d := &m.Deliveries[i]
+			if trail := m.Trail(d.Node); d.Hops == 0 && trail != nil {
+				d.Hops = len(trail)
 			}
 		}
 	}

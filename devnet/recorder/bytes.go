@@ -71,6 +71,10 @@ func (j *join) copies() {
 			for i := range s.Deliveries {
 				d := &s.Deliveries[i]
 				d.Again = s.seen[d.Node].again
+				if d.Path == trace.PathChunks || d.Path == trace.PathCompact { // in pieces: no single copy is the first
+					d.First = min(d.First, int64(s.seen[d.Node].carried))
+					d.Again = s.seen[d.Node].carried - float64(d.First)
+				}
 			}
 		}
 	}
@@ -82,6 +86,7 @@ func (s *subject) carry(node int, e trace.Event, share float64) {
 		s.seen[node].again += float64(e.Size) * share
 	} else {
 		s.Wire += float64(e.Size) * share
+		s.seen[node].carried += float64(e.Size) * share
 	}
 }
 
@@ -161,9 +166,13 @@ func (l *Load) count(e trace.Event, slot *Slot) {
 		add(Again, size)
 		add(kindOf(e.Class), -size)
 	case trace.BlockReceived:
-		if e.Aux == trace.PathGossip || e.Aux == trace.PathHeld {
+		switch path, _ := trace.PathOf(e.Aux); path {
+		case trace.PathGossip, trace.PathHeld:
 			add(First, size)
 			add(Other, -size)
+		case trace.PathChunks:
+			add(First, size)
+			add(Relay, -size)
 		}
 	case trace.TxAdmitted:
 		if e.Peer != 0 {

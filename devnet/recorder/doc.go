@@ -10,6 +10,9 @@
 //   - Latency of a block at a node: block.accepted there minus block.sealed at the origin, first
 //     hop included. Import latency: block.imported minus block.sealed. Latency of a transaction:
 //     tx.admitted there minus tx.submitted at the origin. Not delivered is +Inf, never left out.
+//   - A block that came in pieces (chunks, or ids with what the pool lacked) has no first copy: its
+//     parent is who completed it, its hops are those the pieces carried, and all bytes above its
+//     size came again.
 //   - First copy: the one that completed m at the node; its sender is the node's parent in the
 //     delivery tree. Hops: 1 + the parent's. Copies: all bytes received for m / its size.
 //   - Stage split: the latency cut at the events along the parent chain; parts add up to it.

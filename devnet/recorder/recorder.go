@@ -76,7 +76,7 @@ type Delivery struct {
 	Parent  int     // the node that sent the first copy; -1: unknown or not delivered
 	Hops    int     // 0: unknown or not delivered
 	Path    int64   // how a block came, as trace.PathGossip and its siblings
-	First   int64   // bytes of the copy that completed it
+	First   int64   // bytes of the copy that completed it; of a block in pieces, what it needed of them
 	Again   float64 // bytes that came besides; a shared batch is split by size
 	Floor   float64 // ms, the physical floor over the open connections; 0 where links are not shaped
 	Direct  float64 // ms, the floor over the direct path from the origin
@@ -162,8 +162,9 @@ type sighting struct {
 	received, accepted, imported int64  // block.received; block.accepted or tx.admitted; block.imported or tx.placed
 	from                         uint64 // tag of the first copy's sender
 	path                         int64
-	first                        int64 // bytes of the first copy
-	again                        float64
+	hops                         int     // of its pieces; 0: they carried none
+	first                        int64   // bytes of the first copy
+	again, carried               float64 // bytes of duplicates; all that came for it
 	hop                          hopMarks
 }
 

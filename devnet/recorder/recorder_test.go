@@ -349,3 +349,19 @@ func TestJoinRefuses(t *testing.T) {
 		t.Errorf("an empty window: %v", err)
 	}
 }
+
+// TestBlockInPieces: hops are those the pieces carried, copies all bytes that came.
+func TestBlockInPieces(t *testing.T) {
+	s := script(2)
+	s.on(0, 1010, trace.BlockSealed, trace.Event{Hash: id('B'), Size: 1000, Aux: 7})
+	for i, size := range []uint32{600, 600, 100} {
+		s.on(1, 1020+float64(i), trace.MsgRead, trace.Event{Class: trace.ClassRelay, Hash: id('B'), Peer: tag(0), Size: size})
+	}
+	for _, k := range []trace.Kind{trace.BlockReceived, trace.BlockAccepted} {
+		s.on(1, 1030, k, trace.Event{Hash: id('B'), Peer: tag(0), Size: 1000, Aux: trace.PathAux(trace.PathChunks, 4)})
+	}
+	d := join1(t, s.in).Blocks[0].Deliveries[0]
+	if d.Hops != 4 || d.Path != trace.PathChunks || d.First != 1000 || d.Again != 300 || d.Latency != 20 {
+		t.Errorf("%+v, want 4 hops, 1000 bytes and 300 again after 20 ms", d)
+	}
+}

@@ -24,7 +24,7 @@ var deliveryColumns = []string{
 }
 
 // paths name the way a block came, by the value of its events.
-var paths = []string{trace.PathGossip: "gossip", trace.PathHeld: "held", trace.PathFetch: "fetch", trace.PathSync: "sync"}
+var paths = []string{trace.PathGossip: "gossip", trace.PathHeld: "held", trace.PathFetch: "fetch", trace.PathSync: "sync", trace.PathChunks: "chunks", trace.PathCompact: "compact"}
 
 // Deliveries writes one row for every counted message and node expected to receive it.
 func Deliveries(w io.Writer, runs []Run) error {

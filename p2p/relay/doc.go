@@ -2,28 +2,75 @@
 // the block topic, and what a node does with such bytes.
 //
 // Package p2p owns the topic, the verdicts and the blocks that must wait; a
-// Relay owns the meaning of the topic's messages and any stream protocol of its
-// own. p2p treats messages as opaque bytes: it asks the relay to judge them,
-// forwards the accepted ones unchanged, and keeps a message whose parent is
-// missing to ask about it again.
+// Relay owns the meaning of the topic's messages and the relay protocol. p2p
+// treats messages as opaque bytes: it asks the relay to judge them, forwards the
+// accepted ones unchanged, and keeps a message whose parent is missing to ask
+// about it again.
 //
 //	        Publish                     Receive
 //	node ------------> Relay  <-------------------- p2p (block topic)
 //	                     |  Gossip(payload)
-//	                     |  Take(block)         } Node, implemented by p2p
-//	                     v  Tx(hash)            }
-//	                 block topic, import queue, pool
+//	                     |  Take(block), Complete(block)   } Node and Network,
+//	                     v  Tx(hash), Open(peer), Mesh()   } implemented by p2p
+//	                 block topic, import queue, pool, streams
 //
 // # Messages
 //
-// The first byte of a message says which relay made it, so that nodes set to
-// different relays understand each other. What follows is that relay's own.
+// The first byte of a message says how the block comes. Every relay understands
+// every message, so that nodes of different relays make one network; a relay's
+// name only says how blocks of its own are published. An announcement (all but 0)
+// is judged by the header alone and relayed before the block is complete. Its
+// proposer signs all of it, so that whoever changes any of it is found out.
 //
-//	0  gossip: the block's envelope, whole
+//	0  gossip:  the block's envelope, whole
+//	1  compact: announcement with short ids (BIP 152) and the hashes of the chunks
+//	2  coded:   announcement with the hashes of the chunks
+//
+// # Chunks
+//
+//	announcement  --> GossipSub --------------------------------------> all
+//	block --> code --> swarm --> pump --> writer ==chunks==> reader --> verify --> swarm --> ...
+//	                     ^        | one at a time,                        |
+//	                     |        | as the uplink takes them              v
+//	                   news <-----'<---------------- writer <--news--- tell
+//
+// The transactions are cut into at most 128 chunks of at least 4 KiB, to which a
+// systematic Reed-Solomon code adds half as many; any 128 give the block back. A
+// chunk is verified alone, by its hash in the announcement, and passed on at once
+// (cut-through): a hop costs a chunk's time and not a block's. The hashes are a
+// list, a Merkle tree of one level: 3 KiB once, where paths would add 128 bytes to
+// every copy of every chunk, and a node that has a part of the block from
+// elsewhere can vouch for it.
+//
+// Which chunk goes where is decided by swarm, when by uplink and pace, all three
+// pure. Each choice with what led to it, in the model of model_test.go (100 nodes,
+// degree 8, 50 ms, 50 Mbit/s; p95 in ms and copies received) unless it says so:
+//
+//   - Least often sent first, among equals the one fewest peers hold, then an order
+//     different at each node: neighbours push different chunks.
+//   - At most 3 sends of a chunk by each node, its origin too. 1 MiB: 2 sends 583
+//     and 2.2 copies, 3 sends 550 and 2.4, 4 sends 541 and 2.5. 128 KiB: 368 and
+//     3.0, 284 and 4.5, 265 and 5.7.
+//   - News of chunks is told every 5 ms, on a stream of its own, so that it does not
+//     wait behind chunks.
+//   - A chunk is chosen when the uplink can take it: what waits in a queue below us
+//     cannot be cancelled. On whole nodes over modelled links (1 MiB, 100 nodes)
+//     windows alone gave 664, spacing sends at the rate at which acknowledgements
+//     come 625; eight windows of 128 KiB without it 748.
+//   - Who gains nothing for 200 ms or two round trips asks two peers, whom no budget
+//     binds then; after three times in vain the whole block is fetched.
 //
 // # Invariants
 //
 //   - Receive returns nil only for a message every honest node may pass on.
-//   - A relay never hands a block to Take twice for one message.
-//   - Goroutines: only inside Run. The gossip relay has none.
+//   - A relay hands a block to Take or Complete at most once for one message.
+//   - No frame makes the state grow without bound: 16 blocks, two of a slot, 4 MiB
+//     of frames that came before their announcement, a window a peer.
+//   - A peer is blamed for bytes that cannot be: a frame that does not decode, a
+//     chunk that is not what the proposer signed. What a proposer does wrong (two
+//     announcements of one block, chunks that give no block) is blamed on nobody
+//     else, and the whole block is fetched.
+//   - No lock is held across a hash, a decode, I/O or a call of Node.
+//   - Goroutines: only inside Run: tell, care, pump, and two writers a peer. Readers
+//     run on the network's goroutines.
 package relay

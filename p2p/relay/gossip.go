@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/ethereum/go-ethereum/rlp"
@@ -11,24 +10,13 @@ import (
 
 // gossip sends the whole block on the mesh: stock GossipSub, the baseline the
 // other relays are measured against.
-type gossip struct{ node Node }
+type gossip struct{ *engine }
 
+// Name implements Relay.
 func (g *gossip) Name() string { return "gossip" }
 
+// Publish implements Relay.
 func (g *gossip) Publish(b *chain.Block) error { return g.node.Gossip(EncodeGossip(b)) }
-
-func (g *gossip) Receive(m Message) error {
-	b, err := DecodeGossip(m.Payload, g.node.DecodeBlock)
-	if err != nil {
-		return err
-	}
-	return g.node.Take(m, b)
-}
-
-func (g *gossip) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
-}
 
 // EncodeGossip is the gossip relay's message for b: the kind byte, the envelope.
 func EncodeGossip(b *chain.Block) []byte {

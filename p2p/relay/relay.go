@@ -4,19 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/ethereum/go-ethereum/rlp"
-	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/p2p/trace"
 )
 
 // Kinds of messages on the block topic: their first byte.
-const kindGossip = 0
+const (
+	kindGossip = iota
+	kindCompact
+	kindCoded
+)
 
 // ErrMessage is a message of the block topic that no relay can have made. It
 // wraps chain.ErrInvalid, so the peer that sent it is rejected.
@@ -44,6 +49,8 @@ type Relay interface {
 	// message refused with chain.ErrUnknownParent or chain.ErrEarly is given
 	// again later, so those two leave no trace in the relay.
 	Receive(m Message) error
+	// Taken tells of a block that the node has whole, whoever brought it.
+	Taken(b *chain.Block)
 	// Run owns the relay's goroutines and stream protocols until ctx ends.
 	Run(ctx context.Context) error
 }
@@ -57,29 +64,76 @@ type Node interface {
 	Take(m Message, b *chain.Block) error
 	// DecodeBlock is chain.DecodeBlock, which may find a block that is decoded already.
 	DecodeBlock(raw []byte) (*chain.Block, error)
+	// Complete is Take for a block put together of pieces, the last of which came
+	// from a peer.
+	Complete(from peer.ID, b *chain.Block, w Way) error
+	// CheckHeader is the cheap check of a block whose transactions are not here.
+	CheckHeader(sh *chain.SignedHeader) error
+	// Fetch gets a whole block from a peer, or from others if that one fails.
+	Fetch(from peer.ID, id common.Hash, number uint64)
 	// Tx is a pooled transaction or nil.
 	Tx(hash common.Hash) *chain.Tx
-	// Host is for stream protocols of the relay's own.
-	Host() host.Host
+	// Sign signs a digest with the proposer's key.
+	Sign(digest common.Hash) ([signatureBytes]byte, error)
 }
 
-// New makes the relay that Config names.
-func New(name string, n Node) (Relay, error) {
-	switch name {
-	case "gossip":
-		return &gossip{node: n}, nil
+// Way says how a block put together of pieces came.
+type Way struct {
+	Hops int  // the largest hop count among the pieces
+	Pool bool // some of its transactions were pooled
+}
+
+// Network is the relay's way to the peers.
+type Network interface {
+	// Mesh lists the peers of the mesh of the block topic.
+	Mesh() []peer.ID
+	// Open opens a stream of the relay protocol. It ends with ctx.
+	Open(ctx context.Context, p peer.ID) (Stream, error)
+	// Handle registers who takes the streams that peers open; each is called on a
+	// goroutine of its own, which the network waits for.
+	Handle(func(Stream))
+	// Blame takes score from a peer that sent what no honest one does.
+	Blame(p peer.ID, why error)
+}
+
+// Stream is a stream of the relay protocol.
+type Stream interface {
+	io.ReadWriter
+	Reset() error
+	Peer() peer.ID
+}
+
+// Deps is what a relay stands on.
+type Deps struct {
+	Node    Node
+	Network Network
+	Hook    trace.Hook
+	Clock   trace.Clock
+	Self    peer.ID
+	MaxList int // bytes of the transactions of a block
+}
+
+// New makes the relay that cfg names.
+func New(cfg Config, d Deps) (Relay, error) {
+	cfg = cfg.fill()
+	if err := cfg.validate(); err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("%w %q: there is \"gossip\"", ErrUnknown, name)
+	e := newEngine(cfg, d)
+	switch cfg.Name {
+	case "gossip":
+		return &gossip{e}, nil
+	case "coded":
+		return &coded{e}, nil
+	}
+	return nil, fmt.Errorf("%w %q: there are gossip and coded", ErrUnknown, cfg.Name)
 }
 
 // BlockID is the id of the block that a message of the block topic is about,
 // for whichever relay made it: a few microseconds, nothing is judged. It tells a
 // trace which block a copy belongs to; ok is false for bytes of no relay.
 func BlockID(payload []byte) (id common.Hash, ok bool) {
-	if len(payload) == 0 || payload[0] != kindGossip {
-		return common.Hash{}, false
-	}
-	raw, ok := envelopeHeader(payload[1:])
+	raw, ok := rawHeader(payload)
 	if !ok {
 		return common.Hash{}, false
 	}
@@ -90,10 +144,7 @@ func BlockID(payload []byte) (id common.Hash, ok bool) {
 // relay made it; nothing is judged, its signature least of all. ok is false for
 // bytes of no relay.
 func Header(payload []byte) (h *types.Header, ok bool) {
-	if len(payload) == 0 || payload[0] != kindGossip {
-		return nil, false
-	}
-	raw, ok := envelopeHeader(payload[1:])
+	raw, ok := rawHeader(payload)
 	if !ok {
 		return nil, false
 	}
@@ -102,4 +153,32 @@ func Header(payload []byte) (h *types.Header, ok bool) {
 		return nil, false
 	}
 	return h, true
+}
+
+// rawHeader is the encoded header in a message of any kind.
+func rawHeader(payload []byte) ([]byte, bool) {
+	if len(payload) == 0 {
+		return nil, false
+	}
+	switch payload[0] {
+	case kindGossip:
+		return envelopeHeader(payload[1:])
+	case kindCompact, kindCoded: // a list whose first element is the signed header
+		content, err := firstList(payload[1:])
+		if err != nil {
+			return nil, false
+		}
+		return envelopeHeader(content)
+	}
+	return nil, false
+}
+
+// firstList is the first element of a list at the start of raw, whatever follows.
+func firstList(raw []byte) ([]byte, error) {
+	content, _, err := rlp.SplitList(raw)
+	if err != nil {
+		return nil, err
+	}
+	_, _, rest, err := rlp.Split(content)
+	return content[:len(content)-len(rest)], err
 }

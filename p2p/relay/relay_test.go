@@ -2,11 +2,14 @@ package relay
 
 import (
 	"bytes"
+	"context"
+	"crypto/ecdsa"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"flag"
 	"math/big"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,28 +19,28 @@ import (
 	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/ethereum/go-ethereum/trie"
-	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/p2p/trace"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden file")
 
 // sample is a block nobody has checked: signed, with n transactions.
-func sample(t testing.TB, n int) *chain.Block {
+func sample(t testing.TB, n int) *chain.Block { return sampleOf(t, n, 0) }
+
+// sampleOf is sample with so many bytes of data in each transaction.
+func sampleOf(t testing.TB, n, data int) *chain.Block {
 	t.Helper()
-	seed := sha256.Sum256([]byte("relay"))
-	key, err := crypto.ToECDSA(seed[:])
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := testKey()
 	to := common.Address{1}
 	var txs []*chain.Tx
 	var inner types.Transactions
 	for i := range n {
 		x, err := chain.NewTx(types.MustSignNewTx(key, types.NewLondonSigner(big.NewInt(1337)), &types.DynamicFeeTx{
 			ChainID: big.NewInt(1337), Nonce: uint64(i), To: &to, Gas: 21000, GasFeeCap: big.NewInt(2), GasTipCap: big.NewInt(1), Value: big.NewInt(1),
+			Data: filler(i, data),
 		}))
 		if err != nil {
 			t.Fatal(err)
@@ -58,13 +61,27 @@ func sample(t testing.TB, n int) *chain.Block {
 	return b
 }
 
+// filler is data that no other transaction has.
+func filler(i, n int) []byte {
+	out := make([]byte, n)
+	rand.NewChaCha8([32]byte{byte(i), byte(i >> 8), 1}).Read(out)
+	return out
+}
+
 // node is a Node that remembers what it is given.
 type node struct {
-	sent  [][]byte
-	taken []*chain.Block
-	from  []Message
-	pool  map[common.Hash]*chain.Tx
-	err   error
+	sent    [][]byte
+	taken   []*chain.Block
+	from    []Message
+	whole   []*chain.Block // completed from pieces
+	ways    []Way
+	fetched []common.Hash
+	pool    map[common.Hash]*chain.Tx
+	err     error // of Gossip and Take
+	header  error // of CheckHeader
+	mesh    []peer.ID
+	blamed  []peer.ID
+	events  []trace.Event
 }
 
 func (n *node) Gossip(payload []byte) error {
@@ -78,18 +95,57 @@ func (n *node) Take(m Message, b *chain.Block) error {
 }
 
 func (n *node) DecodeBlock(raw []byte) (*chain.Block, error) { return chain.DecodeBlock(raw, n.Tx) }
+func (n *node) Complete(_ peer.ID, b *chain.Block, w Way) error {
+	n.whole, n.ways = append(n.whole, b), append(n.ways, w)
+	return nil
+}
+
+func (n *node) CheckHeader(*chain.SignedHeader) error { return n.header }
+
+func (n *node) Fetch(_ peer.ID, id common.Hash, _ uint64) { n.fetched = append(n.fetched, id) }
 
 func (n *node) Tx(hash common.Hash) *chain.Tx { return n.pool[hash] }
 
-func (n *node) Host() host.Host { return nil }
+func (n *node) Sign(digest common.Hash) (sig [65]byte, err error) {
+	out, err := crypto.Sign(digest[:], testKey())
+	copy(sig[:], out)
+	return sig, err
+}
+
+func (n *node) Mesh() []peer.ID { return n.mesh }
+
+func (n *node) Open(context.Context, peer.ID) (Stream, error) { return nil, errors.New("no network") }
+
+func (n *node) Handle(func(Stream)) {}
+
+func (n *node) Blame(p peer.ID, _ error) { n.blamed = append(n.blamed, p) }
+
+func testKey() *ecdsa.PrivateKey {
+	seed := sha256.Sum256([]byte("relay"))
+	key, err := crypto.ToECDSA(seed[:])
+	if err != nil {
+		panic(err)
+	}
+	return key
+}
+
+// relay makes a relay on the node.
+func (n *node) relay(t testing.TB, name string) Relay {
+	t.Helper()
+	r, err := New(Config{Name: name}, Deps{Node: n, Network: n, Clock: trace.NewClock(), Self: "self", MaxList: 4 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
 
 func TestGossip(t *testing.T) {
 	b := sample(t, 3)
 	pooled := b.Txs()[1]
 	n := &node{pool: map[common.Hash]*chain.Tx{pooled.Hash(): pooled}}
-	r, err := New("gossip", n)
-	if err != nil || r.Name() != "gossip" {
-		t.Fatal(err)
+	r := n.relay(t, "gossip")
+	if r.Name() != "gossip" {
+		t.Fatal(r.Name())
 	}
 	if err := r.Publish(b); err != nil || len(n.sent) != 1 {
 		t.Fatalf("Publish: %v, %d messages", err, len(n.sent))
@@ -117,7 +173,7 @@ func TestGossip(t *testing.T) {
 }
 
 func TestUnknownRelay(t *testing.T) {
-	if _, err := New("pigeon", &node{}); !errors.Is(err, ErrUnknown) {
+	if _, err := New(Config{Name: "pigeon"}, Deps{Node: &node{}}); !errors.Is(err, ErrUnknown) {
 		t.Errorf("New: %v", err)
 	}
 }

@@ -115,13 +115,23 @@ func (c *Class) UnmarshalText(text []byte) error {
 	return fmt.Errorf("trace: unknown class %q", text)
 }
 
-// The values of Aux on block.received and block.accepted: how the block came.
+// The lower eight bits of Aux on block.received and block.accepted: how the block
+// came. Above them stands the number of hops where the pieces carried it, else 0;
+// see PathAux.
 const (
-	PathGossip int64 = iota // a copy on the block topic
-	PathHeld                // on the block topic, but held until its parent or its slot came
-	PathFetch               // asked for by id from a peer
-	PathSync                // asked for by range while catching up
+	PathGossip  int64 = iota // a copy on the block topic
+	PathHeld                 // on the block topic, but held until its parent or its slot came
+	PathFetch                // asked for by id from a peer
+	PathSync                 // asked for by range while catching up
+	PathChunks               // in chunks that the relay carried
+	PathCompact              // put together of pooled transactions and what they lacked
 )
+
+// PathAux is the value of Aux for a path and the hops its pieces took.
+func PathAux(path int64, hops int) int64 { return path | int64(hops)<<8 }
+
+// PathOf is the path and the hops in Aux of block.received and block.accepted.
+func PathOf(aux int64) (path int64, hops int) { return aux & 0xff, int(aux >> 8) }
 
 // The values of Aux on msg.dropped: where it was lost.
 const (

@@ -1,0 +1,75 @@
+package relay
+
+import (
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// early keeps frames about blocks that are not announced yet: a chunk may overtake
+// the announcement, which another stream carries. A peer that fills its share
+// loses the rest of its frames, nobody else's; what is lost is asked for later.
+type early struct {
+	by    map[peer.ID]int // bytes kept for a peer
+	order []earlyFrame    // oldest first
+	bytes int
+}
+
+type earlyFrame struct {
+	from  peer.ID
+	frame *frame
+	at    time.Time
+}
+
+const (
+	earlyBytes   = 4 << 20
+	earlyTime    = 2 * time.Second // longer than any announcement lags behind its chunks
+	earlyPerPeer = 256 << 10       // what a fast peer sends in the time an announcement may lag
+	frameCost    = 256             // bytes of bookkeeping, so that empty frames are bounded too
+)
+
+func newEarly() early { return early{by: make(map[peer.ID]int)} }
+
+func (f *frame) cost() int {
+	return frameCost + len(f.bytes) + 8*(len(f.acks)+len(f.held)+len(f.asked))
+}
+
+// add keeps a frame. The oldest go when there are too many.
+func (s *early) add(from peer.ID, f *frame, now time.Time) {
+	for len(s.order) > 0 && now.Sub(s.order[0].at) > earlyTime {
+		s.remove(0)
+	}
+	cost := f.cost()
+	if f.kind == frameTxs || s.by[from]+cost > earlyPerPeer { // transactions come only to who asked
+		return
+	}
+	s.order = append(s.order, earlyFrame{from, f, now})
+	s.by[from] += cost
+	s.bytes += cost
+	for s.bytes > earlyBytes {
+		s.remove(0)
+	}
+}
+
+// take returns the frames of a block, in the order they came.
+func (s *early) take(t tag) (out []earlyFrame) {
+	for i := 0; i < len(s.order); {
+		if s.order[i].frame.tag != t {
+			i++
+			continue
+		}
+		out = append(out, s.order[i])
+		s.remove(i)
+	}
+	return out
+}
+
+func (s *early) remove(i int) {
+	f := s.order[i]
+	s.order = append(s.order[:i], s.order[i+1:]...)
+	cost := f.frame.cost()
+	s.bytes -= cost
+	if s.by[f.from] -= cost; s.by[f.from] == 0 {
+		delete(s.by, f.from)
+	}
+}

@@ -1,0 +1,372 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/p2p/trace"
+)
+
+// engine is what all relays share: it understands every kind of message, and
+// moves chunks and transactions over streams of its own. A relay differs from
+// another only in how it publishes.
+type engine struct {
+	cfg   Config
+	node  Node
+	net   Network
+	hook  trace.Hook
+	clock trace.Clock
+	seed  uint64
+	limit int // bytes of a block's transactions
+
+	start   chan *link    // links whose writer must be started
+	teller  chan struct{} // one token: there is news
+	stirred chan struct{} // one token: there is a transfer to look after
+	pumping chan struct{} // one token: there may be a chunk to send
+
+	mu     sync.Mutex
+	uplink uplink
+	links  map[peer.ID]*link
+	ring   []*link // in turn
+	turn   int
+	slots  int // given to links so far
+	live   map[tag]*transfer
+	order  []*transfer // oldest first
+	early  early
+	seen   slotCount
+}
+
+// maxLive bounds the blocks under way and those still given to others.
+const maxLive = 16
+
+func newEngine(cfg Config, d Deps) *engine {
+	return &engine{
+		cfg: cfg, node: d.Node, net: d.Network, hook: d.Hook, clock: d.Clock, seed: trace.PeerTag(string(d.Self)), limit: d.MaxList,
+		start: make(chan *link, maxLinks), teller: make(chan struct{}, 1), stirred: make(chan struct{}, 1), pumping: make(chan struct{}, 1),
+		links: make(map[peer.ID]*link), live: make(map[tag]*transfer), early: newEarly(), seen: newSlotCount(),
+	}
+}
+
+// Receive implements Relay.
+func (e *engine) Receive(m Message) error {
+	if len(m.Payload) == 0 {
+		return fmt.Errorf("%w: empty", ErrMessage)
+	}
+	switch m.Payload[0] {
+	case kindCompact, kindCoded:
+		return e.announced(m)
+	}
+	b, err := DecodeGossip(m.Payload, e.node.DecodeBlock)
+	if err != nil {
+		return err
+	}
+	return e.node.Take(m, b)
+}
+
+// announced judges an announcement and begins the transfer of its block.
+func (e *engine) announced(m Message) error {
+	a, err := decodeAnnouncement(m.Payload, e.limit)
+	if err != nil {
+		return err
+	}
+	id := a.header.ID()
+	e.mu.Lock()
+	t := e.live[tag(id[:])]
+	e.mu.Unlock()
+	if t != nil { // another announcement of the same block: the first one counts
+		return fmt.Errorf("%w: %s is announced already", chain.ErrKnown, id)
+	}
+	if err := e.node.CheckHeader(a.header); err != nil && !errors.Is(err, chain.ErrSecondBlock) {
+		return err
+	}
+	now := time.Now()
+	t = newTransfer(a, m.From, e.cfg.Budget, e.seed, now)
+	e.mu.Lock()
+	if e.live[t.tag] != nil {
+		e.mu.Unlock()
+		return fmt.Errorf("%w: %s is announced already", chain.ErrKnown, id)
+	}
+	nth := e.seen.add(a.header.Slot(), id)
+	if nth > perSlot {
+		e.mu.Unlock()
+		return fmt.Errorf("%w %d", chain.ErrEquivocation, a.header.Slot())
+	}
+	e.enter(t)
+	waiting := e.early.take(t.tag)
+	e.mu.Unlock()
+	for _, w := range waiting {
+		e.handle(w.from, w.frame)
+	}
+	if nth > 1 {
+		return fmt.Errorf("%w %d", chain.ErrSecondBlock, a.header.Slot())
+	}
+	return nil
+}
+
+// enter puts a transfer among the live ones, in place of the oldest if there are
+// too many, and joins the mesh to it. The mutex is held.
+func (e *engine) enter(t *transfer) {
+	if len(e.order) >= maxLive {
+		e.drop(e.order[0])
+	}
+	e.live[t.tag] = t
+	e.order = append(e.order, t)
+	for _, p := range e.net.Mesh() {
+		e.link(p)
+	}
+	poke(e.stirred)
+}
+
+func (e *engine) drop(t *transfer) {
+	delete(e.live, t.tag)
+	for i, o := range e.order {
+		if o == t {
+			e.order = append(e.order[:i], e.order[i+1:]...)
+			break
+		}
+	}
+}
+
+// publish announces a block of ours.
+func (e *engine) publish(b *chain.Block, kind byte, push bool) error {
+	list := b.TxList()
+	shape := shapeOf(len(list))
+	chunks, err := shape.encode(list)
+	if err != nil {
+		return err
+	}
+	a := &announcement{kind: kind, header: b.SignedHeader, shape: shape}
+	a.body = announced{Header: b.SignedHeader.Encode(), Push: push, Size: uint64(len(list)), Leaves: leavesOf(chunks)}
+	payload, err := a.encode(e.node.Sign)
+	if err != nil {
+		return err
+	}
+	t := newTransfer(a, "", e.cfg.Budget, e.seed, time.Now())
+	t.chunks = chunks
+	for i := range chunks {
+		t.swarm.add(i)
+	}
+	t.finish(b, 0)
+	e.mu.Lock()
+	e.seen.add(a.header.Slot(), t.id)
+	e.enter(t)
+	e.mu.Unlock()
+	if err := e.node.Gossip(payload); err != nil { // before the first chunk is on its way
+		return err
+	}
+	poke(e.pumping)
+	return nil
+}
+
+// Taken implements Relay.
+func (e *engine) Taken(b *chain.Block) {
+	id := b.ID()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if t := e.live[tag(id[:])]; t != nil && t.block == nil && len(b.TxList()) == t.ann.shape.size && !t.failed {
+		t.finish(b, t.farthest())
+		e.proclaim(t)
+	}
+}
+
+// proclaim tells the mesh that a block is complete here. The mutex is held.
+func (e *engine) proclaim(t *transfer) {
+	for _, l := range e.links {
+		n := t.tell(l.slot)
+		n.flags |= flagDone
+		n.held = nil
+		l.flush = true
+		poke(l.wake)
+	}
+}
+
+// Run implements Relay.
+func (e *engine) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return e.tell(ctx) })
+	g.Go(func() error { return e.care(ctx) })
+	g.Go(func() error { return e.pump(ctx) })
+	e.net.Handle(func(s Stream) { e.read(s) })
+	for {
+		select {
+		case <-ctx.Done():
+			return g.Wait()
+		case l := <-e.start:
+			g.Go(func() error { e.writeUrgent(ctx, l); return nil })
+			g.Go(func() error { e.writeBulk(ctx, l); return nil })
+		}
+	}
+}
+
+// tell gathers news for Config.Tell and then has all of it told.
+func (e *engine) tell(ctx context.Context) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-e.teller:
+		}
+		timer.Reset(e.cfg.Tell)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		e.mu.Lock()
+		for _, l := range e.links {
+			l.flush = true
+			poke(l.wake)
+		}
+		e.mu.Unlock()
+	}
+}
+
+// care looks after the live transfers: it asks where nothing comes, and drops
+// what is over.
+func (e *engine) care(ctx context.Context) error {
+	tick := time.NewTicker(e.cfg.Stall / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-e.stirred:
+		}
+		for busy := true; busy; {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+			var fetch []*transfer
+			fetch, busy = e.review(time.Now())
+			for _, t := range fetch {
+				e.node.Fetch(e.giver(t), t.id, t.ann.header.Number())
+			}
+		}
+	}
+}
+
+// maxAsks is how often a block's peers are asked for chunks before the whole
+// block is fetched.
+const maxAsks = 3
+
+// review returns the blocks to be fetched whole; busy: there are live transfers.
+func (e *engine) review(now time.Time) (fetch []*transfer, busy bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, l := range e.links {
+		for _, f := range l.pace.expire(now) {
+			if t := e.live[f.tag]; t != nil {
+				t.swarm.lost(l.slot, f.chunk)
+			}
+		}
+	}
+	for i := 0; i < len(e.order); i++ {
+		t := e.order[i]
+		switch {
+		case t.block != nil && now.Sub(t.gained) > e.cfg.Keep, now.Sub(t.begun) > 10*e.cfg.Keep:
+			e.drop(t)
+			i--
+		case t.block != nil || t.opening || now.Sub(t.gained) < e.patience():
+		case t.failed || t.asks >= maxAsks:
+			fetch = append(fetch, t)
+			t.gained, t.asks = now, 0
+		default:
+			e.plead(t)
+			t.gained = now
+			t.asks++
+		}
+	}
+	return fetch, len(e.order) > 0
+}
+
+// patience is how long a block may gain nothing.
+func (e *engine) patience() time.Duration {
+	rtt := time.Duration(0)
+	for _, l := range e.links {
+		rtt = max(rtt, l.pace.rtt())
+	}
+	return max(e.cfg.Stall, 2*rtt)
+}
+
+// plead asks two peers that hold most of what is missing for all of it, the
+// following two the next time. The mutex is held.
+func (e *engine) plead(t *transfer) {
+	best := e.byUse(t)
+	for i := range min(2, len(best)) {
+		l := best[(2*t.asks+i)%len(best)]
+		t.reveal(t.tell(l.slot), flagWant|flagStarved)
+		l.flush = true
+		poke(l.wake)
+	}
+}
+
+// giver is whom to ask for a whole block: a peer that has it, else who announced
+// it.
+func (e *engine) giver(t *transfer) peer.ID {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, l := range e.byUse(t) {
+		if t.swarm.view(l.slot).done {
+			return l.id
+		}
+	}
+	return t.from
+}
+
+// poke puts the one token into a channel that wakes somebody.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// perSlot is how many blocks of one slot are followed; package chain keeps as many.
+const perSlot = 2
+
+// slotCount remembers the blocks announced for recent slots, so that a proposer
+// that signs many of one slot cannot have them all relayed.
+type slotCount struct {
+	by    map[uint64][]common.Hash
+	slots []uint64
+}
+
+func newSlotCount() slotCount { return slotCount{by: make(map[uint64][]common.Hash)} }
+
+// maxSlots bounds the slots remembered.
+const maxSlots = 256
+
+// add returns the place of a block among those of its slot, from 1; above perSlot
+// it is not remembered.
+func (s *slotCount) add(slot uint64, id common.Hash) int {
+	ids, have := s.by[slot]
+	for i, o := range ids {
+		if o == id {
+			return i + 1
+		}
+	}
+	if len(ids) >= perSlot {
+		return perSlot + 1
+	}
+	if !have {
+		s.slots = append(s.slots, slot)
+		if len(s.slots) > maxSlots {
+			delete(s.by, s.slots[0])
+			s.slots = s.slots[1:]
+		}
+	}
+	s.by[slot] = append(ids, id)
+	return len(ids) + 1
+}

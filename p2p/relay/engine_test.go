@@ -1,0 +1,218 @@
+package relay
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/pheme-net/pheme/chain"
+)
+
+// receiver is an engine that was told of a block by peer "a".
+func receiver(t *testing.T, b *chain.Block) (*node, *engine, *transfer, [][]byte) {
+	t.Helper()
+	n := &node{mesh: []peer.ID{"a", "b"}}
+	e := n.relay(t, "coded").(*coded).engine
+	if err := e.Receive(Message{From: "a", Payload: announce(t, "coded", b)}); err != nil {
+		t.Fatal(err)
+	}
+	id := b.ID()
+	chunks, err := shapeOf(len(b.TxList())).encode(b.TxList())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n, e, e.live[tag(id[:])], chunks
+}
+
+func (t *transfer) frame(i int, bytes []byte, hops byte) *frame {
+	return &frame{kind: frameChunk, tag: t.tag, chunk: i, hops: hops, bytes: bytes}
+}
+
+// TestChunksCompleteABlock: any chunks that suffice, in any order, with repeats.
+func TestChunksCompleteABlock(t *testing.T) {
+	b := sampleOf(t, 6, 8<<10)
+	n, e, x, chunks := receiver(t, b)
+	for i := len(chunks) - 1; i >= 0; i-- {
+		for range 2 {
+			if err := e.handle("b", x.frame(i, chunks[i], byte(i%5))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if len(n.whole) != 1 || n.whole[0].ID() != b.ID() || n.ways[0].Hops != 5 {
+		t.Fatalf("completed %d blocks, %+v", len(n.whole), n.ways)
+	}
+	if v := x.tell(e.links["a"].slot); v.flags&flagDone == 0 {
+		t.Error("the mesh is not told")
+	}
+	if c, ok := x.swarm.next(e.links["a"].slot); !ok || len(x.chunks[c]) != x.ann.shape.chunk {
+		t.Errorf("a complete node gives chunk %d, %v", c, ok)
+	}
+}
+
+// TestChunksBeforeTheirAnnouncement are kept, within bounds, and used.
+func TestChunksBeforeTheirAnnouncement(t *testing.T) {
+	b := sampleOf(t, 6, 8<<10)
+	_, _, x, chunks := receiver(t, b)
+	n := &node{mesh: []peer.ID{"a"}}
+	e := n.relay(t, "gossip").(*gossip).engine // every relay understands every other
+	for i := range x.ann.shape.data {
+		if err := e.handle("b", x.frame(i, chunks[i], 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.Receive(Message{From: "a", Payload: announce(t, "coded", b)}); err != nil || len(n.whole) != 1 {
+		t.Fatalf("Receive() = %v, %d blocks", err, len(n.whole))
+	}
+	for i := range 10_000 {
+		if err := e.handle("c", &frame{kind: frameChunk, tag: tag{9, byte(i)}, bytes: make([]byte, 4<<10)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e.early.bytes > earlyPerPeer || e.early.bytes == 0 {
+		t.Errorf("%d bytes are kept for one peer", e.early.bytes)
+	}
+}
+
+// TestBadChunks: what cannot be is the sender's fault, and nothing else is.
+func TestBadChunks(t *testing.T) {
+	_, e, x, chunks := receiver(t, sampleOf(t, 6, 8<<10))
+	for name, f := range map[string]*frame{
+		"another chunk":             x.frame(1, chunks[0], 0),
+		"a short one":               x.frame(0, chunks[0][:64], 0),
+		"a number beyond":           x.frame(len(chunks), chunks[0], 0),
+		"news of one beyond":        {kind: frameHave, tag: x.tag, held: []int{len(chunks)}},
+		"an acknowledgement beyond": {kind: frameHave, tag: x.tag, acks: []int{1 << 15}},
+	} {
+		if err := e.handle("b", f); !errors.Is(err, chain.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, f := range map[string]*frame{
+		"a good one":                              x.frame(0, chunks[0], 0),
+		"the same again":                          x.frame(0, chunks[0], 0),
+		"news of what it cannot have, perhaps":    {kind: frameHave, tag: x.tag, held: []int{len(chunks) - 1}},
+		"an acknowledgement of what was not sent": {kind: frameHave, tag: x.tag, acks: []int{2}},
+		"asking for all":                          {kind: frameHave, tag: x.tag, flags: flagAll | flagWant | flagStarved},
+	} {
+		if err := e.handle("b", f); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestTwoRoots: of two announcements of one block the first counts, and nobody is
+// blamed for the second; of the blocks of one slot the first is relayed, the second
+// followed.
+func TestTwoRoots(t *testing.T) {
+	b := sampleOf(t, 6, 8<<10)
+	_, e, x, _ := receiver(t, b)
+	a := &announcement{kind: kindCoded, body: x.ann.body}
+	a.body.Leaves = make([]byte, len(x.ann.body.Leaves))
+	second, err := a.encode((&node{}).Sign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Receive(Message{From: "b", Payload: second}); !errors.Is(err, chain.ErrKnown) {
+		t.Errorf("another root of the same block: %v", err)
+	}
+	if err := e.Receive(Message{From: "b", Payload: announce(t, "coded", sampleOf(t, 7, 8<<10))}); !errors.Is(err, chain.ErrSecondBlock) {
+		t.Errorf("another block of the slot: %v", err)
+	}
+	if err := e.Receive(Message{From: "b", Payload: announce(t, "coded", sampleOf(t, 8, 8<<10))}); !errors.Is(err, chain.ErrEquivocation) || len(e.live) != 2 {
+		t.Errorf("a third block of the slot: %v, %d live", err, len(e.live))
+	}
+}
+
+// TestChunksThatAreNotTheBlock: a proposer that signs chunks of something else
+// gets its block fetched whole, and no forwarder is blamed.
+func TestChunksThatAreNotTheBlock(t *testing.T) {
+	b, other := sampleOf(t, 6, 8<<10), sampleOf(t, 6, 8<<10)
+	list := append([]byte(nil), other.TxList()...)
+	list[len(list)-1] ^= 1
+	n := &node{mesh: []peer.ID{"a", "b"}}
+	e := n.relay(t, "coded").(*coded).engine
+	shape := shapeOf(len(list))
+	chunks, err := shape.encode(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &announcement{kind: kindCoded, body: announced{Header: b.SignedHeader.Encode(), Push: true, Size: uint64(len(list)), Leaves: leavesOf(chunks)}}
+	payload, err := a.encode(n.Sign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Receive(Message{From: "a", Payload: payload}); err != nil {
+		t.Fatal(err)
+	}
+	id := b.ID()
+	x := e.live[tag(id[:])]
+	for i := range shape.data {
+		if err := e.handle("b", x.frame(i, chunks[i], 0)); err != nil {
+			t.Fatalf("chunk %d: %v", i, err)
+		}
+	}
+	if len(n.whole) != 0 || !x.failed {
+		t.Fatalf("%d blocks, failed %v", len(n.whole), x.failed)
+	}
+	if fetch, _ := e.review(time.Now().Add(time.Second)); len(fetch) != 1 || fetch[0] != x {
+		t.Errorf("review() = %v, want the block to be fetched", fetch)
+	}
+	e.Taken(b)
+	if x.block != nil {
+		t.Error("chunks of another block are given to others")
+	}
+}
+
+// TestWithheldChunks: where nothing comes, peers are asked, others each time, and
+// in the end the whole block is fetched from one that has it.
+func TestWithheldChunks(t *testing.T) {
+	_, e, x, _ := receiver(t, sampleOf(t, 6, 8<<10))
+	if err := e.handle("b", &frame{kind: frameHave, tag: x.tag, flags: flagDone}); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	for range maxAsks {
+		now = now.Add(time.Second)
+		if fetch, _ := e.review(now); len(fetch) != 0 {
+			t.Fatal("fetched at once")
+		}
+		n := x.tell(e.links["b"].slot)
+		if n.flags != flagWant|flagStarved|flagAll {
+			t.Fatalf("flags %b", n.flags)
+		}
+		*n = news{}
+	}
+	if fetch, _ := e.review(now.Add(time.Second)); len(fetch) != 1 || e.giver(x) != "b" {
+		t.Fatalf("review() = %v, from %q", fetch, e.giver(x))
+	}
+	if _, busy := e.review(now.Add(time.Hour)); busy {
+		t.Error("the transfer lives for ever")
+	}
+}
+
+// TestManyBlocksAreBounded: no more than maxLive are followed.
+func TestManyBlocksAreBounded(t *testing.T) {
+	n := &node{mesh: []peer.ID{"a"}}
+	e := n.relay(t, "coded").(*coded).engine
+	for i := range 3 * maxLive {
+		a := &announcement{header: sample(t, 1).SignedHeader, shape: shapeOf(1000)}
+		x := newTransfer(a, "a", 3, 1, time.Now())
+		x.tag = tag{byte(i)}
+		e.mu.Lock()
+		e.enter(x)
+		e.mu.Unlock()
+	}
+	if len(e.live) != maxLive || len(e.order) != maxLive {
+		t.Fatalf("%d and %d live", len(e.live), len(e.order))
+	}
+	var s = newSlotCount()
+	for i := range uint64(3 * maxSlots) {
+		s.add(i, [32]byte{1})
+	}
+	if len(s.by) > maxSlots || len(s.slots) > maxSlots {
+		t.Fatalf("%d slots remembered", len(s.by))
+	}
+}

@@ -1,0 +1,169 @@
+package relay
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/pheme-net/pheme/chain"
+)
+
+// handle takes one frame of a peer. An error wraps chain.ErrInvalid and is the
+// peer's fault.
+func (e *engine) handle(from peer.ID, f *frame) error {
+	e.mu.Lock()
+	t := e.live[f.tag]
+	l := e.link(from)
+	if t == nil && l != nil {
+		e.early.add(from, f, time.Now())
+	}
+	e.mu.Unlock()
+	if t == nil || l == nil {
+		return nil
+	}
+	switch f.kind {
+	case frameChunk:
+		return e.gotChunk(l, t, f)
+	case frameHave:
+		return e.gotNews(l, t, f)
+	}
+	return nil
+}
+
+// gotChunk verifies a chunk and passes it on.
+func (e *engine) gotChunk(l *link, t *transfer, f *frame) error {
+	if f.chunk >= t.ann.shape.total() {
+		return fmt.Errorf("%w: chunk %d of %d", errFrame, f.chunk, t.ann.shape.total())
+	}
+	e.mu.Lock()
+	fresh := t.block == nil && !t.swarm.have.get(f.chunk)
+	if !fresh {
+		e.credit(l, t, f.chunk)
+	}
+	e.mu.Unlock()
+	if !fresh {
+		return nil
+	}
+	if !t.ann.holds(f.chunk, f.bytes) { // outside the lock: a hash takes its time
+		return fmt.Errorf("%w: chunk %d of block %s is not what its proposer signed", errFrame, f.chunk, t.id)
+	}
+	e.mu.Lock()
+	e.credit(l, t, f.chunk)
+	if t.put(f.chunk, f.bytes, f.hops+min(1, 255-f.hops)) {
+		t.gained, t.asks = time.Now(), 0
+		e.gained(l, t, f.chunk)
+	}
+	open := t.swarm.complete() && t.block == nil && !t.opening && !t.failed
+	t.opening = t.opening || open
+	e.mu.Unlock()
+	if open {
+		e.open(l.id, t)
+	}
+	return nil
+}
+
+// credit notes that a peer holds a chunk it sent, and owes it the
+// acknowledgement. The mutex is held.
+func (e *engine) credit(l *link, t *transfer, chunk int) {
+	t.swarm.heard(l.slot, chunk)
+	n := t.tell(l.slot)
+	n.acks = append(n.acks, chunk)
+	poke(e.teller)
+}
+
+// gained spreads the news of a chunk and wakes the writers that can use it. The
+// mutex is held.
+func (e *engine) gained(from *link, t *transfer, chunk int) {
+	for _, l := range e.links {
+		if l == from {
+			continue
+		}
+		v := t.swarm.view(l.slot)
+		if v.done || v.has.get(chunk) {
+			continue
+		}
+		n := t.tell(l.slot)
+		n.held = append(n.held, chunk)
+	}
+	poke(e.pumping)
+}
+
+// gotNews takes what a peer tells of its chunks.
+func (e *engine) gotNews(l *link, t *transfer, f *frame) error {
+	for _, list := range [2][]int{f.acks, f.held} {
+		for _, c := range list {
+			if c >= t.ann.shape.total() {
+				return fmt.Errorf("%w: news of chunk %d of %d", errFrame, c, t.ann.shape.total())
+			}
+		}
+	}
+	now := time.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if f.flags&flagAll != 0 {
+		t.swarm.forget(l.slot)
+	}
+	for _, c := range f.acks {
+		if n := l.pace.acked(now, t.tag, c); n > 0 {
+			e.uplink.acked(now, n)
+		}
+		t.swarm.heard(l.slot, c)
+	}
+	for _, c := range f.held {
+		t.swarm.heard(l.slot, c)
+	}
+	v := t.swarm.view(l.slot)
+	v.done = v.done || f.flags&flagDone != 0
+	v.wants = v.wants || f.flags&flagWant != 0
+	v.hungry = v.hungry || f.flags&flagStarved != 0
+	poke(e.pumping)
+	return nil
+}
+
+// open decodes a block whose chunks suffice. from brought the last one.
+func (e *engine) open(from peer.ID, t *transfer) {
+	e.mu.Lock()
+	chunks, hops := append([][]byte(nil), t.chunks...), t.farthest()
+	e.mu.Unlock()
+	var b *chain.Block
+	list, err := t.ann.shape.decode(chunks)
+	if err == nil {
+		b, err = e.assemble(t.ann.header, list)
+	}
+	if err == nil {
+		err = e.node.Complete(from, b, Way{Hops: int(hops)})
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t.opening = false
+	if b == nil { // its proposer signed chunks that are not the block
+		t.failed = true
+		return
+	}
+	if t.block == nil {
+		t.finish(b, hops)
+		t.gained = time.Now()
+		e.proclaim(t)
+	}
+}
+
+// assemble makes a block of a header and a transaction list.
+func (e *engine) assemble(h *chain.SignedHeader, list []byte) (*chain.Block, error) {
+	txs, err := chain.DecodeTxList(list, e.node.Tx)
+	if err != nil {
+		return nil, err
+	}
+	return chain.NewBlock(h, txs)
+}
+
+// blockOf is the id of the live block with a tag.
+func (e *engine) blockOf(t tag) (common.Hash, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if x := e.live[t]; x != nil {
+		return x.id, true
+	}
+	return common.Hash{}, false
+}

@@ -1,0 +1,299 @@
+package relay
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/p2p/trace"
+)
+
+// maxLinks bounds the peers a relay talks to; package p2p keeps fewer connections.
+const maxLinks = 1024
+
+// link is the way to one peer: two streams of ours, one for what is short and
+// urgent and one for pieces of blocks, which would otherwise hold up the news that
+// keeps others from sending the same. The engine's mutex guards it.
+type link struct {
+	id    peer.ID
+	tag   uint64        // trace.PeerTag
+	slot  int           // its number in swarms
+	wake  chan struct{} // one token: there may be something urgent
+	out   chan piece    // room for one: what the bulk stream writes next
+	busy  bool          // it has one, or is writing it
+	pace  pace
+	flush bool          // news may go now
+	asks  []*frame      // questions of ours
+	gone  bool          // a stream has ended
+	done  chan struct{} // closed then
+}
+
+// piece is a frame on its way to a writer.
+type piece struct {
+	frame *frame
+	of    *transfer
+}
+
+// link returns the link to a peer, which it makes if there is none. The mutex is
+// held. nil: there are too many.
+func (e *engine) link(p peer.ID) *link {
+	l := e.links[p]
+	if l != nil {
+		return l
+	}
+	if len(e.links) >= maxLinks {
+		return nil
+	}
+	l = &link{id: p, tag: trace.PeerTag(p.String()), slot: e.slots, pace: newPace(&e.cfg), wake: make(chan struct{}, 1), out: make(chan piece, 1), done: make(chan struct{})}
+	select {
+	case e.start <- l:
+	default:
+		return nil
+	}
+	e.slots++
+	e.links[p] = l
+	e.ring = append(e.ring, l)
+	return l
+}
+
+// unlink forgets a peer one of whose streams has ended, and ends the other.
+func (e *engine) unlink(l *link) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if l.gone {
+		return
+	}
+	l.gone = true
+	delete(e.links, l.id)
+	e.ring = slices.DeleteFunc(e.ring, func(o *link) bool { return o == l })
+	for _, t := range e.order {
+		t.swarm.leave(l.slot)
+		delete(t.news, l.slot)
+	}
+	poke(l.wake)
+	close(l.done)
+}
+
+// writeUrgent writes news and questions until a stream fails or ctx ends.
+func (e *engine) writeUrgent(ctx context.Context, l *link) {
+	defer e.unlink(l)
+	s, err := e.net.Open(ctx, l.id)
+	if err != nil {
+		return
+	}
+	defer s.Reset()
+	for {
+		p, gone := e.pickUrgent(l)
+		switch {
+		case gone:
+			return
+		case p.frame != nil:
+			if err := e.send(s, l, p); err != nil {
+				return
+			}
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.wake:
+		}
+	}
+}
+
+// writeBulk writes what pump gives it.
+func (e *engine) writeBulk(ctx context.Context, l *link) {
+	defer e.unlink(l)
+	s, err := e.net.Open(ctx, l.id)
+	if err != nil {
+		return
+	}
+	defer s.Reset()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.done:
+			return
+		case p := <-l.out:
+			if err := e.send(s, l, p); err != nil {
+				return
+			}
+			e.mu.Lock()
+			l.busy = false
+			e.mu.Unlock()
+			poke(e.pumping)
+		}
+	}
+}
+
+// send writes one frame.
+func (e *engine) send(s Stream, l *link, p piece) error {
+	f := p.frame
+	raw := f.encode()
+	begin := e.clock.Now()
+	if _, err := s.Write(raw); err != nil {
+		return fmt.Errorf("relay: write: %w", err)
+	}
+	end := e.clock.Now()
+	ev := trace.Event{At: end, Kind: trace.MsgWritten, Class: trace.ClassRelay, Peer: l.tag, Size: uint32(len(raw)), Aux: end - begin}
+	if f.carries() {
+		ev.Hash = p.of.id
+	}
+	e.hook.Emit(ev)
+	return nil
+}
+
+// carries says whether a frame brings a part of a block.
+func (f *frame) carries() bool { return f.kind == frameChunk || f.kind == frameTxs }
+
+// pickUrgent takes the next news or question for a peer.
+func (e *engine) pickUrgent(l *link) (p piece, gone bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if l.flush {
+		for _, t := range e.order {
+			if n := t.news[l.slot]; n != nil && !n.empty() {
+				f := &frame{kind: frameHave, tag: t.tag, flags: n.flags, acks: n.acks, held: n.held}
+				*n = news{}
+				return piece{f, t}, false
+			}
+		}
+		l.flush = false
+	}
+	if len(l.asks) > 0 && !l.gone {
+		p.frame, p.of = l.asks[0], e.live[l.asks[0].tag]
+		l.asks = l.asks[1:]
+	}
+	return p, l.gone
+}
+
+// pump gives the writers chunks, one after the other as fast as the uplink takes
+// them, each chosen as late as that.
+func (e *engine) pump(ctx context.Context) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		l, p, wait := e.pick(time.Now())
+		if l != nil {
+			select {
+			case l.out <- p: // it is not busy: there is room
+				continue
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		if wait > 0 {
+			timer.Reset(wait)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		case <-e.pumping:
+		}
+	}
+}
+
+// pick chooses the peer whose turn it is and a chunk for it: of the oldest block
+// that has one. Without any, wait is how long to pause, 0 for until woken.
+func (e *engine) pick(now time.Time) (*link, piece, time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if w := e.uplink.wait(now); w > 0 {
+		return nil, piece{}, w
+	}
+	for range e.ring {
+		e.turn = (e.turn + 1) % len(e.ring)
+		l := e.ring[e.turn]
+		if l.busy || l.gone || !l.pace.room() {
+			continue
+		}
+		for _, t := range e.order {
+			if !t.push && !t.swarm.view(l.slot).wants {
+				continue
+			}
+			if c, ok := t.swarm.next(l.slot); ok {
+				l.busy = true
+				l.pace.sent(flying{t.tag, c, t.ann.shape.chunk, now})
+				e.uplink.sent(now, t.ann.shape.chunk)
+				return l, piece{&frame{kind: frameChunk, tag: t.tag, hops: t.hops[c], chunk: c, bytes: t.chunks[c]}, t}, 0
+			}
+		}
+	}
+	return nil, piece{}, 0
+}
+
+// byUse lists the links by how many of the chunks missing here their peers hold,
+// most first. The mutex is held.
+func (e *engine) byUse(t *transfer) []*link {
+	use := func(l *link) int {
+		v := t.swarm.view(l.slot)
+		if v.done {
+			return t.swarm.total + 1
+		}
+		return v.has.countWithout(t.swarm.have)
+	}
+	out := make([]*link, 0, len(e.links))
+	for _, l := range e.links {
+		out = append(out, l)
+	}
+	slices.SortFunc(out, func(a, b *link) int { return cmp.Or(cmp.Compare(use(b), use(a)), cmp.Compare(a.slot, b.slot)) })
+	return out
+}
+
+// read takes a peer's frames until its stream ends.
+func (e *engine) read(s Stream) {
+	defer s.Reset()
+	from := s.Peer()
+	r := bufio.NewReaderSize(s, 4<<10)
+	who := trace.PeerTag(from.String())
+	for {
+		if _, err := r.Peek(1); err != nil {
+			return
+		}
+		begin := e.clock.Now()
+		raw, err := readFrame(r, r)
+		var f *frame
+		if err == nil {
+			f, err = decodeFrame(raw)
+		}
+		if err != nil {
+			e.blame(from, err)
+			return
+		}
+		end := e.clock.Now()
+		ev := trace.Event{At: end, Kind: trace.MsgRead, Class: trace.ClassRelay, Peer: who, Size: uint32(len(raw) + uvarintLen(len(raw))), Aux: end - begin}
+		if id, ok := e.blockOf(f.tag); ok && f.carries() {
+			ev.Hash = id
+		}
+		e.hook.Emit(ev)
+		if err := e.handle(from, f); err != nil {
+			e.blame(from, err)
+			return
+		}
+	}
+}
+
+// blame reports a peer for bytes no honest one sends; that a stream ends is no
+// offence.
+func (e *engine) blame(p peer.ID, err error) {
+	if errors.Is(err, chain.ErrInvalid) {
+		e.net.Blame(p, err)
+	}
+}
+
+func uvarintLen(n int) int {
+	size := 1
+	for ; n >= 0x80; n >>= 7 {
+		size++
+	}
+	return size
+}

@@ -1,0 +1,175 @@
+package relay
+
+import (
+	"math/bits"
+)
+
+// swarm is the chunks of one block as one node sees them: which it holds, which
+// its peers hold, and which of them goes next to whom. It is a pure state
+// machine: the caller guards it, owns the time and moves the bytes.
+//
+// A chunk that a peer lacks goes to it in this order: first the chunks this node
+// has sent least often, and among those the ones that fewest peers are known to
+// hold; what is left is decided by a permutation that differs from node to node
+// (the seed), so that two neighbours seldom push the same chunk to a third.
+// A node sends no chunk more than budget times, unless a peer asks.
+type swarm struct {
+	data   int // chunks that suffice
+	total  int // chunks there are
+	budget int // sends of one chunk
+	seed   uint64
+
+	have  bitmap
+	count int
+	sent  []uint8  // by chunk: sends by this node
+	known []uint16 // by chunk: peers that hold it or have it under way from us
+	views map[int]*view
+}
+
+// view is what is known of one peer.
+type view struct {
+	has    bitmap // it holds these, or they are under way to it from us
+	count  int
+	done   bool // it needs no more
+	wants  bool // it asked for chunks to be pushed
+	hungry bool // it is short of chunks: the budget does not bind
+}
+
+// newSwarm returns the empty swarm of a block of total chunks of which any data
+// suffice.
+func newSwarm(data, total, budget int, seed uint64) *swarm {
+	return &swarm{
+		data: data, total: total, budget: budget, seed: seed,
+		have: newBitmap(total), sent: make([]uint8, total), known: make([]uint16, total), views: make(map[int]*view),
+	}
+}
+
+// add takes a chunk in; false: it is held already.
+func (s *swarm) add(chunk int) bool {
+	if !s.have.set(chunk) {
+		return false
+	}
+	s.count++
+	return true
+}
+
+// complete says whether the chunks held suffice.
+func (s *swarm) complete() bool { return s.count >= s.data }
+
+// view returns what is known of a peer, never nil.
+func (s *swarm) view(peer int) *view {
+	v := s.views[peer]
+	if v == nil {
+		v = &view{has: newBitmap(s.total)}
+		s.views[peer] = v
+	}
+	return v
+}
+
+// heard notes that a peer holds a chunk.
+func (s *swarm) heard(peer, chunk int) {
+	v := s.view(peer)
+	if v.has.set(chunk) {
+		v.count++
+		s.known[chunk]++
+	}
+	v.done = v.done || v.count >= s.total
+}
+
+// forget takes back what is known of a peer's chunks: it tells all it holds.
+func (s *swarm) forget(peer int) {
+	v := s.view(peer)
+	for i := range s.total {
+		s.lost(peer, i)
+	}
+	v.done = false
+}
+
+// lost notes that a chunk under way to a peer will not arrive.
+func (s *swarm) lost(peer, chunk int) {
+	v := s.view(peer)
+	if v.has.clear(chunk) {
+		v.count--
+		s.known[chunk]--
+	}
+}
+
+// leave forgets a peer.
+func (s *swarm) leave(peer int) {
+	v := s.views[peer]
+	if v == nil {
+		return
+	}
+	s.forget(peer)
+	delete(s.views, peer)
+}
+
+// next chooses a chunk for a peer and counts it as sent; ok is false when there
+// is none for it now.
+func (s *swarm) next(peer int) (chunk int, ok bool) {
+	v := s.view(peer)
+	if v.done {
+		return 0, false
+	}
+	best := uint64(1<<64 - 1)
+	for w := range s.have {
+		for m := s.have[w] &^ v.has[w]; m != 0; m &= m - 1 {
+			i := w*64 + bits.TrailingZeros64(m)
+			if int(s.sent[i]) >= s.budget && !v.hungry {
+				continue
+			}
+			rank := uint64(s.sent[i])<<56 | uint64(min(s.known[i], 255))<<48 | mixed(s.seed, uint64(i))>>16
+			if rank < best {
+				best, chunk, ok = rank, i, true
+			}
+		}
+	}
+	if ok {
+		v.has.set(chunk)
+		v.count++
+		s.known[chunk]++
+		s.sent[chunk] += min(1, 255-s.sent[chunk])
+	}
+	return chunk, ok
+}
+
+// mixed is SplitMix64's finaliser: a permutation of each seed's own.
+func mixed(seed, i uint64) uint64 {
+	z := seed + (i+1)*0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
+
+// bitmap is a set of chunk numbers.
+type bitmap []uint64
+
+func newBitmap(n int) bitmap { return make(bitmap, (n+63)/64) }
+
+func (b bitmap) get(i int) bool { return b[i/64]>>(i%64)&1 != 0 }
+
+// set adds i; false: it is in already.
+func (b bitmap) set(i int) bool {
+	if b.get(i) {
+		return false
+	}
+	b[i/64] |= 1 << (i % 64)
+	return true
+}
+
+// countWithout is how many of b are not in o.
+func (b bitmap) countWithout(o bitmap) (n int) {
+	for i := range b {
+		n += bits.OnesCount64(b[i] &^ o[i])
+	}
+	return n
+}
+
+// clear takes i out; false: it is not in.
+func (b bitmap) clear(i int) bool {
+	if !b.get(i) {
+		return false
+	}
+	b[i/64] &^= 1 << (i % 64)
+	return true
+}

@@ -1,0 +1,75 @@
+package relay
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// TestSwarmLaws drives a swarm at random and holds it to its promises.
+func TestSwarmLaws(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		data := rapid.IntRange(1, 128).Draw(t, "data")
+		total := data + (data+1)/2
+		budget := rapid.IntRange(1, 4).Draw(t, "budget")
+		s := newSwarm(data, total, budget, rapid.Uint64().Draw(t, "seed"))
+		has := map[[2]int]bool{} // peer and chunk
+		sent := make([]int, total)
+		hungry := map[int]bool{}
+		done := map[int]bool{}
+		for range rapid.IntRange(1, 400).Draw(t, "steps") {
+			peer, chunk := rapid.IntRange(0, 3).Draw(t, "peer"), rapid.IntRange(0, total-1).Draw(t, "chunk")
+			switch rapid.IntRange(0, 7).Draw(t, "do") {
+			case 0, 1:
+				s.add(chunk)
+			case 2:
+				s.heard(peer, chunk)
+				has[[2]int{peer, chunk}] = true
+			case 3:
+				s.lost(peer, chunk)
+				delete(has, [2]int{peer, chunk})
+			case 4:
+				s.view(peer).hungry, hungry[peer] = true, true
+			case 5:
+				if rapid.Bool().Draw(t, "leave") {
+					s.leave(peer)
+					hungry[peer], done[peer] = false, false
+					for c := range total {
+						delete(has, [2]int{peer, c})
+					}
+				}
+			default:
+				c, ok := s.next(peer)
+				if !ok {
+					for i := range total {
+						if s.have.get(i) && !has[[2]int{peer, i}] && (sent[i] < budget || hungry[peer]) && !s.view(peer).done {
+							t.Fatalf("chunk %d is held back from peer %d", i, peer)
+						}
+					}
+					continue
+				}
+				if !s.have.get(c) || has[[2]int{peer, c}] || sent[c] >= budget && !hungry[peer] {
+					t.Fatalf("chunk %d for peer %d: held %v, has it %v, sent %d times", c, peer, s.have.get(c), has[[2]int{peer, c}], sent[c])
+				}
+				for i := range total {
+					if s.have.get(i) && !has[[2]int{peer, i}] && sent[i] < sent[c] && (sent[i] < budget || hungry[peer]) {
+						t.Fatalf("chunk %d, sent %d times, goes before %d, sent %d times", c, sent[c], i, sent[i])
+					}
+				}
+				has[[2]int{peer, c}] = true
+				sent[c]++
+			}
+			for i := range total {
+				known := 0
+				for p := range 4 {
+					if has[[2]int{p, i}] {
+						known++
+					}
+				}
+				if int(s.known[i]) != known {
+					t.Fatalf("%d peers hold chunk %d, known %d", known, i, s.known[i])
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,107 @@
+package relay
+
+import (
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/pheme-net/pheme/chain"
+)
+
+// transfer is one announced block under way at this node. Its engine's mutex
+// guards it.
+//
+// Stages: begun (by an announcement, or by publishing) -> complete (block is set:
+// it only gives) -> dropped, after Config.Keep. From begun also failed: its chunks
+// give no block, which is its proposer's doing, and it waits for the whole block.
+type transfer struct {
+	tag    tag
+	id     common.Hash
+	ann    *announcement
+	from   peer.ID // who announced it first; empty: it is ours
+	push   bool    // chunks go to peers that did not ask
+	swarm  *swarm
+	chunks [][]byte
+	hops   []uint8 // by chunk: how far from the origin this copy has come
+	news   map[int]*news
+
+	block   *chain.Block // complete
+	opening bool         // a goroutine decodes it
+	failed  bool
+	begun   time.Time
+	gained  time.Time // when it last got something, or asked
+	asks    int       // in a row without gain
+}
+
+// news is what one peer has not been told yet.
+type news struct {
+	acks, held []int
+	flags      byte
+}
+
+func (n *news) empty() bool { return len(n.acks) == 0 && len(n.held) == 0 && n.flags == 0 }
+
+func newTransfer(a *announcement, from peer.ID, budget int, seed uint64, now time.Time) *transfer {
+	id := a.header.ID()
+	t := &transfer{
+		tag: tag(id[:]), id: id, ann: a, from: from, push: a.body.Push,
+		swarm: newSwarm(a.shape.data, a.shape.total(), budget, seed), chunks: make([][]byte, a.shape.total()),
+		hops: make([]uint8, a.shape.total()), news: make(map[int]*news), begun: now, gained: now,
+	}
+	return t
+}
+
+// tell returns the news for a peer.
+func (t *transfer) tell(slot int) *news {
+	n := t.news[slot]
+	if n == nil {
+		n = &news{}
+		t.news[slot] = n
+	}
+	return n
+}
+
+// put takes in a verified chunk that came over hops nodes; false: it is here.
+func (t *transfer) put(chunk int, bytes []byte, hops uint8) bool {
+	if t.block != nil || !t.swarm.add(chunk) {
+		return false
+	}
+	t.chunks[chunk], t.hops[chunk] = bytes, hops
+	return true
+}
+
+// farthest is the largest hop count among the chunks held.
+func (t *transfer) farthest() (hops uint8) {
+	for i, c := range t.chunks {
+		if c != nil {
+			hops = max(hops, t.hops[i])
+		}
+	}
+	return hops
+}
+
+// finish makes it complete: data chunks are the block's own bytes from now on,
+// parity chunks are kept as far as they came.
+func (t *transfer) finish(b *chain.Block, hops uint8) {
+	t.block = b
+	list := b.TxList()
+	for i := range t.ann.shape.data {
+		if t.chunks[i] == nil {
+			t.hops[i] = hops
+		}
+		t.chunks[i] = t.ann.shape.cut(list, i)
+		t.swarm.add(i)
+	}
+}
+
+// reveal is what a starved node tells: all it holds.
+func (t *transfer) reveal(n *news, flags byte) {
+	n.flags |= flags | flagAll
+	n.held = n.held[:0]
+	for i := range t.chunks {
+		if t.swarm.have.get(i) {
+			n.held = append(n.held, i)
+		}
+	}
+}

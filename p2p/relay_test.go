@@ -1,0 +1,57 @@
+package p2p
+
+import (
+	"testing"
+	"time"
+
+	"github.com/pheme-net/pheme/p2p/trace"
+)
+
+// TestCodedRelay: every node has every block, sooner and in fewer bytes than the
+// whole block takes over the mesh.
+func TestCodedRelay(t *testing.T) {
+	a := arena{nodes: 16, size: 256 << 10, blocks: 2, warmup: 1}
+	whole := a
+	whole.relay = "gossip"
+	a.relay = "coded"
+	got, base := a.run(t), whole.run(t)
+	t.Logf("coded: %v", got)
+	t.Logf("gossip: %v", base)
+	if got.missing > 0 || got.paths[trace.PathChunks] != 2*15 {
+		t.Fatalf("coded: %v", got)
+	}
+	if base.missing > 0 || base.paths[trace.PathGossip] != 2*15 || got.p95*2 > base.p95 || got.copies > base.copies*0.75 || got.root > 4.6 {
+		t.Errorf("coded: %v; gossip: %v", got, base)
+	}
+	if got.hops < 2 || got.hops > 15 {
+		t.Errorf("%d hops", got.hops)
+	}
+}
+
+// TestMixedRelays: nodes of different relays have each other's blocks.
+func TestMixedRelays(t *testing.T) {
+	names := []string{"gossip", "coded"}
+	r := arena{nodes: 10, size: 64 << 10, blocks: 4, bend: func(i int, c *Config) { c.Relay = names[i%len(names)] }}.run(t)
+	t.Logf("%v", r)
+	if r.missing > 0 || r.paths[trace.PathChunks] == 0 || r.paths[trace.PathGossip] == 0 {
+		t.Fatalf("%v", r)
+	}
+}
+
+// TestSilentRelays: what some withhold comes from others.
+func TestSilentRelays(t *testing.T) {
+	r := arena{nodes: 20, size: 128 << 10, blocks: 3, relay: "coded", mute: func(i int) bool { return i%5 == 1 }}.run(t)
+	t.Logf("%v", r)
+	if r.missing > 0 || r.p95 > 2*time.Second {
+		t.Fatalf("%v", r)
+	}
+}
+
+// TestCodedRelayWithLoss: packets are lost, no block is.
+func TestCodedRelayWithLoss(t *testing.T) {
+	r := arena{nodes: 10, size: 128 << 10, blocks: 2, relay: "coded", loss: 0.05}.run(t)
+	t.Logf("%v", r)
+	if r.missing > 0 {
+		t.Fatalf("%v", r)
+	}
+}
