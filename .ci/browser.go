@@ -178,11 +178,12 @@ func start(path string) *browser {
 	must(b.cmd.Start())
 	theirIn.Close()
 	theirOut.Close()
-	time.AfterFunc(maxWait, func() { // fail leaves it to die of its closed pipes
-		fmt.Fprintln(os.Stderr, "browser: no end within", maxWait)
-		b.cmd.Process.Kill()
-		os.Exit(1)
-	})
+	cleanup = func() {
+		_ = b.cmd.Process.Kill()
+		_ = b.cmd.Wait()
+		_ = os.RemoveAll(dir)
+	}
+	time.AfterFunc(maxWait, func() { fail("no end within %v", maxWait) })
 	var made struct{ TargetID string }
 	b.call("Target.createTarget", map[string]any{"url": "about:blank"}, &made)
 	var attached struct{ SessionID string }
@@ -293,7 +294,11 @@ func must(err error) {
 	}
 }
 
+// cleanup is what fail leaves to do: end the browser and remove its folder.
+var cleanup = func() {}
+
 func fail(format string, args ...any) {
+	cleanup()
 	fmt.Fprintf(os.Stderr, "browser: "+format+"\n", args...)
 	os.Exit(1)
 }
