@@ -151,13 +151,13 @@ func announce(p *progress, s experiment.Spec) {
 	if s.Virtual() {
 		over = "modelled links in virtual time"
 	}
-	p.say("%d nodes over %s, %s of degree %d, %s relay, links %s", s.Net.Nodes, over, s.Net.Topology, s.Net.Degree, s.Net.Relay, s.Links())
+	p.say("%d nodes over %s, %s of degree %d, %s relay", s.Net.Nodes, over, s.Net.Topology, s.Net.Degree, s.Net.Relay)
+	p.say("links %s; %s", s.Links(), seedsText(s.Seeds))
 	if s.Proposers() == 0 {
-		p.say("%g transactions of %s a second for %v, after %d slots of %v for warm-up, no blocks, %s",
-			s.Load.TxRate, s.Load.TxSize, s.Load.Duration, s.Load.Warmup, s.Chain.Slot, seedsText(s.Seeds))
+		p.say("%g transactions of %s a second for %v, no blocks, after %d slots of %v", s.Load.TxRate, s.Load.TxSize, s.Load.Duration, s.Load.Warmup, s.Chain.Slot)
 	} else {
-		p.say("%d warm-up and %d counted blocks of %s (%d transactions) in slots of %v, %s",
-			s.Load.Warmup, s.Load.Blocks, s.Chain.BlockSize, s.TxsPerBlock(), s.Chain.Slot, seedsText(s.Seeds))
+		p.say("%d warm-up and %d counted blocks of %s (%d transactions) in slots of %v",
+			s.Load.Warmup, s.Load.Blocks, s.Chain.BlockSize, s.TxsPerBlock(), s.Chain.Slot)
 	}
 	if r := &s.Report; r.UntilCI > 0 {
 		p.say("further seeds, %d in all at most, until the interval of %s is within %g %% of it", r.UntilSeeds, r.UntilFigure, 100*r.UntilCI)
