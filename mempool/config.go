@@ -24,6 +24,13 @@ type Config struct {
 	SyncEvery   time.Duration // least time between two fsyncs; answers in between share one
 }
 
+// Defaults is what a pool uses that is told nothing.
+func Defaults() Config {
+	var c Config
+	c.fill()
+	return c
+}
+
 func (c *Config) fill() {
 	number := func(v *int, d int) {
 		if *v == 0 {

@@ -18,75 +18,75 @@ const maxConfigFile = 1 << 20
 
 // file is the form of a configuration file; what it leaves out stays zero and so takes its default.
 type file struct {
-	Name        string `toml:"name"`
-	DataDir     string `toml:"data_dir"`
-	Genesis     string `toml:"genesis"`
-	ProposerKey string `toml:"proposer_key"`
-	HTTP        string `toml:"http"`
-	Metrics     string `toml:"metrics"`
-	BlockBytes  int    `toml:"block_bytes"`
-	Trace       bool   `toml:"trace"`
-	LogLevel    string `toml:"log_level"`
+	Name        string `toml:"name" comment:"shown in status and traces; empty: from the peer id"`
+	DataDir     string `toml:"data_dir" comment:"identity, chain and journal; made if absent"`
+	Genesis     string `toml:"genesis" comment:"path of the network's genesis file"`
+	ProposerKey string `toml:"proposer_key" comment:"path of a hex private key; empty: this node proposes nothing"`
+	HTTP        string `toml:"http" comment:"JSON-RPC over HTTP and WebSocket; port 0 lets the system choose"`
+	Metrics     string `toml:"metrics" comment:"address of /metrics, /livez and /readyz; empty: not served"`
+	BlockBytes  int    `toml:"block_bytes" comment:"size our own blocks are filled to; 0: the genesis limit"`
+	Trace       bool   `toml:"trace" comment:"record every event in trace.bin of the data dir"`
+	LogLevel    string `toml:"log_level" comment:"debug, info, warn or error"`
 
 	Chain struct {
-		UndoBlocks  uint64 `toml:"undo_blocks"`
-		PruneBodies uint64 `toml:"prune_bodies"`
-		Extra       string `toml:"extra"`
+		UndoBlocks  uint64 `toml:"undo_blocks" comment:"deepest reorganisation; 0: 4096 blocks or 10 minutes of slots, whichever is more"`
+		PruneBodies uint64 `toml:"prune_bodies" comment:"keep the transactions of this many newest blocks only; 0 keeps all"`
+		Extra       string `toml:"extra" comment:"extraData of our blocks, at most 32 bytes"`
 	} `toml:"chain"`
 	Pool struct {
-		MaxCount    int      `toml:"max_count"`
-		MaxBytes    int      `toml:"max_bytes"`
-		MaxFuture   int      `toml:"max_future"`
-		PerSender   int      `toml:"per_sender"`
-		TTL         duration `toml:"ttl"`
-		JournalSync bool     `toml:"journal_sync"`
+		MaxCount    int      `toml:"max_count" comment:"transactions"`
+		MaxBytes    int      `toml:"max_bytes" comment:"encoded transactions"`
+		MaxFuture   int      `toml:"max_future" comment:"transactions that wait for an earlier nonce"`
+		PerSender   int      `toml:"per_sender" comment:"transactions of one account"`
+		TTL         duration `toml:"ttl" comment:"a transaction that waited so long is dropped"`
+		JournalSync bool     `toml:"journal_sync" comment:"fsync before answering: acknowledged transactions survive power loss"`
 	} `toml:"pool"`
 	P2P p2pSection `toml:"p2p"`
 	RPC struct {
-		Hosts       []string `toml:"hosts"`
-		Origins     []string `toml:"origins"`
-		MaxBody     int      `toml:"max_body"`
-		MaxBatch    int      `toml:"max_batch"`
-		MaxResponse int      `toml:"max_response"`
-		MaxConns    int      `toml:"max_conns"`
+		Hosts       []string `toml:"hosts" comment:"names in the Host header besides addresses and localhost"`
+		Origins     []string `toml:"origins" comment:"web origins that may call"`
+		MaxBody     int      `toml:"max_body" comment:"bytes of a request"`
+		MaxBatch    int      `toml:"max_batch" comment:"calls of a batch"`
+		MaxResponse int      `toml:"max_response" comment:"bytes of an answer"`
+		MaxConns    int      `toml:"max_conns" comment:"connections"`
 	} `toml:"rpc"`
 }
 
 type p2pSection struct {
-	Listen    []string `toml:"listen"`
-	Bootstrap []string `toml:"bootstrap"`
-	Static    []string `toml:"static"`
-	MDNS      bool     `toml:"mdns"`
-	MaxPeers  int      `toml:"max_peers"`
-	Relay     string   `toml:"relay"`
+	Listen    []string `toml:"listen" comment:"multiaddrs to take peers at"`
+	Bootstrap []string `toml:"bootstrap" comment:"multiaddrs of peers to start from"`
+	Static    []string `toml:"static" comment:"multiaddrs of peers to stay connected to"`
+	MDNS      bool     `toml:"mdns" comment:"find peers on the local network"`
+	MaxPeers  int      `toml:"max_peers" comment:"connections"`
+	Relay     string   `toml:"relay" comment:"how blocks of ours travel"`
 
-	D              int      `toml:"d"`
-	Dlo            int      `toml:"d_lo"`
-	Dhi            int      `toml:"d_hi"`
-	Dout           int      `toml:"d_out"`
-	Dlazy          int      `toml:"d_lazy"`
-	Heartbeat      duration `toml:"heartbeat"`
-	FloodPublish   bool     `toml:"flood_publish"`
-	IDontWantBytes int      `toml:"idontwant_bytes"`
-	OutboundQueue  int      `toml:"outbound_queue"`
-	ValidateQueue  int      `toml:"validate_queue"`
-	BatchBytes     int      `toml:"batch_bytes"`
-	BatchDelay     duration `toml:"batch_delay"`
+	D              int      `toml:"d" comment:"GossipSub: mesh degree"`
+	Dlo            int      `toml:"d_lo" comment:"below it peers are grafted"`
+	Dhi            int      `toml:"d_hi" comment:"above it peers are pruned"`
+	Dout           int      `toml:"d_out" comment:"at least so many of the mesh we dialled"`
+	Dlazy          int      `toml:"d_lazy" comment:"peers that are told what we have (IHAVE)"`
+	Heartbeat      duration `toml:"heartbeat" comment:"of GossipSub, at a random phase"`
+	FloodPublish   bool     `toml:"flood_publish" comment:"send what we originate to every peer, not only to the mesh"`
+	IDontWantBytes int      `toml:"idontwant_bytes" comment:"payloads from this size on are announced by IDONTWANT"`
+	OutboundQueue  int      `toml:"outbound_queue" comment:"RPCs that may wait for a peer"`
+	ValidateQueue  int      `toml:"validate_queue" comment:"messages that may wait to be judged"`
+	BatchBytes     int      `toml:"batch_bytes" comment:"a batch of transactions leaves when it is so large"`
+	BatchDelay     duration `toml:"batch_delay" comment:"or so old"`
 
-	Members           *bool    `toml:"members"`
-	ProbeInterval     duration `toml:"probe_interval"`
-	NewsInterval      duration `toml:"news_interval"`
-	AggregateInterval duration `toml:"aggregate_interval"`
-	Discovery         *bool    `toml:"discovery"`
-	Outbound          int      `toml:"outbound"`
+	Members           *bool    `toml:"members" comment:"membership and failure detection"`
+	ProbeInterval     duration `toml:"probe_interval" comment:"one member is probed"`
+	NewsInterval      duration `toml:"news_interval" comment:"some are told what is new"`
+	AggregateInterval duration `toml:"aggregate_interval" comment:"averages are exchanged with one"`
+	Discovery         *bool    `toml:"discovery" comment:"choose and dial peers among the members"`
+	Outbound          int      `toml:"outbound" comment:"connections chosen so; max_peers less these may dial us"`
 
-	Repair         *bool    `toml:"repair"`
-	RepairInterval duration `toml:"repair_interval"`
-	RepairFanout   int      `toml:"repair_fanout"`
-	RepairMode     string   `toml:"repair_mode"`
+	Repair         *bool    `toml:"repair" comment:"reconcile pools with peers"`
+	RepairInterval duration `toml:"repair_interval" comment:"between two rounds"`
+	RepairFanout   int      `toml:"repair_fanout" comment:"peers a round"`
+	RepairMode     string   `toml:"repair_mode" comment:"push, pull or push-pull"`
 
-	StateBlocks uint64 `toml:"state_blocks"`
-	FullSync    bool   `toml:"full_sync"`
+	StateBlocks uint64 `toml:"state_blocks" comment:"further behind than this, take over a state instead of executing the blocks"`
+	FullSync    bool   `toml:"full_sync" comment:"never do"`
 }
 
 // duration is a time.Duration written as "700ms".
@@ -101,6 +101,9 @@ func (d *duration) UnmarshalText(text []byte) error {
 	*d = duration(v)
 	return nil
 }
+
+// MarshalText implements encoding.TextMarshaler.
+func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
 
 // ReadConfig reads a TOML file; an unknown key is an error that gives its line.
 func ReadConfig(path string) (Config, error) {

@@ -217,7 +217,7 @@ func (s *state) Collect(out chan<- prometheus.Metric) {
 	send(seriesMesh, float64(net.MeshBlock), "block")
 	send(seriesMesh, float64(net.MeshTx), "tx")
 	send(seriesHeld, float64(net.Held))
-	send(seriesSyncing, flag(net.Syncing))
+	send(seriesSyncing, oneIf(net.Syncing))
 	for c := trace.ClassBlock; c < trace.NumClasses; c++ {
 		send(seriesBytes, float64(net.In[c]), "in", c.String())
 		send(seriesBytes, float64(net.Out[c]), "out", c.String())
@@ -238,7 +238,7 @@ func (s *state) Collect(out chan<- prometheus.Metric) {
 	send(seriesPanics, float64(panics))
 }
 
-func flag(b bool) float64 {
+func oneIf(b bool) float64 {
 	if b {
 		return 1
 	}

@@ -44,6 +44,9 @@ type Config struct {
 	StopTimeout    time.Duration // to finish the calls in flight when the server stops
 }
 
+// Defaults is what a server uses that is told nothing.
+func Defaults() Config { return Config{}.fill() }
+
 func (c Config) fill() Config {
 	def := func(v *int, d int) {
 		if *v == 0 {

@@ -19,7 +19,7 @@ func nodeCommand() *cobra.Command {
 	var file string
 	var flags node.Config
 	var blockSize experiment.Bytes
-	var verify, repair bool
+	var verify, repair, example bool
 	var page string
 	cmd := &cobra.Command{
 		Use:   "node --data-dir DIR --genesis FILE",
@@ -28,6 +28,13 @@ func nodeCommand() *cobra.Command {
 While the node serves, node.json in the data dir says where: JSON-RPC, socket, peer address.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if example {
+				text, err := node.ExampleConfig()
+				if err == nil {
+					_, err = cmd.OutOrStdout().Write(text)
+				}
+				return err
+			}
 			began := time.Now()
 			cfg, err := nodeConfig(cmd.Flags(), file, flags, blockSize)
 			if err != nil {
@@ -55,6 +62,7 @@ While the node serves, node.json in the data dir says where: JSON-RPC, socket, p
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&file, "config", "", "TOML file with any of these settings and more")
+	f.BoolVar(&example, "example-config", false, "print a file with every setting, its default and what it is for, then end")
 	f.StringVar(&flags.DataDir, "data-dir", "", "folder of the node's identity, chain and journal; made if absent")
 	f.StringVar(&flags.Genesis, "genesis", "", "genesis file of the network")
 	f.StringVar(&flags.ProposerKey, "proposer-key", "", "file of the key this node proposes blocks with; without it the node follows")
