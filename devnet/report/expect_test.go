@@ -55,7 +55,7 @@ func TestNewLaw(t *testing.T) {
 
 func TestSweepTable(t *testing.T) {
 	cell := func(d, size string, p95 float64) Cell {
-		c := Cell{Values: []string{size, d}, Digest: "0badcafe", Summary: map[string]stats.Figure{}}
+		c := Cell{Values: []string{size, d}, Digest: "0badcafe", Links: "world, 50mbit", Summary: map[string]stats.Figure{}}
 		c.Experiment.Resolve()
 		c.Summary["block.p95_ms"] = stats.Figure{Value: stats.Number(p95), Lo: stats.Number(p95 - 9), Hi: stats.Number(p95 + 10), N: 400}
 		c.Summary["block.c99_ms"] = stats.Bare(p95+30, 20, stats.FewAbove)
@@ -63,7 +63,7 @@ func TestSweepTable(t *testing.T) {
 		c.Summary["net.bytes_per_node_per_s"] = stats.Figure{Value: 1 << 20}
 		return c
 	}
-	failed := Cell{Values: []string{"1MiB", "8"}, Error: "not fit to report: block coverage is 0.98, its floor 1", ExitCode: 5}
+	failed := Cell{Values: []string{"1MiB", "8"}, Links: "world, 50mbit", Error: "not fit to report: block coverage is 0.98, its floor 1", ExitCode: 5}
 	failed.Experiment.Resolve()
 	s := &Sweep{
 		Schema: SweepSchema, Name: "d-and-size", Keys: []string{"chain.block_size", "gossip.d"},
