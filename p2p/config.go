@@ -166,7 +166,7 @@ func (c Config) fill() Config {
 	def(&c.Outbound, min(8, max(1, c.MaxPeers/2))) // D: a mesh could be of chosen peers alone
 	dur(&c.StatusTimeout, 5*time.Second)
 	dur(&c.RedialMin, 200*time.Millisecond)
-	dur(&c.RedialMax, 4*time.Second) // with StatusTimeout and its quarter: a peer is tried at least every 10 s
+	dur(&c.RedialMax, 2*time.Second) // a dial ends after StatusTimeout: a peer is tried at least every 9 s
 	return c
 }
 

@@ -201,11 +201,12 @@ func (d *dialer) foreign(id peer.ID) {
 	}
 }
 
-// later doubles the backoff, with a quarter more that differs from pair to pair,
-// so that two nodes that lost each other do not dial at the same instant for ever.
+// later doubles the backoff, with up to as much again that differs from pair to pair,
+// so that two nodes that lost each other do not dial at the same instant for ever,
+// and of many nodes that lost each other together some find out soon that they may.
 func (d *dialer) later(t *target, now time.Time) {
 	t.wait = min(max(2*t.wait, d.min), d.max)
-	spread := time.Duration(mix(d.self, t.info.ID) % uint64(t.wait/4+1))
+	spread := time.Duration(mix(d.self, t.info.ID) % uint64(t.wait+1))
 	t.next = now.Add(t.wait + spread)
 }
 
