@@ -147,7 +147,7 @@ func TestOnePeerBack(t *testing.T) {
 		for _, i := range dial {
 			d.done(i.ID, false, now)
 		}
-		now = now.Add(6 * time.Second)
+		now = now.Add(9 * time.Second)
 		dial, _ = d.due(now, none, false)
 	}
 	for _, i := range dial {
