@@ -38,6 +38,19 @@ func (p *Pool) Get(hash common.Hash) *chain.Tx {
 	return nil
 }
 
+// Each calls f for every pooled transaction, in no order, with no lock held.
+func (p *Pool) Each(f func(*chain.Tx)) {
+	p.mu.Lock()
+	all := make([]*chain.Tx, 0, len(p.core.byHash))
+	for _, e := range p.core.byHash {
+		all = append(all, e.tx)
+	}
+	p.mu.Unlock()
+	for _, x := range all {
+		f(x)
+	}
+}
+
 // Nonce returns the first nonce of addr that is free and leaves no gap, counting
 // what is pooled.
 func (p *Pool) Nonce(addr common.Address) uint64 {

@@ -38,6 +38,9 @@ func (n *Node) QueueBlock(from peer.ID, b *chain.Block) error {
 	}
 }
 
+// EachTx calls f for every pooled transaction.
+func (n *Node) EachTx(f func(*chain.Tx)) { n.pool.Each(f) }
+
 // Sign signs a digest with the proposer's key, for what a relay says of our blocks.
 func (n *Node) Sign(digest common.Hash) (sig [65]byte, err error) {
 	if n.key == nil {

@@ -160,7 +160,7 @@ func (a arena) inside(tb testing.TB, w *world, blocks []*chain.Block) arenaResul
 		}
 		chains = append(chains, c)
 		n := &arenaNode{pool: &arenaPool{testBackend{chain: c, pool: make(map[common.Hash]*chain.Tx)}}}
-		conf := Config{Relay: a.relay}
+		conf := Config{Relay: a.relay, NoRepair: true}
 		if a.bend != nil {
 			a.bend(i, &conf)
 		}
@@ -329,20 +329,28 @@ func hopsFrom(n int, edges [][2]int, from int) []int {
 // takes any: p95 of all deliveries in ms, what it is in floors, bytes read and
 // bytes sent by the origin in sizes of a block.
 func BenchmarkRelay(b *testing.B) {
-	for _, n := range []int{20, 50, 100, 1000} {
+	for _, n := range []int{20, 100, 1000} {
 		for _, size := range []int{128 << 10, 1 << 20} {
-			for _, relay := range []string{"gossip", "coded"} {
-				b.Run(fmt.Sprintf("n=%d/size=%dKiB/relay=%s", n, size>>10, relay), func(b *testing.B) {
-					for b.Loop() {
-						r := arena{nodes: n, size: size, relay: relay, warmup: 1, blocks: 2}.run(b)
-						b.Logf("%v", r)
-						b.ReportMetric(float64(r.p95)/1e6, "p95-ms")
-						b.ReportMetric(float64(r.p95)/float64(r.floor), "p95-floors")
-						b.ReportMetric(r.copies, "copies")
-						b.ReportMetric(r.root, "origin-copies")
-						b.ReportMetric(float64(r.missing), "missing")
+			for _, pools := range []string{"cold", "half", "warm"} {
+				for _, relay := range []string{"gossip", "compact", "coded", "auto"} {
+					if pools != "cold" && relay == "gossip" { // it asks no pool
+						continue
 					}
-				})
+					b.Run(fmt.Sprintf("nodes=%d/size=%dKiB/pools=%s/relay=%s", n, size>>10, pools, relay), func(b *testing.B) {
+						for b.Loop() {
+							r := arena{
+								nodes: n, size: size, relay: relay, warmup: 2, blocks: 3,
+								pools: map[string]float64{"cold": 0, "half": 0.5, "warm": 1}[pools],
+							}.run(b)
+							b.Logf("%v", r)
+							b.ReportMetric(float64(r.p95)/1e6, "p95-ms")
+							b.ReportMetric(float64(r.p95)/float64(r.floor), "p95-floors")
+							b.ReportMetric(r.copies, "copies")
+							b.ReportMetric(r.root, "origin-copies")
+							b.ReportMetric(float64(r.missing), "missing")
+						}
+					})
+				}
 			}
 		}
 	}

@@ -307,6 +307,14 @@ func (b *testBackend) AdoptState(_ context.Context, _ peer.ID, s *chain.Staging,
 	return err
 }
 
+func (b *testBackend) EachTx(f func(*chain.Tx)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, x := range b.pool {
+		f(x)
+	}
+}
+
 func (b *testBackend) Sign(digest common.Hash) (sig [65]byte, err error) {
 	out, err := ethcrypto.Sign(digest[:], testKey("proposer"))
 	copy(sig[:], out)

@@ -47,6 +47,8 @@ type Backend interface {
 	// AdoptState takes over the staged state after the block that way leads to, and
 	// returns what chain.Staging.Adopt said.
 	AdoptState(ctx context.Context, from peer.ID, s *chain.Staging, way []*chain.SignedHeader, b *chain.Block) error
+	// EachTx calls f for every pooled transaction.
+	EachTx(f func(*chain.Tx))
 	// Sign signs a digest with the key of the node's proposer.
 	Sign(digest common.Hash) ([65]byte, error)
 }

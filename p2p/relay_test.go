@@ -30,8 +30,8 @@ func TestCodedRelay(t *testing.T) {
 
 // TestMixedRelays: nodes of different relays have each other's blocks.
 func TestMixedRelays(t *testing.T) {
-	names := []string{"gossip", "coded"}
-	r := arena{nodes: 10, size: 64 << 10, blocks: 4, bend: func(i int, c *Config) { c.Relay = names[i%len(names)] }}.run(t)
+	names := []string{"gossip", "coded", "compact", "auto"}
+	r := arena{nodes: 9, size: 80 << 10, blocks: 7, pools: 0.5, bend: func(i int, c *Config) { c.Relay = names[i%len(names)] }}.run(t)
 	t.Logf("%v", r)
 	if r.missing > 0 || r.paths[trace.PathChunks] == 0 || r.paths[trace.PathGossip] == 0 {
 		t.Fatalf("%v", r)
@@ -53,5 +53,24 @@ func TestCodedRelayWithLoss(t *testing.T) {
 	t.Logf("%v", r)
 	if r.missing > 0 {
 		t.Fatalf("%v", r)
+	}
+}
+
+// TestCompactRelay: from warm pools a block needs hardly a byte, from half a pool
+// and from none it comes all the same.
+func TestCompactRelay(t *testing.T) {
+	for relay, shares := range map[string][]float64{"compact": {1, 0.95, 0.5}, "auto": {1, 0}} {
+		for _, pools := range shares {
+			r := arena{nodes: 8, size: 128 << 10, tx: 4 << 10, blocks: 2, warmup: 1, relay: relay, pools: pools}.run(t)
+			t.Logf("%s, pools %g: %v", relay, pools, r)
+			switch {
+			case r.missing > 0:
+				t.Errorf("%s, pools %g: %v", relay, pools, r)
+			case pools == 1 && (r.copies > 0.1 || r.p95 > 300*time.Millisecond || r.paths[trace.PathCompact] != 2*7):
+				t.Errorf("%s, warm pools: %v", relay, r)
+			case pools == 0 && r.paths[trace.PathChunks] != 2*7:
+				t.Errorf("%s, cold pools: %v", relay, r)
+			}
+		}
 	}
 }

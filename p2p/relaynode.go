@@ -58,6 +58,9 @@ func (n relayNode) Fetch(from peer.ID, id common.Hash, number uint64) {
 // Tx implements relay.Node.
 func (n relayNode) Tx(hash common.Hash) *chain.Tx { return n.backend.Tx(hash) }
 
+// EachTx implements relay.Node.
+func (n relayNode) EachTx(f func(*chain.Tx)) { n.backend.EachTx(f) }
+
 // Sign implements relay.Node.
 func (n relayNode) Sign(digest common.Hash) ([65]byte, error) { return n.backend.Sign(digest) }
 

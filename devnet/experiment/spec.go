@@ -26,7 +26,7 @@ const (
 )
 
 // relays are the names of the block relays; a node refuses any other.
-var relays = []string{"gossip", "coded"}
+var relays = []string{"gossip", "compact", "coded", "auto"}
 
 // Spec is one experiment. A zero field means the default; [Spec.Resolve] writes the defaults in.
 type Spec struct {
@@ -58,7 +58,7 @@ type Net struct {
 	Topology  string `toml:"topology" json:"topology" comment:"random, full, ring, line, star or file:PATH (two node numbers a line)"`
 	Degree    int    `toml:"degree" json:"degree" comment:"connections a node in the random topology"`
 	Transport string `toml:"transport" json:"transport" comment:"tcp or quic"`
-	Relay     string `toml:"relay" json:"relay" comment:"how blocks travel: gossip or coded"`
+	Relay     string `toml:"relay" json:"relay" comment:"how blocks travel: gossip, compact, coded or auto"`
 	// The link model: in virtual time always, on processes where one of these is set.
 	Latency string  `toml:"latency,omitempty" json:"latency,omitempty" comment:"lan, world, uniform:50ms, uniform:20ms-80ms or a CSV file with rtt_ms or oneway_ms in its header"`
 	Jitter  string  `toml:"jitter,omitempty" json:"jitter,omitempty" comment:"p90 - p50 of every link's delay instead of the table's, such as 2ms"`

@@ -60,12 +60,27 @@
 //   - Who gains nothing for 200 ms or two round trips asks two peers, whom no budget
 //     binds then; after three times in vain the whole block is fetched.
 //
+// # Short ids
+//
+// A compact announcement describes each transaction by six bytes of SipHash-2-4
+// under a key of the block's own, and its size. The sizes tell a node exactly
+// which bytes it lacks. Nothing: the block is complete. At most a tenth: it asks
+// the announcer for the transactions, who answers as far as it has them and parks
+// the rest for 500 ms. More: it asks the mesh to push chunks, and counts those as
+// held that its transactions cover. An id that fits two transactions is left open,
+// one that stands for another is found out by the transactions root; both lead to
+// chunks, and neither is anybody's fault.
+//
+// The auto relay sends small blocks whole, and else ids, chunks or both by the
+// share of recent blocks that this node had pooled beforehand.
+//
 // # Invariants
 //
 //   - Receive returns nil only for a message every honest node may pass on.
 //   - A relay hands a block to Take or Complete at most once for one message.
 //   - No frame makes the state grow without bound: 16 blocks, two of a slot, 4 MiB
-//     of frames that came before their announcement, a window a peer.
+//     of frames that came before their announcement, a window a peer, each
+//     transaction of a block once to a peer.
 //   - A peer is blamed for bytes that cannot be: a frame that does not decode, a
 //     chunk that is not what the proposer signed. What a proposer does wrong (two
 //     announcements of one block, chunks that give no block) is blamed on nobody

@@ -42,6 +42,7 @@ type engine struct {
 	order  []*transfer // oldest first
 	early  early
 	seen   slotCount
+	share  share // of recent blocks, that was pooled
 }
 
 // maxLive bounds the blocks under way and those still given to others.
@@ -87,8 +88,12 @@ func (e *engine) announced(m Message) error {
 	if err := e.node.CheckHeader(a.header); err != nil && !errors.Is(err, chain.ErrSecondBlock) {
 		return err
 	}
-	now := time.Now()
-	t = newTransfer(a, m.From, e.cfg.Budget, e.seed, now)
+	t = newTransfer(a, m.From, e.cfg.Budget, e.seed, time.Now())
+	if a.kind == kindCompact {
+		if t.puzzle, err = newPuzzle(a, e.node.EachTx); err != nil {
+			return err
+		}
+	}
 	e.mu.Lock()
 	if e.live[t.tag] != nil {
 		e.mu.Unlock()
@@ -100,8 +105,14 @@ func (e *engine) announced(m Message) error {
 		return fmt.Errorf("%w %d", chain.ErrEquivocation, a.header.Slot())
 	}
 	e.enter(t)
+	if t.puzzle != nil {
+		e.share.note(float64(t.puzzle.pooled) / float64(a.shape.size))
+	}
 	waiting := e.early.take(t.tag)
 	e.mu.Unlock()
+	if t.puzzle != nil {
+		e.solve(t, t.puzzle)
+	}
 	for _, w := range waiting {
 		e.handle(w.from, w.frame)
 	}
@@ -145,6 +156,11 @@ func (e *engine) publish(b *chain.Block, kind byte, push bool) error {
 	}
 	a := &announcement{kind: kind, header: b.SignedHeader, shape: shape}
 	a.body = announced{Header: b.SignedHeader.Encode(), Push: push, Size: uint64(len(list)), Leaves: leavesOf(chunks)}
+	if kind == kindCompact {
+		if err := a.describe(b, func(x *chain.Tx) bool { return e.node.Tx(x.Hash()) == nil }); err != nil {
+			return err
+		}
+	}
 	payload, err := a.encode(e.node.Sign)
 	if err != nil {
 		return err
@@ -172,8 +188,7 @@ func (e *engine) Taken(b *chain.Block) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if t := e.live[tag(id[:])]; t != nil && t.block == nil && len(b.TxList()) == t.ann.shape.size && !t.failed {
-		t.finish(b, t.farthest())
-		e.proclaim(t)
+		e.completed(t, b, t.farthest())
 	}
 }
 
@@ -283,6 +298,7 @@ func (e *engine) review(now time.Time) (fetch []*transfer, busy bool) {
 			fetch = append(fetch, t)
 			t.gained, t.asks = now, 0
 		default:
+			e.want(t)
 			e.plead(t)
 			t.gained = now
 			t.asks++

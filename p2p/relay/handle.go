@@ -28,6 +28,10 @@ func (e *engine) handle(from peer.ID, f *frame) error {
 		return e.gotChunk(l, t, f)
 	case frameHave:
 		return e.gotNews(l, t, f)
+	case frameAsk:
+		return e.gotAsk(l, t, f)
+	case frameTxs:
+		return e.gotTxs(l, t, f)
 	}
 	return nil
 }
@@ -130,7 +134,7 @@ func (e *engine) open(from peer.ID, t *transfer) {
 	var b *chain.Block
 	list, err := t.ann.shape.decode(chunks)
 	if err == nil {
-		b, err = e.assemble(t.ann.header, list)
+		b, err = e.assemble(t, list)
 	}
 	if err == nil {
 		err = e.node.Complete(from, b, Way{Hops: int(hops)})
@@ -142,20 +146,34 @@ func (e *engine) open(from peer.ID, t *transfer) {
 		t.failed = true
 		return
 	}
-	if t.block == nil {
-		t.finish(b, hops)
-		t.gained = time.Now()
-		e.proclaim(t)
-	}
+	e.completed(t, b, hops)
 }
 
-// assemble makes a block of a header and a transaction list.
-func (e *engine) assemble(h *chain.SignedHeader, list []byte) (*chain.Block, error) {
-	txs, err := chain.DecodeTxList(list, e.node.Tx)
+// completed makes a transfer complete, unless it is. The mutex is held.
+func (e *engine) completed(t *transfer, b *chain.Block, hops uint8) {
+	if t.block != nil || t.failed {
+		return
+	}
+	t.finish(b, hops)
+	t.gained = time.Now()
+	e.answerAll(t)
+	e.proclaim(t)
+}
+
+// assemble makes a block of its transaction list, and notes how much of it was
+// pooled.
+func (e *engine) assemble(t *transfer, list []byte) (*chain.Block, error) {
+	found := 0
+	txs, err := chain.DecodeTxList(list, counted(e.node.Tx, &found))
 	if err != nil {
 		return nil, err
 	}
-	return chain.NewBlock(h, txs)
+	if t.ann.kind != kindCompact { // its puzzle has told
+		e.mu.Lock()
+		e.share.note(float64(found) / float64(len(list)))
+		e.mu.Unlock()
+	}
+	return chain.NewBlock(t.ann.header, txs)
 }
 
 // blockOf is the id of the live block with a tag.

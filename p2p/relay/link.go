@@ -22,17 +22,17 @@ const maxLinks = 1024
 // urgent and one for pieces of blocks, which would otherwise hold up the news that
 // keeps others from sending the same. The engine's mutex guards it.
 type link struct {
-	id    peer.ID
-	tag   uint64        // trace.PeerTag
-	slot  int           // its number in swarms
-	wake  chan struct{} // one token: there may be something urgent
-	out   chan piece    // room for one: what the bulk stream writes next
-	busy  bool          // it has one, or is writing it
-	pace  pace
-	flush bool          // news may go now
-	asks  []*frame      // questions of ours
-	gone  bool          // a stream has ended
-	done  chan struct{} // closed then
+	id     peer.ID
+	tag    uint64        // trace.PeerTag
+	slot   int           // its number in swarms
+	wake   chan struct{} // one token: there may be something urgent
+	out    chan piece    // room for one: what the bulk stream writes next
+	busy   bool          // it has one, or is writing it
+	pace   pace
+	flush  bool          // news may go now
+	urgent []piece       // questions and answers
+	gone   bool          // a stream has ended
+	done   chan struct{} // closed then
 }
 
 // piece is a frame on its way to a writer.
@@ -76,6 +76,7 @@ func (e *engine) unlink(l *link) {
 	for _, t := range e.order {
 		t.swarm.leave(l.slot)
 		delete(t.news, l.slot)
+		delete(t.parked, l.slot)
 	}
 	poke(l.wake)
 	close(l.done)
@@ -168,9 +169,8 @@ func (e *engine) pickUrgent(l *link) (p piece, gone bool) {
 		}
 		l.flush = false
 	}
-	if len(l.asks) > 0 && !l.gone {
-		p.frame, p.of = l.asks[0], e.live[l.asks[0].tag]
-		l.asks = l.asks[1:]
+	if len(l.urgent) > 0 && !l.gone {
+		p, l.urgent = l.urgent[0], l.urgent[1:]
 	}
 	return p, l.gone
 }

@@ -73,6 +73,8 @@ type Node interface {
 	Fetch(from peer.ID, id common.Hash, number uint64)
 	// Tx is a pooled transaction or nil.
 	Tx(hash common.Hash) *chain.Tx
+	// EachTx calls f for every pooled transaction.
+	EachTx(f func(*chain.Tx))
 	// Sign signs a digest with the proposer's key.
 	Sign(digest common.Hash) ([signatureBytes]byte, error)
 }
@@ -123,10 +125,14 @@ func New(cfg Config, d Deps) (Relay, error) {
 	switch cfg.Name {
 	case "gossip":
 		return &gossip{e}, nil
+	case "compact":
+		return &compact{e}, nil
 	case "coded":
 		return &coded{e}, nil
+	case "auto":
+		return &auto{e}, nil
 	}
-	return nil, fmt.Errorf("%w %q: there are gossip and coded", ErrUnknown, cfg.Name)
+	return nil, fmt.Errorf("%w %q: there are gossip, compact, coded and auto", ErrUnknown, cfg.Name)
 }
 
 // BlockID is the id of the block that a message of the block topic is about,

@@ -106,6 +106,12 @@ func (n *node) Fetch(_ peer.ID, id common.Hash, _ uint64) { n.fetched = append(n
 
 func (n *node) Tx(hash common.Hash) *chain.Tx { return n.pool[hash] }
 
+func (n *node) EachTx(f func(*chain.Tx)) {
+	for _, x := range n.pool {
+		f(x)
+	}
+}
+
 func (n *node) Sign(digest common.Hash) (sig [65]byte, err error) {
 	out, err := crypto.Sign(digest[:], testKey())
 	copy(sig[:], out)

@@ -25,6 +25,10 @@ type transfer struct {
 	chunks [][]byte
 	hops   []uint8 // by chunk: how far from the origin this copy has come
 	news   map[int]*news
+	puzzle *puzzle           // compact: what is known of the transactions
+	asked  map[int]bool      // by link: we asked it for transactions
+	parked map[int]*question // by link: it asked us
+	wanted bool              // the mesh was asked for chunks
 
 	block   *chain.Block // complete
 	opening bool         // a goroutine decodes it
@@ -47,7 +51,7 @@ func newTransfer(a *announcement, from peer.ID, budget int, seed uint64, now tim
 	t := &transfer{
 		tag: tag(id[:]), id: id, ann: a, from: from, push: a.body.Push,
 		swarm: newSwarm(a.shape.data, a.shape.total(), budget, seed), chunks: make([][]byte, a.shape.total()),
-		hops: make([]uint8, a.shape.total()), news: make(map[int]*news), begun: now, gained: now,
+		hops: make([]uint8, a.shape.total()), news: make(map[int]*news), asked: make(map[int]bool), parked: make(map[int]*question), begun: now, gained: now,
 	}
 	return t
 }
