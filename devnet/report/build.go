@@ -15,8 +15,8 @@ import (
 const (
 	maxPoints  = 400 // of a curve: about one for every two pixels of its width
 	maxBand    = 50  // steps of the band
-	maxRegions = 64  // those with the most nodes
-	maxSmall   = 60  // points of a region's curve, which is drawn small
+	maxRegions = 32  // those with the most nodes
+	maxSmall   = 40  // points of a region's curve, which is drawn small
 	maxScatter = 800 // deliveries in the scatter of stretch
 	maxWorst   = 10
 )

@@ -5,6 +5,7 @@ import (
 	"html/template"
 	"math"
 	"slices"
+	"strings"
 )
 
 // maxColumns is how many columns a chart has at most; neighbours share one beyond.
@@ -75,6 +76,14 @@ func (ch columnsChart) draw(c *canvas) {
 			c.text("tick mid", middle, bottom+18, col.label)
 		}
 	}
+	c.flush()
+	var marks strings.Builder
+	for i, col := range columns {
+		if !math.IsNaN(col.mark) {
+			fmt.Fprintf(&marks, "M%s %sh%s", px(left+pitch*(float64(i)+0.5)-width/2-2), px(y(col.mark)), px(width+4))
+		}
+	}
+	c.path("tickmark", marks.String())
 	if ch.ideal > 0 {
 		c.line("ideal", left, y(ch.ideal), right, y(ch.ideal))
 	}
@@ -92,15 +101,12 @@ func (ch columnsChart) drawColumn(c *canvas, col column, x, width float64, y fun
 		if p.value <= 0 || y(at)-y(at+p.value) < 0.05 {
 			continue
 		}
-		gap := 0.0
+		gap, tip := 0.0, "" // what is too flat to point at has no tooltip
 		if y(at)-y(at+p.value) > 3 {
-			gap = 1
+			gap, tip = 1, p.tip
 		}
-		c.rect("fill "+p.class, x, y(at+p.value)+gap, width, y(at)-y(at+p.value)-gap, p.tip)
+		c.box("fill "+p.class, x, y(at+p.value)+gap, width, y(at)-y(at+p.value)-gap, tip)
 		at += p.value
-	}
-	if !math.IsNaN(col.mark) {
-		c.line("tickmark", x-2, y(col.mark), x+width+2, y(col.mark))
 	}
 }
 

@@ -51,6 +51,7 @@ func drawCourse(c *canvas, ticks []Tick, faults []Fault, slotMS float64) {
 		s.top = above + float64(i)*(head+height) + head
 		s.bottom = s.top + height
 		draw(c, s, ticks, slotMS, x)
+		c.flush()
 		c.line("axisline", s.left, s.bottom, s.right, s.bottom)
 	}
 	for _, v := range linearTicks(end/1000, labels) {
@@ -156,9 +157,9 @@ func stripCoverage(c *canvas, s strip, ticks []Tick, slotMS float64, x func(floa
 		}
 		x0, width := x(t.AtMS)+0.5, x(t.AtMS+slotMS)-x(t.AtMS)-1
 		if isBad(t) {
-			c.rect("lost", x0, y(1), width, y(cover)-y(1), fmt.Sprintf("slot from %s: %s", secondsText(t.AtMS), percent.figure(cover)))
+			c.box("lost", x0, y(1), width, y(cover)-y(1), fmt.Sprintf("slot from %s: %s", secondsText(t.AtMS), percent.figure(cover)))
 		}
-		c.rect("fill k1", x0, y(cover), width, s.bottom-y(cover), "")
+		c.box("fill k1", x0, y(cover), width, s.bottom-y(cover), "")
 	}
 }
 
@@ -176,7 +177,7 @@ func stripC95(c *canvas, s strip, ticks []Tick, slotMS float64, x func(float64) 
 		switch v := float64(t.C95); {
 		case math.IsNaN(v):
 		case math.IsInf(v, 1):
-			c.rect("lost", middle-3, s.top-3, 6, 6, "")
+			c.box("lost", middle-3, s.top-3, 6, 6, "")
 		default:
 			c.dot("fill k1", middle, y(v), 3.2, fmt.Sprintf("slot from %s: %s", secondsText(t.AtMS), millisecond.figure(v)))
 		}
@@ -194,7 +195,7 @@ func stripHeads(c *canvas, s strip, ticks []Tick, slotMS float64, x func(float64
 		if t.Heads > 1 {
 			class, tip = "lost", fmt.Sprintf("slot from %s: %d heads", secondsText(t.AtMS), t.Heads)
 		}
-		c.rect(class, x(t.AtMS)+0.5, y(float64(t.Heads)), x(t.AtMS+slotMS)-x(t.AtMS)-1, s.bottom-y(float64(t.Heads)), tip)
+		c.box(class, x(t.AtMS)+0.5, y(float64(t.Heads)), x(t.AtMS+slotMS)-x(t.AtMS)-1, s.bottom-y(float64(t.Heads)), tip)
 	}
 }
 
@@ -205,6 +206,6 @@ func stripUp(c *canvas, s strip, ticks []Tick, slotMS float64, x func(float64) f
 	}
 	y := s.frame(c, "nodes up as the slot ends", float64(most), []float64{0, float64(most)}, tickText)
 	for _, t := range ticks {
-		c.rect("fill k1", x(t.AtMS)+0.5, y(float64(t.Up)), x(t.AtMS+slotMS)-x(t.AtMS)-1, s.bottom-y(float64(t.Up)), "")
+		c.box("fill k1", x(t.AtMS)+0.5, y(float64(t.Up)), x(t.AtMS+slotMS)-x(t.AtMS)-1, s.bottom-y(float64(t.Up)), "")
 	}
 }

@@ -159,9 +159,20 @@ type small struct {
 	lost       bool
 }
 
-// panels draws one small curve each, all to the same scale, before the curve of all.
+// panels draws one small curve each, all to the same scale, before the curve of all, of which as
+// many steps are drawn as a panel shows.
 func panels(about string, all []Point, parts []small) template.HTML {
+	all = fewer(all, maxSmall)
 	return drawBoth(about, func(c *canvas) { drawPanels(c, all, parts) })
+}
+
+// fewer takes at most limit points of a curve, evenly, the last among them.
+func fewer(points []Point, limit int) (out []Point) {
+	count := min(len(points), limit)
+	for k := 1; k <= count; k++ {
+		out = append(out, points[(k*len(points)+count-1)/count-1])
+	}
+	return out
 }
 
 func drawPanels(c *canvas, all []Point, parts []small) {

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"html/template"
+	"math"
 	"strings"
 )
 
@@ -50,15 +51,17 @@ func drawScatter(c *canvas, points []StretchPoint) {
 	for hops := range paths {
 		c.path(fmt.Sprintf("dots h%d", hops), paths[hops].String())
 	}
+	last := math.Inf(1)
 	for _, factor := range []float64{1, 2, 4, 8, 16} {
 		endX, endY := fullX, fullX*factor
 		if endY > fullY {
 			endX, endY = fullY/factor, fullY
 		}
 		c.line("ideal", left, bottom, x(endX), y(endY))
-		if endX == fullX {
-			c.text("tick", right+5, y(endY)+4, fmt.Sprintf("%gx", factor))
-		} else if x(endX)-left > 30 {
+		if endX == fullX && last-y(endY) > 12 { // labels keep their distance
+			last = y(endY)
+			c.text("tick", right+5, last+4, fmt.Sprintf("%gx", factor))
+		} else if endX < fullX && x(endX)-left > 30 {
 			c.text("tick mid", x(endX), top-6, fmt.Sprintf("%gx", factor))
 		}
 	}

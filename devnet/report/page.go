@@ -172,8 +172,8 @@ func (p page) write(w io.Writer, files func() []attachment) error {
 	}
 	size := b.Len()
 	for _, f := range files() {
-		if size+len(f.URL) < maxPage {
-			size += len(f.URL)
+		if size+len(f.Href) < maxPage {
+			size += len(f.Href)
 			p.Repeat.Files = append(p.Repeat.Files, f)
 		}
 	}

@@ -17,7 +17,7 @@ const maxPage = 480_000
 // attachment is a file that the page carries along, saved by a click.
 type attachment struct {
 	Name string
-	URL  template.URL
+	Href template.HTMLAttr // the whole attribute: in it, base64 is not escaped again
 }
 
 // attachments are a run's files in the order in which they are worth their place: the blocks as
@@ -30,7 +30,7 @@ func attachments(r *Results) (out []attachment) {
 }
 
 func attach(name, kind string, content []byte) attachment {
-	return attachment{name, template.URL("data:" + kind + ";base64," + base64.StdEncoding.EncodeToString(content))}
+	return attachment{name, template.HTMLAttr(`href="data:` + kind + ";base64," + base64.StdEncoding.EncodeToString(content) + `"`)}
 }
 
 // packed is a value's JSON as an attachment, compressed.

@@ -296,6 +296,15 @@ func TestPageOfMuchStaysSmall(t *testing.T) {
 		one.Seed = int64(seed)
 		r.Runs = append(r.Runs, one)
 	}
+	for _, s := range []*Shape{&r.Block, &r.Tx} {
+		for k := range maxPoints {
+			s.Curve = append(s.Curve, Point{MS: 20 + float64(k)*1.2345, Share: min(1, .5+float64(k)/1000)})
+		}
+		s.Curve = s.Curve[len(s.Curve)-maxPoints:]
+		for len(s.Regions) < maxRegions {
+			s.Regions = append(s.Regions, Region{Name: fmt.Sprint("region", len(s.Regions)), Deliveries: 1000, Lost: 1, Curve: fewer(s.Curve, maxSmall)})
+		}
+	}
 	for len(r.Stretch.Points) < maxScatter {
 		r.Stretch.Points = append(r.Stretch.Points, r.Stretch.Points...)
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 // maxCourses bounds the seeds whose course is drawn: the first, and those in which something happened.
-const maxCourses = 3
+const maxCourses = 2
 
 // courseSection is the run slot by slot: how far each slot's block got, how long it took, and how
 // many nodes and heads there were.

@@ -10,7 +10,7 @@ import (
 )
 
 // maxPanels bounds the regions that are drawn; the table below has the rest.
-const maxPanels = 12
+const maxPanels = 10
 
 func coverageSection(r *Results) section {
 	s := section{

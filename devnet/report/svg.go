@@ -5,6 +5,7 @@ import (
 	"html"
 	"html/template"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -14,6 +15,13 @@ import (
 type canvas struct {
 	b             strings.Builder
 	width, height float64
+	boxes         []*boxes
+}
+
+// boxes are many boxes of one class in one path, which takes a third of the bytes.
+type boxes struct {
+	class string
+	path  strings.Builder
 }
 
 // Widths in which every chart is drawn; the page shows the one that fits.
@@ -45,6 +53,29 @@ func px(v float64) string { return strconv.FormatFloat(math.Round(v*10)/10, 'f',
 
 func (c *canvas) line(class string, x1, y1, x2, y2 float64) {
 	fmt.Fprintf(&c.b, `<line class="%s" x1="%s" y1="%s" x2="%s" y2="%s"/>`, class, px(x1), px(y1), px(x2), px(y2))
+}
+
+// box draws a box, with a tooltip if there is one and the screen is one for a mouse. Those without
+// are drawn by flush, so that they lie above what was drawn before it.
+func (c *canvas) box(class string, x, y, w, h float64, tip string) {
+	if tip != "" && !c.narrow() {
+		c.rect(class, x, y, w, h, tip)
+		return
+	}
+	i := slices.IndexFunc(c.boxes, func(b *boxes) bool { return b.class == class })
+	if i < 0 {
+		i = len(c.boxes)
+		c.boxes = append(c.boxes, &boxes{class: class})
+	}
+	fmt.Fprintf(&c.boxes[i].path, "M%s %sh%sv%sh-%sz", px(x), px(y), px(max(0, w)), px(max(0, h)), px(max(0, w)))
+}
+
+// flush draws the boxes.
+func (c *canvas) flush() {
+	for i := range c.boxes {
+		c.path(c.boxes[i].class, c.boxes[i].path.String())
+	}
+	c.boxes = nil
 }
 
 // rect draws a box with a tooltip, if there is one and the screen is one for a mouse.
