@@ -13,6 +13,12 @@
 // does afterwards can change a figure. What each figure means is written in the package recorder,
 // beside the code that computes it.
 //
+// Faults follow the schedule that package fault makes of the experiment: faultRun plays it on the
+// rig of an engine (signals and sockets of processes, or hosts and links of virtual time), notes
+// who belonged to E when, and takes for each fault the proof that it happened. Clocks that are
+// wrong do not bend the figures: events are stamped by the monotonic clock, a skew is of the wall
+// clock that slots go by.
+//
 // Goroutines: those of the cluster's children (one waiting on each) and of the workload (one a
 // node); all end before Measure or Up returns. Refused: a run whose figures would not be honest,
 // by an [UnfitError] that names the reason and what to change.

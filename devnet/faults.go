@@ -200,13 +200,17 @@ func (f *faultRun) kill(of, i int) error {
 
 // start brings a node up. It belongs to E of what is born once its meshes are formed.
 func (f *faultRun) start(ctx context.Context, of, i int) error {
-	began, at := time.Now(), f.clock.Now()
+	began := time.Now()
 	if err := f.rig.start(ctx, i); err != nil {
 		return fmt.Errorf("start n%d: %w", i, err)
 	}
 	f.mu.Lock()
 	f.alive[i] = true // before it looks whom to connect to: of two that start at once, one sees the other
-	f.life[i] = append(f.life[i], recorder.Span{From: at, To: always})
+	at := f.marks[of].at
+	if f.marks[of].ended {
+		at = f.marks[of].end
+	}
+	f.life[i] = append(f.life[i], recorder.Span{From: at, To: always}) // from then on it is waited for
 	b := f.bends[i]
 	f.mu.Unlock()
 	if b != (fault.Bend{}) {

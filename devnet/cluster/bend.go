@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/pheme-net/pheme/node"
 	"github.com/pheme-net/pheme/rpc"
@@ -16,21 +17,31 @@ import (
 // errNotRunning is for what only a running member can do.
 var errNotRunning = errors.New("cluster: node does not run")
 
+// stopWithin is how long a stopped process may take to be seen as such: its threads stop when they
+// are next scheduled.
+const stopWithin = 5 * time.Second
+
 // Pause stops the process where it is, and says what the system shows of that.
 func (n *Node) Pause() (seen string, err error) {
 	pid, err := n.send(syscall.SIGSTOP)
 	if err != nil {
 		return "", err
 	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return "stopped by SIGSTOP", nil // a system without /proc
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for began := time.Now(); ; <-tick.C {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return "stopped by SIGSTOP", nil // a system without /proc
+		}
+		_, after, _ := strings.Cut(string(stat), ") ")
+		if strings.HasPrefix(after, "T ") {
+			return "stopped by SIGSTOP, state T", nil
+		}
+		if time.Since(began) > stopWithin {
+			return "", fmt.Errorf("%s runs %v after SIGSTOP", n.name, stopWithin)
+		}
 	}
-	_, after, _ := strings.Cut(string(stat), ") ")
-	if state, _, _ := strings.Cut(after, " "); state != "T" && state != "" {
-		return "SIGSTOP sent, state " + state, nil // it takes effect when its threads are next seen
-	}
-	return "stopped by SIGSTOP, state T", nil
 }
 
 // Resume lets a paused process go on.
