@@ -380,15 +380,19 @@ func (r *virtualRun) load(ctx context.Context) error {
 			if err := until(ctx, r.genesis.SlotStart(s)); err != nil {
 				return err
 			}
-			if s < counted {
-				r.say("warm-up slot %d of %d", s-r.first+1, r.spec.Load.Warmup)
-			} else {
-				r.say("counted slot %d of %d", s-counted+1, r.spec.Slots())
-			}
+			r.say(slotMark, s-r.first+1, end-r.first, r.slotName(s, counted))
 		}
 		return until(ctx, r.genesis.SlotStart(end))
 	})
 	return g.Wait()
+}
+
+// slotName says which slot that is to a person.
+func (r *virtualRun) slotName(slot, counted uint64) string {
+	if slot < counted {
+		return fmt.Sprintf("warm-up slot %d of %d", slot-r.first+1, r.spec.Load.Warmup)
+	}
+	return fmt.Sprintf("counted slot %d of %d", slot-counted+1, r.spec.Slots())
 }
 
 // drain waits until all nodes have one head past the window and what was under way has arrived, at

@@ -84,6 +84,9 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 		}
 	}
 	announce(p, spec)
+	if err := fitsHere(spec); err != nil {
+		return nil, err
+	}
 	env := environment(cfg)
 	run := cfg.engine
 	if run == nil {
@@ -162,7 +165,7 @@ func announce(p *progress, s experiment.Spec) {
 	if r := &s.Report; r.UntilCI > 0 {
 		p.say("further seeds, %d in all at most, until the interval of %s is within %g %% of it", r.UntilSeeds, r.UntilFigure, 100*r.UntilCI)
 	}
-	p.say("takes about %v", s.Expected().Round(time.Second))
+	p.say("takes about %v and %.1f GiB of memory", s.Expected().Round(time.Second), float64(s.Memory())/(1<<30))
 }
 
 func seedsText(seeds []int64) string {

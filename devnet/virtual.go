@@ -120,11 +120,12 @@ const maxWords = 16 << 10
 
 func listen(r io.Reader, p *progress) string {
 	var other strings.Builder
+	var run pace
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		if where, ok := strings.CutPrefix(lines.Text(), progressMark); ok {
-			p.now("%s", where)
+			p.now("%s", run.told(time.Now(), where))
 		} else if other.Len() < maxWords {
 			fmt.Fprintln(&other, lines.Text())
 		}
