@@ -300,35 +300,44 @@ func (r *virtualRun) open(i int) error {
 	return err
 }
 
-// form connects the graph, all dials at once, and waits until every mesh is formed.
+// form connects the graph and waits until every mesh is formed: first no more neighbours than GossipSub wants, so that it has nothing
+// to draw and a seed's meshes are the same in every run, then the rest.
 func (r *virtualRun) form(ctx context.Context) error {
 	r.say("connecting %d nodes", len(r.members))
-	up := r.faults.up()
-	for _, e := range r.graph.Edges() {
-		if up[e[0]] && up[e[1]] {
-			if err := r.dial(e[0], e[1]); err != nil {
-				return fmt.Errorf("connect: %w", err)
-			}
-		}
-	}
-	r.say("waiting for the meshes")
 	within, cancel := context.WithTimeout(ctx, virtualMesh)
 	defer cancel()
-	err := cluster.Await(within, func(context.Context) (string, error) { return r.unmeshed(), nil })
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return fmt.Errorf("the mesh was not formed within %v: %w", virtualMesh, err)
+	first, rest := r.graph.Stages(r.spec.Gossip.D, rand.New(rand.NewPCG(uint64(r.seed), 3)))
+	up := r.faults.up()
+	peers := make([]int, len(r.members))
+	for _, stage := range [][]topology.Edge{first, rest} {
+		for _, e := range stage {
+			if up[e.From] && up[e.To] {
+				if err := r.dial(e.From, e.To); err != nil {
+					return fmt.Errorf("connect: %w", err)
+				}
+				peers[e.From]++
+				peers[e.To]++
+			}
+		}
+		err := cluster.Await(within, func(context.Context) (string, error) { return r.unmeshed(peers), nil })
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			return fmt.Errorf("the mesh was not formed within %v: %w", virtualMesh, err)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
-// unmeshed says which node still lacks what, or nothing.
-func (r *virtualRun) unmeshed() string {
-	up := r.faults.up()
-	for i := range r.members {
-		if up[i] {
-			if missing := r.lacks(i, up); missing != "" {
-				return missing
-			}
+// unmeshed says which node lacks what, or nothing; peers are how many of them each should have.
+func (r *virtualRun) unmeshed(peers []int) string {
+	for i, n := range peers {
+		if n == 0 {
+			continue // not up, or its connections come later
+		}
+		if missing := r.short(i, n); missing != "" {
+			return missing
 		}
 	}
 	return ""
@@ -336,13 +345,18 @@ func (r *virtualRun) unmeshed() string {
 
 // lacks says what member i still lacks of those of its neighbours that are up, or nothing.
 func (r *virtualRun) lacks(i int, up []bool) string {
-	s, neighbours := r.members[i].node.Network(), 0
+	neighbours := 0
 	for _, j := range r.graph[i] {
 		if up[j] {
 			neighbours++
 		}
 	}
-	want := min(r.spec.Gossip.Dlo, neighbours)
+	return r.short(i, neighbours)
+}
+
+// short says what member i lacks of so many neighbours and their place in its meshes, or nothing.
+func (r *virtualRun) short(i, neighbours int) string {
+	s, want := r.members[i].node.Network(), min(r.spec.Gossip.Dlo, neighbours)
 	switch {
 	case s.Peers < neighbours:
 		return fmt.Sprintf("n%d is connected to %d of %d neighbours", i, s.Peers, neighbours)

@@ -35,6 +35,7 @@ func p2pConfig(spec experiment.Spec) p2p.Config {
 		Relay: spec.Net.Relay, D: g.D, Dlo: g.Dlo, Dhi: g.Dhi, Dout: g.Dout, Dlazy: g.Dlazy, Heartbeat: g.Heartbeat.D(),
 		FloodPublish: g.FloodPublish, IDontWantBytes: int(g.IDontWant),
 		NoDiscovery: true, // the topology is the experiment's
+		NoMembers:   spec.Net.Members == "off",
 		NoRepair:    r.Off, RepairInterval: r.Interval.D(), RepairFanout: r.Fanout, RepairMode: r.Mode,
 	}
 }
@@ -44,6 +45,6 @@ func settings(spec experiment.Spec) string {
 	c := p2pConfig(spec)
 	text := fmt.Sprintf("[p2p]\nrelay = %q\nd = %d\nd_lo = %d\nd_hi = %d\nd_out = %d\nd_lazy = %d\nheartbeat = %q\nflood_publish = %v\nidontwant_bytes = %d\n",
 		c.Relay, c.D, c.Dlo, c.Dhi, c.Dout, c.Dlazy, c.Heartbeat, c.FloodPublish, c.IDontWantBytes)
-	text += fmt.Sprintf("discovery = %v\n", !c.NoDiscovery)
+	text += fmt.Sprintf("discovery = %v\nmembers = %v\n", !c.NoDiscovery, !c.NoMembers)
 	return text + fmt.Sprintf("repair = %v\nrepair_interval = %q\nrepair_fanout = %d\nrepair_mode = %q\n", !c.NoRepair, c.RepairInterval, c.RepairFanout, c.RepairMode)
 }

@@ -19,7 +19,7 @@ func TestDefaultIsTheDocumentedExperiment(t *testing.T) {
 	}
 	want := Spec{
 		Name: "default", Engine: "process", Seeds: []int64{1},
-		Net:    Net{Nodes: 8, Topology: "random", Degree: 7, Transport: "tcp", Relay: "gossip"},
+		Net:    Net{Nodes: 8, Topology: "random", Degree: 7, Transport: "tcp", Members: "on", Relay: "gossip"},
 		Gossip: Gossip{D: 8, Dlo: 6, Dhi: 12, Dout: 2, Dlazy: 6, Heartbeat: Duration(700 * time.Millisecond), IDontWant: 4 << 10},
 		Repair: Repair{Interval: Duration(2 * time.Second), Fanout: 2, Mode: "push-pull"},
 		Chain:  Chain{Slot: Duration(time.Second), BlockSize: 128 << 10},
@@ -140,6 +140,7 @@ func TestValidateNamesTheField(t *testing.T) {
 		{func(s *Spec) { s.Load.Duration = Duration(time.Second) }, "load.duration = 1s:"},
 		{func(s *Spec) { s.Load.Origin = "moon" }, "load.origin = moon:"},
 		{func(s *Spec) { s.Load.Arrival = "bursts" }, "load.arrival = bursts:"},
+		{func(s *Spec) { s.Net.Members = "some" }, "net.members = some:"},
 		{func(s *Spec) { s.CPU.Cores = 1 }, "cpu = map[cores:1 mode:]: real processes"},
 		{func(s *Spec) { s.Engine, s.CPU.Mode = "virtual", "free"; s.Resolve() }, "cpu.mode = free:"},
 		{func(s *Spec) { s.Engine, s.CPU = "virtual", CPU{Mode: CPUOff, Cores: 2}; s.Resolve() }, "cpu = map[cores:2 mode:off]: has prices"},

@@ -58,6 +58,7 @@ type Net struct {
 	Topology  string `toml:"topology" json:"topology" comment:"random, full, ring, line, star or file:PATH (two node numbers a line)"`
 	Degree    int    `toml:"degree" json:"degree" comment:"connections a node in the random topology"`
 	Transport string `toml:"transport" json:"transport" comment:"tcp or quic"`
+	Members   string `toml:"members" json:"members" comment:"on: nodes find out by SWIM who is there; off by default in virtual time, where that would be half of the work"`
 	Relay     string `toml:"relay" json:"relay" comment:"how blocks travel: gossip, compact, coded or auto"`
 	// The link model: in virtual time always, on processes where one of these is set.
 	Latency string  `toml:"latency,omitempty" json:"latency,omitempty" comment:"lan, world, uniform:50ms, uniform:20ms-80ms or a CSV file with rtt_ms or oneway_ms in its header"`
@@ -163,6 +164,10 @@ func (s *Spec) Resolve() {
 			s.Seeds = []int64{1, 2, 3, 4, 5} // enough to draw seeds too
 		}
 	}
+	if s.Virtual() {
+		fill(&s.Net.Members, "off")
+	}
+	fill(&s.Net.Members, "on")
 	s.Net.resolve(s.Shaped())
 	s.Gossip.resolve()
 	s.Repair.resolve()

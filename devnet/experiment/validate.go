@@ -60,6 +60,7 @@ func (s *Spec) checkNet() []check {
 		{!slices.Contains([]string{"random", "full", "ring", "line", "star"}, n.Topology) && !strings.HasPrefix(n.Topology, "file:"), "net.topology", "must be random, full, ring, line, star or file:PATH"},
 		{n.Degree < 1 || n.Degree > n.Nodes-1, "net.degree", "must be 1 to net.nodes - 1"},
 		{n.Topology == "random" && n.Degree < 2 && n.Nodes > 2, "net.degree", "must be at least 2, or the random network falls apart"},
+		{n.Members != "on" && n.Members != "off", "net.members", "must be on or off"},
 		{!slices.Contains([]string{"tcp", "quic"}, n.Transport), "net.transport", "must be tcp or quic"},
 		{!slices.Contains(relays, n.Relay), "net.relay", "must be one of " + strings.Join(relays, ", ")},
 		{!(n.Loss >= 0 && n.Loss <= 0.5), "net.loss", "must be 0 to 0.5"},
