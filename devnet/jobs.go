@@ -58,12 +58,17 @@ func (j *jobs) ended(e job, now time.Duration) {
 	j.took += now - e.began
 }
 
-// pace is how much longer than estimated the jobs took that ended; 1 before the first.
-func (j *jobs) pace() float64 {
-	if j.planned <= 0 || j.took <= 0 {
-		return 1
+// pace is how much longer than estimated the jobs took that ended, 1 before the first, and at least
+// as much as one that runs has taken already.
+func (j *jobs) pace(now time.Duration) float64 {
+	pace := 1.0
+	if j.planned > 0 && j.took > 0 {
+		pace = float64(j.took) / float64(j.planned)
 	}
-	return float64(j.took) / float64(j.planned)
+	for _, r := range j.running {
+		pace = max(pace, float64(now-r.began)/float64(max(1, r.takes)))
+	}
+	return pace
 }
 
 // left estimates how long what waits and runs still takes, at the pace so far.
@@ -76,7 +81,7 @@ func (j *jobs) left(now time.Duration) time.Duration {
 			waits += w.takes / time.Duration(j.cores)
 		}
 	}
-	pace := j.pace()
+	pace := j.pace(now)
 	for _, r := range j.running {
 		longest = max(longest, time.Duration(pace*float64(r.takes))-(now-r.began))
 	}

@@ -174,7 +174,7 @@ func TestJobs(t *testing.T) {
 	if j.next(0); j.left(time.Second) != 3*time.Second { // one second of the running, two of the waiting
 		t.Errorf("left() = %v, want 3 s", j.left(time.Second))
 	}
-	if j.ended(first, 6*time.Second); j.pace() != 3 || j.left(6*time.Second) != 6*time.Second {
-		t.Errorf("pace %v, left() = %v, want three times the estimate", j.pace(), j.left(6*time.Second))
+	if j.ended(first, 6*time.Second); j.pace(6*time.Second) != 3 || j.left(6*time.Second) != 6*time.Second {
+		t.Errorf("pace %v, left() = %v, want three times the estimate", j.pace(6*time.Second), j.left(6*time.Second))
 	}
 }

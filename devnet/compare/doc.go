@@ -3,11 +3,12 @@
 //
 // A comparison draws the pairs of messages again and again, as package stats does with a single
 // run's, computes a figure for both sides of each draw and looks at the difference. The 95 % interval
-// of the difference is the answer; half its width is the smallest difference that this pair of runs
-// could have shown.
+// of the difference is the answer. Because many figures are looked at, an interval half as wide again
+// must leave zero out before two runs are told apart; half of that width is the smallest difference
+// that this pair of runs could have shown.
 //
 // The verdict on a figure, with d = B - A:
-//   - worse or better: the interval leaves zero out, and d is large enough to matter: 1 % of A, 5 %
+//   - worse or better: the wider interval leaves zero out, and d is large enough to matter: 1 % of A, 5 %
 //     with fewer than five seeds, 0.1 % of coverage.
 //   - same: the interval stays within 5 % of A, 0.5 % of coverage.
 //   - cannot tell: neither; more seeds or messages make the interval narrower.

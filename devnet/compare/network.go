@@ -40,7 +40,7 @@ func network(a, b *report.Results) (Line, bool) {
 	difference := func(w []uint16) float64 { return statB(w) - statA(w) }
 	l := Line{Metric: "net.bytes_per_node_per_s", A: draw.Value(statA), B: draw.Value(statB), Diff: draw.Value(difference), Verdict: NotJudged}
 	l.Lo, l.Hi = draw.Interval(difference)
-	l.Shows = (l.Hi - l.Lo) / 2
+	l.Shows = caution * (l.Hi - l.Lo) / 2
 	l.judge(figure{}, len(counts))
 	return l, true
 }
