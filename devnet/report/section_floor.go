@@ -10,6 +10,9 @@ func floorSection(r *Results) section {
 	s := section{ID: "floor", Title: "Distance to the physical floor"}
 	if points := r.Stretch.Points; len(points) > 0 {
 		s.Lead = "The floor of a delivery is the time its bytes need at the slower end plus the shortest way over the open connections: no scheme that moves the bytes over them beats it. A dot on the ray 2x took twice that."
+		if text := r.belowFloor(); text != "" {
+			s.Lead += " " + text
+		}
 		title := "Every delivery of a block"
 		if len(points) < r.Stretch.Of {
 			title = fmt.Sprintf("%d of %d deliveries of blocks, evenly over the ranks of their latency", len(points), r.Stretch.Of)
@@ -22,6 +25,14 @@ func floorSection(r *Results) section {
 		s.Exhibits = append(s.Exhibits, exhibit{Title: fmt.Sprintf("The %d worst nodes, and why", len(r.Worst)), Tables: []table{worstTable(r)}})
 	}
 	return s
+}
+
+// belowFloor says why a stretch is below 1, "" where none is.
+func (r *Results) belowFloor() string {
+	if r.Summary["block.stretch_p95"].Value < 1 {
+		return "The stretch is below 1: this relay moved fewer bytes than the blocks have, since pools held their transactions already."
+	}
+	return ""
 }
 
 func floorTable(r *Results) table {

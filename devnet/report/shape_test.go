@@ -1,6 +1,7 @@
 package report
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -181,6 +182,23 @@ func TestReadReturnsWhatWasWritten(t *testing.T) {
 	is, _ := back.JSON()
 	if string(was) != string(is) {
 		t.Error("results.json changes when it is read and written again")
+	}
+}
+
+// A stretch below 1 is explained wherever it stands.
+func TestBelowTheFloorIsSaid(t *testing.T) {
+	r := richResults(t)
+	for _, value := range []stats.Number{1.2, .9} {
+		r.Summary["block.stretch_p95"] = stats.Bare(float64(value), 140, "")
+		var table, page strings.Builder
+		if err := errors.Join(Table(&table, r), Page(&page, r)); err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range map[string]string{"table": table.String(), "page": page.String()} {
+			if got := strings.Contains(text, "The stretch is below 1"); got != (value < 1) {
+				t.Errorf("stretch %v: the %s explains it: %v", value, name, got)
+			}
+		}
 	}
 }
 

@@ -74,6 +74,9 @@ func Table(w io.Writer, r *Results) error {
 	for _, o := range r.Overlays {
 		b.WriteString(o.lines())
 	}
+	if text := r.belowFloor(); text != "" {
+		b.WriteString("\n" + wrap(text, 80) + "\n")
+	}
 	for _, n := range r.Notes {
 		b.WriteString("\n" + wrap(n, 80) + "\n")
 	}
