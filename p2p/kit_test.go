@@ -102,11 +102,14 @@ func (w *world) tx(user, size int) *chain.Tx {
 }
 
 // pay makes the next transfer of a user to an address.
-func (w *world) pay(user int, to common.Address) *chain.Tx {
+func (w *world) pay(user int, to common.Address) *chain.Tx { return w.payWith(user, to, 0) }
+
+// payWith is pay with size bytes of data.
+func (w *world) payWith(user int, to common.Address, size int) *chain.Tx {
 	w.t.Helper()
 	inner := types.MustSignNewTx(w.users[user], types.NewLondonSigner(new(big.Int).SetUint64(w.genesis.ChainID)), &types.DynamicFeeTx{
 		ChainID: new(big.Int).SetUint64(w.genesis.ChainID), Nonce: w.nonces[user], To: &to, Value: big.NewInt(1),
-		Gas: 21_000, GasFeeCap: big.NewInt(3_000_000_000), GasTipCap: big.NewInt(1_000_000_000),
+		Gas: 21_000 + 16*uint64(size), GasFeeCap: big.NewInt(3_000_000_000), GasTipCap: big.NewInt(1_000_000_000), Data: bytes.Repeat([]byte{1}, size),
 	})
 	w.nonces[user]++
 	t, err := chain.NewTx(inner)

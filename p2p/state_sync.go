@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -26,10 +27,10 @@ import (
 // only what differs still is fetched.
 
 const (
-	stateChunk    = 64      // nodes in one request
-	stateParallel = 4       // requests at once
-	stateRound    = 16      // requests between two writes to disk: some 8 MB
-	maxPath       = 1 << 17 // headers in memory, 170 MB: a longer way is gone by blocks first
+	stateChunk    = maxStateNodes // nodes in one request: 2 MB at a million accounts
+	stateParallel = 6             // requests at once: they share the link, and hide its delay
+	stateRound    = 8             // requests between two writes to disk
+	maxPath       = 1 << 17       // headers in memory, 170 MB: a longer way is gone by blocks first
 )
 
 // errNoPivot is a state that cannot be taken over yet: no pivot of the branch is
@@ -172,26 +173,32 @@ func (f *stateFetcher) ask(ctx context.Context, kind uint64, nodes []recon.Branc
 	return answers, g.Wait()
 }
 
-// askChunk fills answers, beginning with another source each time.
+// askChunk fills answers, beginning with another source each time. What comes is
+// kept even if the source that gave it fails afterwards.
 func (f *stateFetcher) askChunk(ctx context.Context, kind uint64, nodes []recon.Branch, answers [][]byte) error {
 	turn := int(f.turn.Add(1)) % len(f.sources)
 	order := append(slices.Clone(f.sources[turn:]), f.sources[:turn]...)
+	var mu sync.Mutex // several sources may answer at once
 	for len(nodes) > 0 {
-		got, _, err := hedge(ctx, order, f.net.cfg.FetchTimeout, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([][]byte, error) {
-			return f.net.askState(ctx, p, f.pivot, kind, nodes, progress)
+		got, _, err := hedge(ctx, order, f.net.cfg.FetchTimeout, func(ctx context.Context, p peer.ID, progress *atomic.Int64) (int, error) {
+			return f.net.askState(ctx, p, f.pivot, kind, nodes, progress, func(i int, raw []byte) {
+				mu.Lock()
+				defer mu.Unlock()
+				answers[i] = raw
+			})
 		})
 		if err != nil {
 			return err
 		}
-		copy(answers, got)
-		nodes, answers = nodes[len(got):], answers[len(got):]
+		nodes, answers = nodes[got:], answers[got:]
 	}
 	return nil
 }
 
-// askState asks one peer. It returns what it said of the first ones of nodes, at
-// least one, checked against their digests. A wrong answer is a lie and punished.
-func (n *Net) askState(ctx context.Context, p peer.ID, pivot common.Hash, kind uint64, nodes []recon.Branch, progress *atomic.Int64) (got [][]byte, err error) {
+// askState asks one peer. It keeps what it said of the first ones of nodes, checked
+// against their digests, and returns how many, at least one. A wrong answer is a
+// lie and punished.
+func (n *Net) askState(ctx context.Context, p peer.ID, pivot common.Hash, kind uint64, nodes []recon.Branch, progress *atomic.Int64, keep func(int, []byte)) (got int, err error) {
 	r := stateRequest{Block: pivot, Kind: kind}
 	for _, b := range nodes {
 		r.Nodes = append(r.Nodes, treeNode{uint64(b.Depth), uint64(b.Index)})
@@ -217,7 +224,8 @@ func (n *Net) askState(ctx context.Context, p peer.ID, pivot common.Hash, kind u
 			if err != nil {
 				return err
 			}
-			got = append(got, raw)
+			keep(got, raw)
+			got++
 		}
 		return nil
 	})
@@ -225,10 +233,10 @@ func (n *Net) askState(ctx context.Context, p peer.ID, pivot common.Hash, kind u
 		n.punish(p, offenceLie, err)
 	}
 	switch {
-	case len(got) > 0:
+	case got > 0:
 		return got, nil // what was right is right, whatever came after
 	case err == nil:
 		err = errMissing
 	}
-	return nil, err
+	return 0, err
 }

@@ -147,37 +147,36 @@ func TestStateSyncResumes(t *testing.T) {
 		t.Fatal(err)
 	}
 	pivot, _ := good.chain.PivotState(blocks[191].ID())
-	lacking := 0
+	lacking, all := 0, 0
 	for i := range 4096 {
-		if part := subtree(recon.Node{Depth: 3, Index: uint32(i)}); staged.State().Digest(part) != pivot.Digest(part) {
+		part := subtree(recon.Node{Depth: 3, Index: uint32(i)})
+		if pivot.Digest(part) != (common.Hash{}) {
+			all++
+		}
+		if staged.State().Digest(part) != pivot.Digest(part) {
 			lacking++
 		}
 	}
 	var asked atomic.Int32
 	good.host.SetStreamHandler(stateProtocol, func(s network.Stream) {
-		good.net.serveState(&spy{s, &asked})
+		defer s.Close()
+		b, err := readFrame(s, maxStateRequest)
+		if err != nil {
+			return
+		}
+		if r, trees, err := decodeStateRequest(b); err == nil {
+			if r.Kind == askParts {
+				asked.Add(int32(len(trees)))
+			}
+			_ = good.net.answerState(good.net.counted(s), r, trees)
+		}
 	})
 	link(cold, good)
 	cold.reaches(blocks[len(blocks)-1])
-	if got := int(asked.Load()); got == 0 || got > lacking {
-		t.Errorf("%d parts fetched after the interruption, %d were lacking", got, lacking)
+	// One of the lacking has accounts of the genesis: it is compared bucket by bucket.
+	if got := int(asked.Load()); got < lacking || got > lacking+16*len(w.users) || lacking > all-50 {
+		t.Errorf("%d parts fetched after the interruption, %d of %d were lacking", got, lacking, all)
 	}
-}
-
-// spy counts the parts that are asked for on a stream.
-type spy struct {
-	network.Stream
-	parts *atomic.Int32
-}
-
-func (s *spy) Read(b []byte) (int, error) {
-	n, err := s.Stream.Read(b)
-	if n > 100 { // the body of a request: readFrame reads its length byte by byte
-		if r, _, err := decodeStateRequest(b[:n]); err == nil && r.Kind == askParts {
-			s.parts.Add(int32(len(r.Nodes)))
-		}
-	}
-	return n, err
 }
 
 // TestHostileStates: nothing a peer says of a state moves the chain, lies cost it
