@@ -47,7 +47,11 @@ func (n relayNode) Complete(from peer.ID, b *chain.Block, w relay.Way) error {
 
 // CheckHeader implements relay.Node.
 func (n relayNode) CheckHeader(sh *chain.SignedHeader) error {
-	return n.chain.CheckHeader(sh, time.Now())
+	err := n.chain.CheckHeader(sh, time.Now())
+	if err == nil {
+		n.charge(chain.Work{Signatures: 2}) // the header's and the announcement's
+	}
+	return err
 }
 
 // Fetch implements relay.Node.
@@ -60,6 +64,9 @@ func (n relayNode) Tx(hash common.Hash) *chain.Tx { return n.backend.Tx(hash) }
 
 // EachTx implements relay.Node.
 func (n relayNode) EachTx(f func(*chain.Tx)) { n.backend.EachTx(f) }
+
+// Charge implements relay.Node.
+func (n relayNode) Charge(bytes int) { n.charge(chain.Work{HashedBytes: bytes}) }
 
 // Sign implements relay.Node.
 func (n relayNode) Sign(digest common.Hash) ([65]byte, error) { return n.backend.Sign(digest) }

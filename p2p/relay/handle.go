@@ -53,6 +53,7 @@ func (e *engine) gotChunk(l *link, t *transfer, f *frame) error {
 	if !t.ann.holds(f.chunk, f.bytes) { // outside the lock: a hash takes its time
 		return fmt.Errorf("%w: chunk %d of block %s is not what its proposer signed", errFrame, f.chunk, t.id)
 	}
+	e.node.Charge(len(f.bytes))
 	e.mu.Lock()
 	e.credit(l, t, f.chunk)
 	if t.put(f.chunk, f.bytes, f.hops+min(1, 255-f.hops)) {

@@ -75,6 +75,9 @@ type Node interface {
 	Tx(hash common.Hash) *chain.Tx
 	// EachTx calls f for every pooled transaction.
 	EachTx(f func(*chain.Tx))
+	// Charge waits for as long as a modelled processor hashes bytes; on a real one
+	// the time has passed.
+	Charge(bytes int)
 	// Sign signs a digest with the proposer's key.
 	Sign(digest common.Hash) ([signatureBytes]byte, error)
 }

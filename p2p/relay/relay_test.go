@@ -112,6 +112,8 @@ func (n *node) EachTx(f func(*chain.Tx)) {
 	}
 }
 
+func (n *node) Charge(int) {}
+
 func (n *node) Sign(digest common.Hash) (sig [65]byte, err error) {
 	out, err := crypto.Sign(digest[:], testKey())
 	copy(sig[:], out)
