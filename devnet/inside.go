@@ -291,6 +291,7 @@ func (r *virtualRun) open(i int) error {
 	}
 	cfg := node.Config{Name: fmt.Sprintf("n%d", i), BlockBytes: int(r.spec.Chain.BlockSize)}
 	cfg.P2P = p2pConfig(r.spec)
+	cfg.P2P.Relay = r.spec.RelayOf(r.seed)[i]
 	cfg.P2P.Shared = r.payloads
 	if m.node, err = node.New(cfg, d); err != nil {
 		return err

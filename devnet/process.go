@@ -87,7 +87,7 @@ func (e *processRun) run(ctx context.Context, binary string) (seen *observation,
 	defer fail(nil)
 	e.cluster, err = cluster.New(cluster.Config{
 		Nodes: e.spec.Net.Nodes, Followers: e.spec.Net.Nodes - e.spec.Proposers(), Settings: settings(e.spec), MeshLow: e.spec.Gossip.Dlo, Binary: binary, Slot: e.spec.Chain.Slot.D(), Seed: e.seed, Transport: e.spec.Net.Transport,
-		Relay: e.spec.Net.Relay, Shaped: e.links != nil, Bendable: schedule.Bending(), BlockSize: int64(e.spec.Chain.BlockSize), Trace: true, Alloc: fund(e.plan.Senders),
+		Relays: e.spec.RelayOf(e.seed), Shaped: e.links != nil, Bendable: schedule.Bending(), BlockSize: int64(e.spec.Chain.BlockSize), Trace: true, Alloc: fund(e.plan.Senders),
 		Delay:  time.Second + time.Duration(e.spec.Net.Nodes)*50*time.Millisecond, // about what starting takes
 		Exited: func(_ string, err error) { fail(err) },
 	})

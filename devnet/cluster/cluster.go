@@ -54,8 +54,8 @@ type Config struct {
 	Seed int64
 	// Transport is "tcp" or "quic"; "" is tcp.
 	Transport string
-	// Relay is how blocks travel; "" is the node's default.
-	Relay string
+	// Relays is how blocks of each member travel; nil is the node's default.
+	Relays []string
 	// BlockSize bounds the blocks that members build; 0 is the chain's limit.
 	BlockSize int64
 	// Trace lets members record their events.

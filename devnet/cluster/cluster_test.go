@@ -214,7 +214,7 @@ func TestFolderOfTheCallerIsKeptAndReused(t *testing.T) {
 }
 
 func TestArgs(t *testing.T) {
-	c, err := New(Config{Nodes: 2, Port: 9000, Transport: "quic", BlockSize: 1000, Trace: true, Relay: "gossip"})
+	c, err := New(Config{Nodes: 2, Port: 9000, Transport: "quic", BlockSize: 1000, Trace: true, Relays: []string{"auto", "gossip"}})
 	if err != nil {
 		t.Fatal(err)
 	}

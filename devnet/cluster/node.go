@@ -161,8 +161,8 @@ func (n *Node) args() []string {
 	if n.keyFile != "" {
 		args = append(args, "--proposer-key", n.keyFile)
 	}
-	if cfg.Relay != "" {
-		args = append(args, "--relay", cfg.Relay)
+	if n.index < len(cfg.Relays) {
+		args = append(args, "--relay", cfg.Relays[n.index])
 	}
 	if cfg.BlockSize > 0 {
 		args = append(args, "--block-size", fmt.Sprint(cfg.BlockSize))

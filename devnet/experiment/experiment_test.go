@@ -191,6 +191,10 @@ func TestValidateOfLinks(t *testing.T) {
 		{func(n *Net) { n.Loss = .9 }, "net.loss = 0.9:"},
 		{func(n *Net) { n.Reorder = 1 }, "net.reorder = 1:"},
 		{func(n *Net) { n.Window = "broken" }, "net.window = broken:"},
+		{func(n *Net) { n.Relay = "pigeon" }, "net.relay = pigeon:"},
+		{func(n *Net) { n.Mixed = Mixed{1.5, "auto"} }, "net.mixed = map["},
+		{func(n *Net) { n.Mixed = Mixed{.5, "pigeon"} }, "relay must be one of"},
+		{func(n *Net) { n.Mixed.Relay = "auto" }, "has a relay for a share of 0"},
 		{func(n *Net) { n.Supers.Share = 1.5 }, "net.supers = map["},
 		{func(n *Net) { n.Supers.Up = "1gbit" }, "has rates for a share of 0"},
 		{func(n *Net) { n.Supers = Supers{.2, "1gbit", "much"} }, "net.supers.down: "},
@@ -205,6 +209,24 @@ func TestValidateOfLinks(t *testing.T) {
 		if err := s.Validate(); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("Validate() = %v, want a complaint about %q", err, tt.want)
 		}
+	}
+}
+
+func TestRelayOf(t *testing.T) {
+	s := Spec{Engine: "virtual", Net: Net{Nodes: 40, Relay: "coded", Mixed: Mixed{.25, "gossip"}}}
+	s.Resolve()
+	if err := s.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	first, again, other := s.RelayOf(1), s.RelayOf(1), s.RelayOf(2)
+	count := 0
+	for _, r := range first {
+		if r == "gossip" {
+			count++
+		}
+	}
+	if count != 10 || len(first) != 40 || !reflect.DeepEqual(first, again) || reflect.DeepEqual(first, other) {
+		t.Errorf("%d of %d nodes gossip: %v, %v, %v", count, len(first), first, again, other)
 	}
 }
 

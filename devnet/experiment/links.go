@@ -57,6 +57,20 @@ func (s *Spec) LinkConfig(seed int64) (link.Config, error) {
 	return cfg, nil
 }
 
+// RelayOf is the relay of each node, for the run of one seed.
+func (s *Spec) RelayOf(seed int64) []string {
+	n := &s.Net
+	out := make([]string, n.Nodes)
+	for i := range out {
+		out[i] = n.Relay
+	}
+	rng := rand.New(rand.NewPCG(uint64(seed), 5))
+	for _, i := range rng.Perm(n.Nodes)[:int(n.Mixed.Share*float64(n.Nodes)+.5)] {
+		out[i] = n.Mixed.Relay
+	}
+	return out
+}
+
 func rates(up, down string) (u, d link.Rate, err error) {
 	if u, err = link.ParseRate(up); err != nil {
 		return 0, 0, err

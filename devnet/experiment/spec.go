@@ -60,6 +60,7 @@ type Net struct {
 	Transport string `toml:"transport" json:"transport" comment:"tcp or quic"`
 	Members   string `toml:"members" json:"members" comment:"on: nodes find out by SWIM who is there; off by default in virtual time, where that would be half of the work"`
 	Relay     string `toml:"relay" json:"relay" comment:"how blocks travel: gossip, compact, coded or auto"`
+	Mixed     Mixed  `toml:"mixed,omitempty" json:"mixed,omitzero" comment:"a share of the nodes, drawn by seed, that publish by another relay"`
 	// The link model: in virtual time always, on processes where one of these is set.
 	Latency string  `toml:"latency,omitempty" json:"latency,omitempty" comment:"lan, world, uniform:50ms, uniform:20ms-80ms or a CSV file with rtt_ms or oneway_ms in its header"`
 	Jitter  string  `toml:"jitter,omitempty" json:"jitter,omitempty" comment:"p90 - p50 of every link's delay instead of the table's, such as 2ms"`
@@ -71,6 +72,12 @@ type Net struct {
 	LossCC  string  `toml:"loss_cc,omitempty" json:"loss_cc,omitempty" comment:"what senders do about loss: reno, or none (sent again after one round trip: idealised)"`
 	Reorder float64 `toml:"reorder,omitempty" json:"reorder,omitempty" comment:"share of packets that are overtaken"`
 	Window  string  `toml:"window,omitempty" json:"window,omitempty" comment:"slow-start, or open: connections send at their rates from the start"`
+}
+
+// Mixed are the nodes with another relay than the rest.
+type Mixed struct {
+	Share float64 `toml:"share" json:"share"`
+	Relay string  `toml:"relay" json:"relay"`
 }
 
 // Supers are the nodes with other rates than the rest.

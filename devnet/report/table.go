@@ -136,7 +136,11 @@ func plan(r *Results) string {
 	if e.Virtual() {
 		over = "modelled links"
 	}
-	load := fmt.Sprintf("%s relay over %s; %d blocks of %s, %v slots", e.Net.Relay, over, r.Block.Messages, byteCount.figure(float64(size.Value)), e.Chain.Slot)
+	relay := e.Net.Relay
+	if m := e.Net.Mixed; m.Share > 0 {
+		relay += fmt.Sprintf(", %g %% %s", 100*m.Share, m.Relay)
+	}
+	load := fmt.Sprintf("%s relay over %s; %d blocks of %s, %v slots", relay, over, r.Block.Messages, byteCount.figure(float64(size.Value)), e.Chain.Slot)
 	if e.Proposers() == 0 {
 		load = fmt.Sprintf("%s; %d transactions of %s, no blocks", over, r.Tx.Messages, e.Load.TxSize)
 	}
