@@ -13,6 +13,10 @@
 // does afterwards can change a figure. What each figure means is written in the package recorder,
 // beside the code that computes it.
 //
+// [Sweep] measures the cells of a grid, side by side as far as cores and memory allow, keeps those
+// that are done and fits laws over them. Package compare holds two runs against each other. The
+// experiments that come with the program are in experiments, embedded.
+//
 // Faults follow the schedule that package fault makes of the experiment: faultRun plays it on the
 // rig of an engine (signals and sockets of processes, or hosts and links of virtual time), notes
 // who belonged to E when, and takes for each fault the proof that it happened. Clocks that are
@@ -20,6 +24,6 @@
 // clock that slots go by.
 //
 // Goroutines: those of the cluster's children (one waiting on each) and of the workload (one a
-// node); all end before Measure or Up returns. Refused: a run whose figures would not be honest,
+// node), and one a running cell of a sweep; all end before Measure, Sweep or Up returns. Refused: a run whose figures would not be honest,
 // by an [UnfitError] that names the reason and what to change.
 package devnet

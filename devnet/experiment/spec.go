@@ -351,8 +351,8 @@ func (s *Spec) Memory() int64 {
 	if !s.Virtual() {
 		return int64(s.Net.Nodes) * (65 << 20) // a node each, as processes
 	}
-	perNode := 8<<20 + 20*int64(s.Chain.BlockSize) // hosts and chains; bodies in stores, caches and queues
-	return 768<<20 + int64(s.Net.Nodes)*perNode    // what the collector lets grow before it works
+	perNode := 3<<20 + 9*int64(s.Chain.BlockSize) // hosts and chains; bodies in stores, caches and queues
+	return 896<<20 + int64(s.Net.Nodes)*perNode   // what the collector lets grow before it works
 }
 
 // Digest names the resolved experiment: the first 8 hex digits of the SHA-256 of its JSON form,
