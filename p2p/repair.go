@@ -118,6 +118,9 @@ func (n *Net) runRepair(ctx context.Context) error {
 		case <-timer.C:
 			partners = n.partners(rng, time.Now())
 		}
+		if n.silent.Load() {
+			partners = nil
+		}
 		moved, later := n.reconcileAll(ctx, partners, delayed >= insistAfter)
 		wait := interval
 		if delayed++; !later {

@@ -24,7 +24,7 @@ func (n *Net) serveRepair(raw network.Stream) {
 	}
 	defer n.tasks.end(s)
 	p := s.Conn().RemotePeer()
-	if !n.repair.enter(p) {
+	if n.silent.Load() || !n.repair.enter(p) {
 		_ = s.Reset() // others reconcile with us: it will try another peer
 		return
 	}

@@ -22,7 +22,7 @@ func (n *Net) serveState(raw network.Stream) {
 	_ = s.SetDeadline(time.Now().Add(n.cfg.RequestTimeout))
 	ctx, cancel := context.WithTimeout(n.tasks.ctx, n.cfg.StatusTimeout)
 	defer cancel()
-	if !n.peers.wait(ctx, p) || !n.peers.begin(p, time.Now()) {
+	if n.silent.Load() || !n.peers.wait(ctx, p) || !n.peers.begin(p, time.Now()) {
 		_ = s.Reset()
 		return
 	}

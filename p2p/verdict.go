@@ -31,8 +31,9 @@ func (v Verdict) result() pubsub.ValidationResult {
 	return [numVerdicts]pubsub.ValidationResult{pubsub.ValidationAccept, pubsub.ValidationIgnore, pubsub.ValidationReject}[v]
 }
 
-// SetSilent makes a node that judges and takes what it is sent, but passes nothing
-// on and serves no block. It is for measuring what such peers do to others.
+// SetSilent makes a node that judges and takes what it is sent, but passes no
+// message on, serves no block and no state, and takes no part in repair. It is for
+// measuring what such peers do to others.
 func (n *Net) SetSilent(on bool) { n.silent.Store(on) }
 
 // passOn is a verdict as pubsub gets it: a silent node keeps to itself what it
