@@ -16,10 +16,25 @@ import (
 	"github.com/pheme-net/pheme/p2p/recon"
 )
 
-// impatient is a node that soon loses its patience with a peer.
+// patient is a node whose sessions begin when the test says so. Where a peer will
+// be scored for what it says, a slow machine must not look like its silence.
+func patient(c *Config) {
+	c.NoRepair = true
+	c.FetchTimeout = time.Second
+}
+
+// impatient is patient for a peer that will not say anything.
 func impatient(c *Config) {
-	c.NoRepair = true // sessions begin when the test says so
+	c.NoRepair = true
 	c.RequestTimeout, c.FetchTimeout = 800*time.Millisecond, 50*time.Millisecond
+}
+
+// patienceWith is the patience for a peer that will be scored, or will not.
+func patienceWith(scored bool) func(*Config) {
+	if scored {
+		return patient
+	}
+	return impatient
 }
 
 // partner plays the server of a session: it reads the hello, says what it is told
@@ -157,7 +172,7 @@ func TestHostileRepairPartners(t *testing.T) {
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n, good := w.node("victim "+name, impatient), w.node("good "+name, impatient)
+			n, good := w.node("victim "+name, patienceWith(c.scored)), w.node("good "+name, patient)
 			defer n.stop()
 			defer good.stop()
 			n.back.hold(mine)
@@ -253,7 +268,7 @@ func TestHostileRepairClients(t *testing.T) {
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n, good := w.node("victim "+name, impatient), w.node("good "+name, impatient)
+			n, good := w.node("victim "+name, patienceWith(c.scored)), w.node("good "+name, patient)
 			defer n.stop()
 			defer good.stop()
 			n.back.hold(mine)

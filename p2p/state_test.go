@@ -27,9 +27,17 @@ func (w *world) spread(n, k int) (out []*chain.Block) {
 	return out
 }
 
+// stateConfig has patience: where a peer answers, a slow machine must not look
+// like a peer that does not.
 func stateConfig(c *Config) {
 	c.StateBlocks, c.NoRepair = 100, true
-	c.FetchTimeout = 100 * time.Millisecond
+	c.FetchTimeout = time.Second
+}
+
+// soon is stateConfig for a peer that will not answer.
+func soon(c *Config) {
+	stateConfig(c)
+	c.FetchTimeout = 300 * time.Millisecond
 }
 
 // TestStateSync: a node that starts cold takes over a state, checked against a
@@ -104,7 +112,7 @@ func TestStateSyncOfABranchFromBelowTheWindow(t *testing.T) {
 func TestStateSyncResumes(t *testing.T) {
 	w := newWorld(t, "resume")
 	blocks := w.spread(200, 5)
-	cold, good := w.node("cold", stateConfig), w.node("good", stateConfig)
+	cold, good := w.node("cold", soon), w.node("good", stateConfig)
 	good.give(blocks...)
 	var served atomic.Int32
 	gone := w.node("gone", stateConfig)
@@ -237,7 +245,11 @@ func TestHostileStates(t *testing.T) {
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n, e, good := w.node("victim "+name, stateConfig), w.node("evil "+name, stateConfig), w.node("good "+name, stateConfig)
+			config := stateConfig
+			if !c.scored {
+				config = soon
+			}
+			n, e, good := w.node("victim "+name, config), w.node("evil "+name, stateConfig), w.node("good "+name, stateConfig)
 			defer n.stop()
 			defer e.stop()
 			defer good.stop()
