@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/pheme-net/pheme/devnet/experiment"
 	"github.com/pheme-net/pheme/devnet/topology"
@@ -34,9 +35,10 @@ func p2pConfig(spec experiment.Spec) p2p.Config {
 	return p2p.Config{
 		Relay: spec.Net.Relay, D: g.D, Dlo: g.Dlo, Dhi: g.Dhi, Dout: g.Dout, Dlazy: g.Dlazy, Heartbeat: g.Heartbeat.D(),
 		FloodPublish: g.FloodPublish, IDontWantBytes: int(g.IDontWant),
-		NoDiscovery: true, // the topology is the experiment's
-		NoMembers:   spec.Net.Members == "off",
-		NoRepair:    r.Off, RepairInterval: r.Interval.D(), RepairFanout: r.Fanout, RepairMode: r.Mode,
+		NoMembers:     spec.Net.Members == "off",
+		NoDiscovery:   true, // the topology is the experiment's; membership only watches, at memberlist's pace
+		ProbeInterval: time.Second, NewsInterval: 500 * time.Millisecond, AggregateInterval: 10 * time.Second,
+		NoRepair: r.Off, RepairInterval: r.Interval.D(), RepairFanout: r.Fanout, RepairMode: r.Mode,
 	}
 }
 
@@ -45,6 +47,7 @@ func settings(spec experiment.Spec) string {
 	c := p2pConfig(spec)
 	text := fmt.Sprintf("[p2p]\nrelay = %q\nd = %d\nd_lo = %d\nd_hi = %d\nd_out = %d\nd_lazy = %d\nheartbeat = %q\nflood_publish = %v\nidontwant_bytes = %d\n",
 		c.Relay, c.D, c.Dlo, c.Dhi, c.Dout, c.Dlazy, c.Heartbeat, c.FloodPublish, c.IDontWantBytes)
-	text += fmt.Sprintf("discovery = %v\nmembers = %v\n", !c.NoDiscovery, !c.NoMembers)
+	text += fmt.Sprintf("members = %v\ndiscovery = %v\nprobe_interval = %q\nnews_interval = %q\naggregate_interval = %q\n",
+		!c.NoMembers, !c.NoDiscovery, c.ProbeInterval, c.NewsInterval, c.AggregateInterval)
 	return text + fmt.Sprintf("repair = %v\nrepair_interval = %q\nrepair_fanout = %d\nrepair_mode = %q\n", !c.NoRepair, c.RepairInterval, c.RepairFanout, c.RepairMode)
 }
