@@ -46,7 +46,7 @@ func (r virtualRig) start(_ context.Context, i int) error {
 
 func (r virtualRig) connect(_ context.Context, i int, up []bool) error {
 	for _, j := range r.graph[i] {
-		if up[j] {
+		if up[j] && !grown(r.spec) {
 			if err := r.dial(i, j); err != nil {
 				return err
 			}

@@ -206,8 +206,13 @@ func (r *virtualRun) launch(i int) {
 
 // dial has member i keep a connection to member j.
 func (r *virtualRun) dial(i, j int) error {
-	to := r.members[j].host
-	return r.members[i].node.AddPeer(fmt.Sprintf("%s/p2p/%s", to.Addrs()[0], to.ID()))
+	return r.members[i].node.AddPeer(r.address(j))
+}
+
+// address is where member i is reached.
+func (r *virtualRun) address(i int) string {
+	h := r.members[i].host
+	return fmt.Sprintf("%s/p2p/%s", h.Addrs()[0], h.ID())
 }
 
 // wire makes the network, the genesis and the proposers' keys.
@@ -293,6 +298,7 @@ func (r *virtualRun) open(i int) error {
 	cfg.P2P = p2pConfig(r.spec)
 	cfg.P2P.Relay = r.spec.RelayOf(r.seed)[i]
 	cfg.P2P.Shared = r.payloads
+	r.seeded(i, &cfg.P2P)
 	if m.node, err = node.New(cfg, d); err != nil {
 		return err
 	}
@@ -304,6 +310,9 @@ func (r *virtualRun) open(i int) error {
 // form connects the graph and waits until every mesh is formed: first no more neighbours than GossipSub wants, so that it has nothing
 // to draw and a seed's meshes are the same in every run, then the rest.
 func (r *virtualRun) form(ctx context.Context) error {
+	if grown(r.spec) {
+		return r.grow(ctx)
+	}
 	r.say("connecting %d nodes", len(r.members))
 	within, cancel := context.WithTimeout(ctx, virtualMesh)
 	defer cancel()

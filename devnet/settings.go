@@ -15,6 +15,9 @@ import (
 // buildGraph makes the connections of an experiment.
 func buildGraph(spec experiment.Spec, rng *rand.Rand) (topology.Graph, error) {
 	path, isFile := strings.CutPrefix(spec.Net.Topology, "file:")
+	if grown(spec) { // until it is known: who starts from whom
+		return topology.Build("star", spec.Net.Nodes, 0, rng)
+	}
 	if !isFile {
 		return topology.Build(spec.Net.Topology, spec.Net.Nodes, spec.Net.Degree, rng)
 	}

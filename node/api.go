@@ -139,3 +139,6 @@ func addrsOf(h host.Host) []string {
 
 // Network is what the network side counts at present.
 func (n *Node) Network() p2p.Stats { return n.net.Stats() }
+
+// Members lists the members of the network known to this node, itself first.
+func (n *Node) Members(ctx context.Context) []p2p.MemberInfo { return n.net.Members(ctx) }

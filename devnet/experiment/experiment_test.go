@@ -124,7 +124,7 @@ func TestValidateNamesTheField(t *testing.T) {
 		{func(s *Spec) { s.Load.Tick = Duration(time.Hour) }, "load.tick = 1h0m0s:"},
 		{func(s *Spec) { s.Report.CoverageFloor = 2 }, "report.coverage_floor = 2:"},
 		{func(s *Spec) { s.Report.Draws = 10 }, "report.draws = 10:"},
-		{func(s *Spec) { s.Net.Topology = "discovery" }, "net.topology = discovery: nodes that find each other"},
+		{func(s *Spec) { s.Net.Topology = "discovery" }, "net.topology = discovery: nodes find each other by themselves in virtual time only"},
 		{func(s *Spec) { s.Net.Jitter, s.Net.Window = "1ms", "wide" }, "net.window = wide:"},
 		{func(s *Spec) { s.Gossip.D = 1 }, "gossip.d = 1:"},
 		{func(s *Spec) { s.Gossip.Dlo = 9 }, "gossip.d_lo = 9:"},

@@ -52,10 +52,13 @@ type Spec struct {
 	Expect map[string]Expectation `toml:"expect,omitempty" json:"expect,omitempty" comment:"figures by name: < <= > >= or = and a number"`
 }
 
+// Discovery is the topology of nodes that are told one address and find each other.
+const Discovery = "discovery"
+
 // Net is the network: how many nodes, connected how.
 type Net struct {
 	Nodes     int    `toml:"nodes" json:"nodes"`
-	Topology  string `toml:"topology" json:"topology" comment:"random, full, ring, line, star or file:PATH (two node numbers a line)"`
+	Topology  string `toml:"topology" json:"topology" comment:"random, full, ring, line, star, discovery (each told one address; virtual engine) or file:PATH (two node numbers a line)"`
 	Degree    int    `toml:"degree" json:"degree" comment:"connections a node in the random topology"`
 	Transport string `toml:"transport" json:"transport" comment:"tcp or quic"`
 	Members   string `toml:"members" json:"members" comment:"on: nodes find out by SWIM who is there; off by default in virtual time, where that would be half of the work"`
@@ -171,7 +174,7 @@ func (s *Spec) Resolve() {
 			s.Seeds = []int64{1, 2, 3, 4, 5} // enough to draw seeds too
 		}
 	}
-	if s.Virtual() {
+	if s.Virtual() && s.Net.Topology != Discovery {
 		fill(&s.Net.Members, "off")
 	}
 	fill(&s.Net.Members, "on")
