@@ -56,6 +56,9 @@ func (r virtualRig) connect(_ context.Context, i int, up []bool) error {
 }
 
 func (r virtualRig) lacks(_ context.Context, i int, up []bool) (string, error) {
+	if grown(r.spec) {
+		return r.ungrown(i, up), nil
+	}
 	return r.virtualRun.lacks(i, up), nil
 }
 
