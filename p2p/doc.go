@@ -15,8 +15,9 @@
 //
 //   - Protocols /pheme/status/1 (handshake, then head notices),
 //     /pheme/blocks/2 (blocks by id, headers after a locator), /pheme/repair/1
-//     (pools reconciled by package recon, and what differs) and /pheme/state/1
-//     (the state after a pivot, subtree by subtree).
+//     (pools reconciled by package recon, and what differs), /pheme/state/1
+//     (the state after a pivot, subtree by subtree) and /pheme/relay/1 (chunks of
+//     blocks and what belongs to them, as package relay says).
 //
 //   - Membership: package swim's state machine over sealed datagrams, which need no
 //     connection, and push-pull on /pheme/swim/1; and of the members the
@@ -25,7 +26,7 @@
 // # Flow
 //
 //	PublishTx --> outbox --> batcher --> tx topic        (only the node that got them forms batches)
-//	PublishBlock --> relay --> block topic
+//	PublishBlock --> relay --> block topic, relay streams
 //	tx topic    --> takeBatch --> Backend.AddTxs --> verdict
 //	block topic --> relay.Receive --> take: chain.Check --> Backend.QueueBlock --> verdict
 //	                  |unknown parent, early
@@ -99,7 +100,11 @@
 // msg.written and one msg.read of class repair at each end, when it ends.
 //
 //   - Path and hops: block.received gives the sender of the copy that counted;
-//     follow Peer back to the node that has block.sealed. hops(i) = hops(Peer) + 1.
+//     follow Peer back to the node that has block.sealed. hops(i) = hops(Peer) + 1,
+//     unless Aux carries the hops of the pieces (trace.PathOf): then they are those.
+//   - A block in pieces: each chunk, and each answer with transactions, is one
+//     msg.written and one msg.read of class relay with its Hash; news and questions
+//     have none. Its announcement is a payload of the block topic like any other.
 //   - Copies of a block at i: the sizes of i's msg.read with its Hash. Duplicates:
 //     the sizes of its copy.duplicate. Of a transaction: those of its batch.
 //   - Stages of the hop from p to i, with p's events where Peer is i and i's where

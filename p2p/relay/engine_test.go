@@ -193,6 +193,37 @@ func TestWithheldChunks(t *testing.T) {
 	}
 }
 
+// TestGreedyPeers: who asks for everything again and again gets it twice, who
+// repeats itself and does not listen fills nothing.
+func TestGreedyPeers(t *testing.T) {
+	_, e, x, chunks := receiver(t, sampleOf(t, 6, 8<<10))
+	for i, c := range chunks {
+		if err := e.handle("a", x.frame(i, c, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slot, sent := e.links["b"].slot, 0
+	for range 10 {
+		if err := e.handle("b", &frame{kind: frameHave, tag: x.tag, flags: flagAll | flagWant | flagStarved}); err != nil {
+			t.Fatal(err)
+		}
+		for _, ok := x.swarm.next(slot); ok; _, ok = x.swarm.next(slot) {
+			sent++
+		}
+	}
+	if sent != maxGiven*x.swarm.total {
+		t.Errorf("%d chunks sent of %d", sent, x.swarm.total)
+	}
+	for range 5000 {
+		if err := e.handle("b", x.frame(0, chunks[0], 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(x.tell(slot).acks); n > x.swarm.total {
+		t.Errorf("%d acknowledgements wait", n)
+	}
+}
+
 // TestManyBlocksAreBounded: no more than maxLive are followed.
 func TestManyBlocksAreBounded(t *testing.T) {
 	n := &node{mesh: []peer.ID{"a"}}

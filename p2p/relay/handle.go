@@ -73,8 +73,9 @@ func (e *engine) gotChunk(l *link, t *transfer, f *frame) error {
 // acknowledgement. The mutex is held.
 func (e *engine) credit(l *link, t *transfer, chunk int) {
 	t.swarm.heard(l.slot, chunk)
-	n := t.tell(l.slot)
-	n.acks = append(n.acks, chunk)
+	if n := t.tell(l.slot); len(n.acks) < t.swarm.total { // a peer that repeats itself and does not listen gets no more
+		n.acks = append(n.acks, chunk)
+	}
 	poke(e.teller)
 }
 

@@ -33,7 +33,12 @@ type view struct {
 	done   bool // it needs no more
 	wants  bool // it asked for chunks to be pushed
 	hungry bool // it is short of chunks: the budget does not bind
+	given  int  // chunks sent to it
 }
+
+// maxGiven is how many times all chunks a peer gets, however often it says that it
+// lacks them: losses make honest ones say so.
+const maxGiven = 2
 
 // newSwarm returns the empty swarm of a block of total chunks of which any data
 // suffice.
@@ -108,7 +113,7 @@ func (s *swarm) leave(peer int) {
 // is none for it now.
 func (s *swarm) next(peer int) (chunk int, ok bool) {
 	v := s.view(peer)
-	if v.done {
+	if v.done || v.given >= maxGiven*s.total {
 		return 0, false
 	}
 	best := uint64(1<<64 - 1)
@@ -125,6 +130,7 @@ func (s *swarm) next(peer int) (chunk int, ok bool) {
 		}
 	}
 	if ok {
+		v.given++
 		v.has.set(chunk)
 		v.count++
 		s.known[chunk]++
