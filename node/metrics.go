@@ -1,7 +1,9 @@
 package node
 
 import (
+	"context"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -176,6 +178,7 @@ var (
 	seriesPoolDrop  = counter("pheme_pool_dropped_total", "Transactions that left the pool other than in a block, by reason.", "reason")
 	seriesPeers     = gauge("pheme_peers", "Connected peers of this network.")
 	seriesMesh      = gauge("pheme_mesh_peers", "Peers in the GossipSub mesh, by topic.", "topic")
+	seriesMembers   = gauge("pheme_members", "Members known, this node too, by state; nothing while membership is off.", "state")
 	seriesHeld      = gauge("pheme_held_blocks", "Blocks waiting for their parent or their slot.")
 	seriesSyncing   = gauge("pheme_syncing", "1 while the node catches up.")
 	seriesBytes     = counter("pheme_network_bytes_total", "Bytes by direction (in, out) and class.", "direction", "class")
@@ -217,6 +220,15 @@ func (s *state) Collect(out chan<- prometheus.Metric) {
 	send(seriesMesh, float64(net.MeshBlock), "block")
 	send(seriesMesh, float64(net.MeshTx), "tx")
 	send(seriesHeld, float64(net.Held))
+	members := make(map[string]int)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	for _, m := range n.net.Members(ctx) {
+		members[m.State]++
+	}
+	for state, count := range members {
+		send(seriesMembers, float64(count), state)
+	}
 	send(seriesSyncing, oneIf(net.Syncing))
 	for c := trace.ClassBlock; c < trace.NumClasses; c++ {
 		send(seriesBytes, float64(net.In[c]), "in", c.String())

@@ -97,7 +97,7 @@ func (f *follower) look(ctx context.Context, c *rpc.Client) error {
 	}
 	n := &Node{
 		Name: f.target.Name, RPC: f.target.RPC, PeerID: s.PeerID, Up: true, Head: s.Head.Number, HeadID: s.Head.ID,
-		Slot: s.Head.Slot, Pool: s.Pool, Peers: make([]Link, len(peers)),
+		Slot: s.Head.Slot, Pool: s.Pool, Members: s.Members, Peers: make([]Link, len(peers)),
 	}
 	for i, p := range peers {
 		n.Peers[i] = Link{ID: p.ID, Mesh: p.Mesh["block"], RTT: p.RTTMicros}

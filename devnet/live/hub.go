@@ -28,6 +28,8 @@ type Node struct {
 	Slot   uint64        `json:"slot"`
 	Pool   rpc.PoolStats `json:"pool"`
 	Peers  []Link        `json:"peers"`
+	// Members counts the members it knows by their state; empty where membership is off.
+	Members map[string]int `json:"members"`
 }
 
 // Link is a node's connection to another.

@@ -46,12 +46,17 @@ function row(cells) {
   return tr
 }
 
+// members says how a node sees the others: alive, suspect, dead.
+function members(n) {
+  return ['alive', 'suspect', 'dead', 'left'].filter((s) => n.members?.[s]).map((s) => `${n.members[s]} ${s}`).join(', ')
+}
+
 function drawTables() {
   const last = blocks.at(-1)
   $('nodes').replaceChildren(...names().map((name) => {
     const n = nodes.get(name)
     if (!n.up) return row([[name], [`down: ${n.why}`, 'bad']])
-    return row([[name], [n.head, 'r'], [short(n.head_id), '', 'code'], [n.slot, 'r'], [n.peers.length, 'r'], [n.peers.filter((p) => p.mesh).length, 'r'],
+    return row([[name], [n.head, 'r'], [short(n.head_id), '', 'code'], [n.slot, 'r'], [n.peers.length, 'r'], [n.peers.filter((p) => p.mesh).length, 'r'], [members(n)],
       [n.pool.executable + n.pool.future, 'r'], [last ? time(last.at[name]) : '', 'r'], [n.rpc, '', 'code']])
   }))
   $('blocks').replaceChildren(...blocks.slice(-12).reverse().map((b) => row([[b.number, 'r'], [short(b.id), '', 'code'], [b.origin], [bytes(b.size), 'r'],
