@@ -339,9 +339,15 @@ func (s *Spec) Horizon() time.Duration { return max(10*time.Second, 10*s.Chain.S
 func (s *Spec) Expected() time.Duration {
 	blocks := s.Load.Warmup + s.Slots()
 	if s.Virtual() {
-		bytes := s.Load.TxRate * float64(s.Load.TxSize) * s.Chain.Slot.D().Seconds() // of a slot
-		each := 3*time.Millisecond + time.Duration(float64(10*time.Millisecond)*bytes/(128<<10))
-		run := time.Second + time.Duration(s.Net.Nodes)*(5*time.Millisecond+time.Duration(blocks+1)*each)
+		seconds := float64(blocks+3) * s.Chain.Slot.D().Seconds()
+		ms := 5 + 0.4*seconds // to set up; heartbeats, status, repair
+		if s.Proposers() > 0 {
+			ms += float64(blocks+1) * (1.5 + 10*float64(s.Chain.BlockSize)/(1<<20))
+		}
+		if !s.Load.Placed() {
+			ms += s.Load.TxRate * seconds * (0.4 + 0.02*float64(s.Load.TxSize)/1024) // gossiped to each
+		}
+		run := time.Second + time.Duration(float64(s.Net.Nodes)*ms*float64(time.Millisecond))
 		return time.Duration(len(s.Seeds)) * run
 	}
 	setup := 4*time.Second + time.Duration(s.Net.Nodes)*60*time.Millisecond
@@ -354,8 +360,9 @@ func (s *Spec) Memory() int64 {
 	if !s.Virtual() {
 		return int64(s.Net.Nodes) * (65 << 20) // a node each, as processes
 	}
-	perNode := 3<<20 + 9*int64(s.Chain.BlockSize) // hosts and chains; bodies in stores, caches and queues
-	return 896<<20 + int64(s.Net.Nodes)*perNode   // what the collector lets grow before it works
+	// A node, idle but connected, with what it records; and the copies of a block that it is sending and
+	// receiving at the peak, while all do. The first is what the collector lets grow before it works.
+	return 1<<30 + int64(s.Net.Nodes)*(3<<19+10*int64(s.Chain.BlockSize))
 }
 
 // Digest names the resolved experiment: the first 8 hex digits of the SHA-256 of its JSON form,
