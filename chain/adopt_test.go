@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -285,4 +286,47 @@ func FuzzDecodePart(f *testing.F) {
 			t.Fatalf("%x becomes %x", raw, back)
 		}
 	})
+}
+
+// TestAdoptIsOneStep: what a process that ends at any step of the takeover leaves
+// on disk opens by itself, at the old head or at the pivot, and verifies.
+func TestAdoptIsOneStep(t *testing.T) {
+	w := newWorld(1, 2)
+	tips := w.spread(w.genesis(), 64, "a")
+	dir := t.TempDir()
+	armed := false
+	left := map[string]string{} // step: folder as it was then
+	c := openChain(t, w, Config{failpoint: func(step string) {
+		if !armed {
+			return
+		}
+		left[step] = t.TempDir()
+		if err := os.CopyFS(left[step], os.DirFS(dir)); err != nil {
+			t.Error(err)
+		}
+	}}, dir)
+	add(t, c, tips[:3]...)
+	s := stage(t, c)
+	copyState(t, s, tips[63].state)
+	armed = true
+	if _, err := s.Adopt(headersOf(tips[3:]), tips[63].Block); err != nil {
+		t.Fatal(err)
+	}
+	armed = false
+	heads := map[common.Hash]int{}
+	for step, folder := range left {
+		again := openChain(t, w, Config{}, folder)
+		if _, err := again.Verify(context.Background()); err != nil {
+			t.Errorf("%s: %v", step, err)
+		}
+		heads[again.HeadID()]++
+		if again.HeadID() == tips[2].ID() { // nothing is lost: it can be taken over still
+			if _, err := stage(t, again).Adopt(headersOf(tips[3:]), tips[63].Block); err != nil {
+				t.Errorf("%s: %v", step, err)
+			}
+		}
+	}
+	if len(heads) != 2 || heads[tips[2].ID()] == 0 || heads[tips[63].ID()] == 0 {
+		t.Errorf("heads after %d steps: %v", len(left), heads)
+	}
 }
