@@ -362,7 +362,7 @@ func (s *Spec) Memory() int64 {
 	}
 	// A node, idle but connected, with what it records; and the copies of a block that it is sending and
 	// receiving at the peak, while all do. The first is what the collector lets grow before it works.
-	return 1<<30 + int64(s.Net.Nodes)*(3<<19+10*int64(s.Chain.BlockSize))
+	return 1<<30 + int64(s.Net.Nodes)*(3<<19+15*int64(s.Chain.BlockSize))
 }
 
 // Digest names the resolved experiment: the first 8 hex digits of the SHA-256 of its JSON form,
