@@ -251,7 +251,10 @@ func (a arena) inside(tb testing.TB, w *world, blocks []*chain.Block) arenaResul
 	slices.Sort(latencies)
 	slices.Sort(floors)
 	at := func(d []time.Duration, q float64) time.Duration { return d[min(len(d)-1, int(q*float64(len(d))))] }
-	r.p50, r.p95, r.p100, r.floor = at(latencies, .5), at(latencies, .95), latencies[len(latencies)-1], at(floors, .95)
+	r.p50, r.p95, r.p100 = at(latencies, .5), at(latencies, .95), latencies[len(latencies)-1]
+	if len(floors) > 0 {
+		r.floor = at(floors, .95)
+	}
 	return r
 }
 

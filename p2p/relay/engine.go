@@ -178,6 +178,9 @@ func (e *engine) publish(b *chain.Block, kind byte, push bool) error {
 	if err := e.node.Gossip(payload); err != nil { // before the first chunk is on its way
 		return err
 	}
+	e.mu.Lock()
+	e.proclaim(t) // so that who is short of chunks knows whom to ask
+	e.mu.Unlock()
 	poke(e.pumping)
 	return nil
 }
@@ -281,11 +284,7 @@ func (e *engine) review(now time.Time) (fetch []*transfer, busy bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, l := range e.links {
-		for _, f := range l.pace.expire(now) {
-			if t := e.live[f.tag]; t != nil {
-				t.swarm.lost(l.slot, f.chunk)
-			}
-		}
+		l.pace.expire(now)
 	}
 	for i := 0; i < len(e.order); i++ {
 		t := e.order[i]

@@ -95,19 +95,19 @@ func (p *pace) rtt() time.Duration {
 	return p.base[1]
 }
 
-// expire forgets chunks that were not acknowledged for so long that they must be
-// lost, and returns them. The window starts again from its smallest.
-func (p *pace) expire(now time.Time) (lost []flying) {
-	late := max(time.Second, 8*p.rtt())
+// late is how long an acknowledgement may take. The transport loses nothing: what
+// takes seconds is on its way over a bad link, and a second copy would only take
+// longer. Without one at all the peer had no room for what came.
+const late = 10 * time.Second
+
+// expire gives up waiting for acknowledgements that are late. The window starts
+// again from its smallest.
+func (p *pace) expire(now time.Time) {
 	for len(p.flight) > 0 && now.Sub(p.flight[0].at) > late {
-		lost = append(lost, p.flight[0])
 		p.flying -= p.flight[0].bytes
 		p.flight = p.flight[1:]
-	}
-	if len(lost) > 0 {
 		p.window, p.slow = float64(p.cfg.WindowMin), true
 	}
-	return lost
 }
 
 // uplink spaces what a node sends to all its peers together, so that it waits
