@@ -44,7 +44,8 @@ type members struct {
 	met     *inbox[peer.ID]     // dialled peers that came up: to push-pull with
 	broken  *inbox[peer.ID]     // peers whose connection ended: to probe
 	tags    sync.Map            // uint64 to peer.ID, for the host's goroutine
-	load    atomic.Uint64       // bytes a second
+	moved   uint64              // Run's: bytes until the last look
+	looked  time.Time           // Run's: when that was
 	where   map[swim.ID]located // Run's
 	allowed map[peer.ID]*bucket // Run's
 	running atomic.Bool
@@ -271,9 +272,22 @@ const (
 	maxVersion = 32 // bytes of it
 )
 
+// load is how many bytes a second the node has sent and received since the last look.
+func (m *members) load(now time.Time) (rate uint64) {
+	var sum uint64
+	for c := range trace.NumClasses {
+		sum += m.net.meter.in[c].Load() + m.net.meter.out[c].Load()
+	}
+	if took := now.Sub(m.looked).Seconds(); !m.looked.IsZero() && took > 0 {
+		rate = uint64(float64(sum-m.moved) / took)
+	}
+	m.moved, m.looked = sum, now
+	return rate
+}
+
 // describe writes what we are at present.
 func (m *members) describe(s *swim.Node, now time.Time) {
-	v := swim.Values{Head: m.net.chain.Head().Number.Uint64(), Load: m.load.Load()}
+	v := swim.Values{Head: m.net.chain.Head().Number.Uint64(), Load: m.load(now)}
 	if p, ok := m.net.backend.(pooler); ok {
 		v.Pool = uint64(p.PoolSize())
 	}

@@ -209,7 +209,7 @@ func TestTownForms(t *testing.T) {
 		}
 		v.await("the aggregates", 4*time.Minute, func() bool {
 			a := v.nodes[7].net.Aggregate(t.Context())
-			return a.Nodes > size-0.5 && a.Nodes < size+0.5
+			return a.Nodes > size-0.5 && a.Nodes < size+0.5 && a.Mean.Load > 100 && a.Max.Load > uint64(a.Mean.Load)
 		})
 	})
 }
