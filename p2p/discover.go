@@ -112,7 +112,7 @@ func (n *Net) runDiscovery(ctx context.Context) error {
 		log.Warnw("anchors are not used", "err", err)
 	}
 	for _, a := range anchors {
-		n.dialer.add(a, originFound)
+		n.dialer.add(a, originBootstrap)
 	}
 	tick := time.NewTicker(discoverEvery)
 	defer tick.Stop()
