@@ -76,7 +76,7 @@ func shipped(sweeps bool) string {
 	var b strings.Builder
 	for _, s := range devnet.AllShipped() {
 		if s.Sweep == sweeps {
-			fmt.Fprintf(&b, "  %-14s%s\n", s.Name, s.About)
+			fmt.Fprintf(&b, "  %-17s%s\n", s.Name, s.About)
 		}
 	}
 	return b.String()
