@@ -203,8 +203,10 @@ func next(r *report.Results) string {
 	switch s := r.Experiment; {
 	case s.Virtual() && s.Net.Nodes < 100:
 		return command + "--engine virtual --nodes 100 --seeds 1"
+	case s.Virtual() && s.Net.Relay == "gossip":
+		return command + "--engine virtual --nodes 100 --relay auto --seeds 1"
 	case s.Virtual():
-		return command + "--engine virtual --block-size 1MiB --seeds 1"
+		return command + "--engine virtual --nodes 20 --block-size 1MiB --slot 6s --seeds 1"
 	case len(s.Seeds) == 1 && s.Chain.BlockSize < 1<<20:
 		return command + "--block-size 1MiB"
 	case len(s.Seeds) == 1:
