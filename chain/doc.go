@@ -22,6 +22,15 @@
 // The state (state.go, bucket.go), the state machine (transition.go) and the
 // fork choice (index.go) do no I/O: values in, values out.
 //
+// # Cost of a root
+//
+// State.With makes the nodes on the way of each touched account anew and leaves the
+// rest shared. Profile of BenchmarkRoot, 1,000 accounts touched (go test ./chain -run
+// '^$' -bench Root -cpuprofile cpu.prof): SHA-256 of nodes 24 %, copying their
+// children 50 %, merging entries into buckets 13 %. Of 1,000,000 accounts each touch
+// costs about twice what it does of 10,000: buckets hold 15 entries instead of none
+// or one, and less is in the caches.
+//
 // # On disk
 //
 //	dir/lock   held by the running process, with its pid
