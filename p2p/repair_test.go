@@ -2,7 +2,6 @@ package p2p
 
 import (
 	"errors"
-	"fmt"
 	"math/big"
 	"testing"
 	"testing/synctest"
@@ -297,7 +296,7 @@ func TestGainIsForOne(t *testing.T) {
 			t.Fatalf("pool of %d, %v", a.back.count(), errs)
 		}
 		if got := a.repairBytes(); got > 40*1200+3*4000 {
-			t.Errorf("%d bytes for %s: fetched more than once", got, fmt.Sprint("40 transactions of 1 KB"))
+			t.Errorf("%d bytes for 40 transactions of 1 KB: fetched more than once", got)
 		}
 	})
 }

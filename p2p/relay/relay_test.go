@@ -81,7 +81,6 @@ type node struct {
 	header  error // of CheckHeader
 	mesh    []peer.ID
 	blamed  []peer.ID
-	events  []trace.Event
 }
 
 func (n *node) Gossip(payload []byte) error {

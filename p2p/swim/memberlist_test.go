@@ -22,7 +22,6 @@ type theirs struct {
 	mu    sync.Mutex // guards links, rng, and the counters and events of the nodes
 	nodes []*theirNode
 	by    map[string]*theirNode
-	ended chan struct{} // no stream outlives the bubble
 }
 
 // theirNode is one memberlist and its transport.
