@@ -103,6 +103,8 @@ type Config struct {
 	StatusTimeout time.Duration
 	// RedialMin and RedialMax bound the backoff of dials.
 	RedialMin, RedialMax time.Duration
+
+	grace time.Duration // tests: that gossip has to bring a block a peer told us of
 }
 
 // slack is what a message may be longer than the block body limit: envelope,

@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,12 +47,16 @@ func TestNothingUnused(t *testing.T) {
 	if len(addrs) != 2 || !strings.HasPrefix(addrs[0].String(), "/ip4/127.0.0.1/") || !strings.HasPrefix(addrs[1].String(), "/ip4/127.0.0.1/") {
 		t.Errorf("listens on %v", addrs)
 	}
+	n.until("every part runs", func() bool {
+		all := n.host.Mux().Protocols()
+		return slices.Contains(all, swimProtocol) && slices.Contains(all, relayProtocol)
+	})
 	var ours []string
 	for _, p := range n.host.Mux().Protocols() {
 		ours = append(ours, string(p))
 	}
 	want := map[string]bool{
-		string(statusProtocol): true, string(blocksProtocol): true, string(repairProtocol): true, string(stateProtocol): true, string(gossipProtocol(n.net.network)): true,
+		string(statusProtocol): true, string(blocksProtocol): true, string(repairProtocol): true, string(stateProtocol): true, string(swimProtocol): true, string(relayProtocol): true, string(gossipProtocol(n.net.network)): true,
 		"/ipfs/id/1.0.0": true, "/ipfs/id/push/1.0.0": true,
 	}
 	for _, p := range ours {

@@ -1,6 +1,7 @@
 package p2p
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,7 +116,7 @@ func New(cfg Config, h host.Host, c *chain.Chain, b Backend, hook trace.Hook, cl
 	n := &Net{
 		cfg: cfg, host: h, chain: c, backend: b, hook: hook, clock: clock,
 		genesis: g, genesisID: id, network: short(id[:]), maxMessage: maxMessage(g),
-		grace:   min(max(g.SlotDuration(), 500*time.Millisecond), 2*time.Second),
+		grace:   cmp.Or(cfg.grace, min(max(g.SlotDuration(), 500*time.Millisecond), 2*time.Second)),
 		started: time.Now(),
 		tasks:   newTasks(), ready: make(chan struct{}),
 		peers: newPeers(), dialer: newDialer(h.ID(), cfg.RedialMin, cfg.RedialMax), sync: newSyncer(), outbox: newOutbox(cfg.TxQueue),

@@ -249,10 +249,9 @@ func TestRepairDoesNotFetchWhatIsSettled(t *testing.T) {
 // compared until the heads agree, unless the client insists.
 func TestRepairWaitsForOneHead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		v := newBubble(t, "heads", 2, func(c *Config) { c.NoRepair = true })
+		v := newBubble(t, "heads", 2, func(c *Config) { c.NoRepair, c.grace = true, time.Hour })
 		defer v.burst()
 		a, b := v.nodes[0], v.nodes[1]
-		a.net.grace, b.net.grace = time.Hour, time.Hour
 		b.give(v.block())
 		b.back.hold(v.tx(0, 10))
 		if _, err := a.net.reconcile(t.Context(), b.host.ID(), false); !errors.Is(err, errLater) {
