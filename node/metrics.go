@@ -38,7 +38,7 @@ type metrics struct {
 // timing is one block's way through this node; 0: not yet.
 type timing struct {
 	first, received, accepted int64
-	bytes, size               uint64
+	bytes                     uint64
 }
 
 func newMetrics(n *Node) *metrics {
@@ -125,7 +125,6 @@ func (m *metrics) stamp(e trace.Event) {
 	case trace.BlockAccepted:
 		t.accepted = e.At
 	}
-	t.size = max(t.size, uint64(e.Size))
 }
 
 // imported observes the stages of a block that has just been stored. A block of our own was not
