@@ -108,15 +108,12 @@ func (t *tracer) Enabled(context.Context, slog.Level) bool { return true }
 func (t *tracer) Handle(_ context.Context, r slog.Record) error {
 	var p peer.ID
 	var rpc *pubsub.RPC
-	var seconds float64
 	r.Attrs(func(a slog.Attr) bool {
 		switch a.Key {
 		case "peer", "from":
 			p, _ = a.Value.Any().(peer.ID)
 		case "rpc":
 			rpc, _ = a.Value.Any().(*pubsub.RPC)
-		case "duration_s":
-			seconds = a.Value.Float64()
 		}
 		return true
 	})
@@ -133,7 +130,7 @@ func (t *tracer) Handle(_ context.Context, r slog.Record) error {
 		for _, m := range rpc.GetPublish() {
 			m.Data = t.shared.keep(m.Data) // nobody has looked at it yet
 		}
-		t.read(p, rpc, int64(seconds*1e9))
+		t.read(p, rpc)
 	case "failed to send message":
 		t.lost(p, rpc, trace.DropWriteFailed)
 	}
@@ -146,23 +143,27 @@ func (t *tracer) WithAttrs([]slog.Attr) slog.Handler { return t }
 // WithGroup implements slog.Handler.
 func (t *tracer) WithGroup(string) slog.Handler { return t }
 
+// written reports an RPC that was handed to the stream, when the stream has taken the last of it.
 func (t *tracer) written(p peer.ID, rpc *pubsub.RPC) {
 	d := t.tap.of(p)
-	begin, end := d.writing.Load(), d.written.Load()
-	t.parts(rpc, func(c trace.Class, hash [32]byte, size int) {
-		t.meter.out[c].Add(uint64(size))
-		t.hook.Emit(trace.Event{At: end, Kind: trace.MsgWritten, Class: c, Hash: hash, Peer: d.tag, Size: uint32(size), Aux: end - begin})
-		if c == trace.ClassBlock && t.first(&t.sent, hash) {
-			t.hook.Emit(trace.Event{At: begin, Kind: trace.BlockRelayed, Hash: hash, Peer: d.tag, Size: uint32(size)})
+	d.write.Load().then(func(w *write) {
+		if w.err != nil {
+			t.lost(p, rpc, trace.DropWriteFailed)
+			return
 		}
+		t.parts(rpc, func(c trace.Class, hash [32]byte, size int) {
+			t.meter.out[c].Add(uint64(size))
+			t.hook.Emit(trace.Event{At: w.at, Kind: trace.MsgWritten, Class: c, Hash: hash, Peer: d.tag, Size: uint32(size), Aux: w.at - w.begun})
+			if c == trace.ClassBlock && t.first(&t.sent, hash) {
+				t.hook.Emit(trace.Event{At: w.begun, Kind: trace.BlockRelayed, Hash: hash, Peer: d.tag, Size: uint32(size)})
+			}
+		})
 	})
 }
 
-func (t *tracer) read(p peer.ID, rpc *pubsub.RPC, took int64) {
-	now := t.clock.Now()
+func (t *tracer) read(p peer.ID, rpc *pubsub.RPC) {
 	d := t.tap.of(p)
-	end := d.read.Load()
-	begin := min(end, now-took) // took runs from the first byte to now
+	begin, end := d.first.Load(), d.read.Load()
 	t.parts(rpc, func(c trace.Class, hash [32]byte, size int) {
 		t.meter.in[c].Add(uint64(size))
 		t.hook.Emit(trace.Event{At: end, Kind: trace.MsgRead, Class: c, Hash: hash, Peer: d.tag, Size: uint32(size), Aux: end - begin})
