@@ -14,7 +14,7 @@ import (
 	"github.com/pheme-net/pheme/p2p/trace"
 )
 
-// tap is the host that pubsub is given: the node's own, with every gossip
+// tap is the host that the pubsub of a topic is given: the node's own, with every gossip
 // stream wrapped so that the instants of reading and writing are taken at the
 // stream, before pubsub decodes, locks or queues anything. It also knows the
 // open streams, so that stop can end pubsub's readers, which wait on nothing else.
