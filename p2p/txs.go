@@ -117,7 +117,11 @@ func (o *outbox) put(txs []*chain.Tx) bool {
 	}
 	o.queue = append(o.queue, txs...)
 	o.queue = o.queue[max(0, len(o.queue)-o.limit):]
+	alone := o.alone
 	o.mu.Unlock()
+	if alone {
+		return true // the batcher looks by itself whether that has changed
+	}
 	select {
 	case o.wake <- struct{}{}:
 	default:
@@ -189,7 +193,7 @@ func (n *Net) runBatches(ctx context.Context) error {
 		case <-look.C:
 		case <-n.outbox.wake:
 		}
-		alone := n.tracers[topicTx].size() == 0
+		alone := n.tracer.alone(topicTx)
 		for _, t := range n.outbox.take(alone) {
 			if waited && n.backend.Tx(t.Hash()) == nil {
 				continue // placed or gone meanwhile
