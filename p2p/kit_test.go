@@ -433,7 +433,8 @@ func link(a, b *testNode) {
 func (n *testNode) meshed(o *testNode) {
 	n.t.Helper()
 	n.until("mesh of "+n.host.ID().String(), func() bool {
-		return n.net.tracers[topicBlock].inMesh(o.host.ID()) && n.net.tracers[topicTx].inMesh(o.host.ID()) && n.net.peers.isUp(o.host.ID())
+		in, _ := n.net.tracer.inMesh(o.host.ID())
+		return in[topicBlock] && in[topicTx] && n.net.peers.isUp(o.host.ID())
 	})
 }
 

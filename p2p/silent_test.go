@@ -85,7 +85,8 @@ func TestSilentPeersLeaveTheMesh(t *testing.T) {
 			}
 			time.Sleep(500 * time.Millisecond)
 			for _, n := range v.nodes {
-				meshed[n] = meshed[n] || n.net.tracers[topicTx].inMesh(mute.host.ID())
+				in, _ := n.net.tracer.inMesh(mute.host.ID())
+				meshed[n] = meshed[n] || in[topicTx]
 			}
 		}
 		if len(meshed) == 0 {

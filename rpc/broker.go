@@ -26,12 +26,19 @@ const (
 )
 
 // broker hands new heads and new transactions to subscriptions, filters and waiting
-// calls. Each event is encoded once, whoever wants it. It never waits for a reader.
+// calls. Each event is encoded once, whoever wants it. It never waits for a reader. It
+// listens to the pool only while somebody wants transactions: to be woken for each costs
+// a busy node more than the rest of the broker.
 type broker struct {
 	chain   *chain.Chain
 	pool    Pool
 	filters *filters
 	recent  *recent
+	kick    chan struct{} // one token: txs is another one
+
+	poolMu sync.Mutex       // held over calls of Pool.Subscribe, which wait for nothing
+	txs    <-chan *chain.Tx // nil while nobody wants them
+	leave  func()
 
 	mu      sync.Mutex
 	subs    [topicCount][]*subscription // replaced, never changed in place
@@ -39,24 +46,64 @@ type broker struct {
 }
 
 func newBroker(c *chain.Chain, p Pool, f *filters, r *recent) *broker {
-	return &broker{chain: c, pool: p, filters: f, recent: r, changed: make(chan struct{})}
+	return &broker{chain: c, pool: p, filters: f, recent: r, kick: make(chan struct{}, 1), changed: make(chan struct{})}
 }
 
-// watch begins to listen to the chain and the pool and returns what hands their news on
+// watch begins to listen to the chain and returns what hands on its news and the pool's
 // until its context ends. Whoever subscribes after watch has returned misses nothing.
 func (b *broker) watch() (run func(ctx context.Context) error) {
-	updates, leaveChain := b.chain.Watch(watchBlocks)
-	txs, leavePool := b.pool.Subscribe(watchTxs)
+	updates, leave := b.chain.Watch(watchBlocks)
 	return func(ctx context.Context) error {
-		defer leaveChain()
-		defer leavePool()
-		return b.run(ctx, updates, txs)
+		defer leave()
+		return b.run(ctx, updates)
 	}
 }
 
-func (b *broker) run(ctx context.Context, updates <-chan chain.Update, txs <-chan *chain.Tx) error {
+// listen begins to listen to the pool if somebody wants transactions, and ceases if
+// nobody does. Call it after a wish was noted. It returns what comes from the pool.
+func (b *broker) listen() <-chan *chain.Tx {
+	b.poolMu.Lock()
+	defer b.poolMu.Unlock()
+	switch wanted := b.wantsTxs(); {
+	case wanted && b.txs == nil:
+		b.txs, b.leave = b.pool.Subscribe(watchTxs)
+		select {
+		case b.kick <- struct{}{}:
+		default:
+		}
+	case !wanted && b.txs != nil:
+		b.leave()
+		b.txs = nil
+	}
+	return b.txs
+}
+
+// hush ceases to listen to the pool.
+func (b *broker) hush() {
+	b.poolMu.Lock()
+	defer b.poolMu.Unlock()
+	if b.txs != nil {
+		b.leave()
+		b.txs = nil
+	}
+}
+
+func (b *broker) wantsTxs() bool {
+	if b.filters.wantTxs() {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.subs[topicHashes])+len(b.subs[topicTxs]) > 0
+}
+
+func (b *broker) run(ctx context.Context, updates <-chan chain.Update) error {
+	txs := b.listen()
+	defer b.hush()
 	for {
 		select {
+		case <-b.kick:
+			txs = b.listen()
 		case u, ok := <-updates:
 			if !ok {
 				return nil
@@ -67,6 +114,7 @@ func (b *broker) run(ctx context.Context, updates <-chan chain.Update, txs <-cha
 				return nil
 			}
 			b.tx(t)
+			txs = b.listen()
 		case <-ctx.Done():
 			return nil
 		}
@@ -114,9 +162,10 @@ func (b *broker) publish(on topic, encode func() []byte) {
 
 func (b *broker) add(sub *subscription) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	old := b.subs[sub.topic]
 	b.subs[sub.topic] = append(old[:len(old):len(old)], sub)
+	b.mu.Unlock()
+	b.listen()
 }
 
 func (b *broker) remove(sub *subscription) {

@@ -16,18 +16,25 @@ import (
 // Client calls one node. It is safe for concurrent use.
 type Client struct {
 	raw    *gethrpc.Client
+	kept   *http.Transport
 	target string
 }
+
+// idleConns is how many connections a client keeps for its next calls; net/http's two
+// make a client with more calls at once open a connection for almost each.
+const idleConns = 64
 
 // Dial returns a client of the node at target: an http, https, ws or wss URL, or the
 // path of its unix socket. Over HTTP nothing is sent yet. The options are
 // go-ethereum's; WithHTTPClient gives it another transport.
 func Dial(ctx context.Context, target string, opts ...gethrpc.ClientOption) (*Client, error) {
+	kept := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: idleConns, IdleConnTimeout: 90 * time.Second}
+	opts = append([]gethrpc.ClientOption{gethrpc.WithHTTPClient(&http.Client{Transport: kept})}, opts...)
 	raw, err := gethrpc.DialOptions(ctx, target, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", target, err)
 	}
-	return &Client{raw: raw, target: target}, nil
+	return &Client{raw: raw, kept: kept, target: target}, nil
 }
 
 // DialHTTP is Dial over an HTTP client of the caller's, such as one whose connections stay inside
@@ -37,7 +44,10 @@ func DialHTTP(ctx context.Context, url string, c *http.Client) (*Client, error) 
 }
 
 // Close ends the connection and every subscription of it.
-func (c *Client) Close() { c.raw.Close() }
+func (c *Client) Close() {
+	c.raw.Close()
+	c.kept.CloseIdleConnections()
+}
 
 // Raw returns the library client underneath, for example for ethclient.NewClient.
 func (c *Client) Raw() *gethrpc.Client { return c.raw }

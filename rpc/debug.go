@@ -33,14 +33,12 @@ func (s *Server) rawOf(ctx context.Context, ref gethrpc.BlockNumberOrHash, encod
 
 // GetRawHeader returns the RLP of a header, whose hash is the block's id.
 func (a *debugAPI) GetRawHeader(ctx context.Context, ref gethrpc.BlockNumberOrHash) (hexutil.Bytes, error) {
-	defer a.s.watchPanic()
 	return a.s.rawOf(ctx, ref, func(b *chain.Block) ([]byte, error) { return rlp.EncodeToBytes(b.Header()) })
 }
 
 // GetRawBlock returns the RLP of a block in Ethereum's form, without the proposer's
 // signature.
 func (a *debugAPI) GetRawBlock(ctx context.Context, ref gethrpc.BlockNumberOrHash) (hexutil.Bytes, error) {
-	defer a.s.watchPanic()
 	return a.s.rawOf(ctx, ref, func(b *chain.Block) ([]byte, error) {
 		txs := make(types.Transactions, len(b.Txs()))
 		for i, t := range b.Txs() {
@@ -52,7 +50,6 @@ func (a *debugAPI) GetRawBlock(ctx context.Context, ref gethrpc.BlockNumberOrHas
 
 // GetRawReceipts returns the canonical encodings of a block's receipts.
 func (a *debugAPI) GetRawReceipts(ctx context.Context, ref gethrpc.BlockNumberOrHash) ([]hexutil.Bytes, error) {
-	defer a.s.watchPanic()
 	id, ok, err := a.s.named(ref)
 	if err != nil {
 		return nil, err
@@ -75,6 +72,5 @@ func (a *debugAPI) GetRawReceipts(ctx context.Context, ref gethrpc.BlockNumberOr
 
 // GetRawTransaction returns a transaction's bytes, from a block or the pool.
 func (a *debugAPI) GetRawTransaction(hash common.Hash) hexutil.Bytes {
-	defer a.s.watchPanic()
 	return a.s.rawTx(hash)
 }

@@ -3,20 +3,21 @@
 //
 // It speaks Ethereum's names and shapes, so that wallets and libraries (ethers,
 // viem, web3.js, cast, ethclient) work unchanged, and adds the pheme_ namespace.
-// Dispatch, argument parsing and the error codes of JSON-RPC are
-// go-ethereum's rpc.Server; what stands around it is ours:
+// Codes and texts of errors are those of go-ethereum's server, beside which a fuzz test
+// holds the dispatcher; that one runs a call on the goroutine that read it, from one
+// reading of its JSON, since a call's cost is the cost of a submitted transaction.
 //
-//		HTTP --- check host, origin, type, size --- read body --- prepare --- dispatch --- answer
-//		WS ----- check host, origin --- frame ----------------/                  |
+//		HTTP --- check host, origin, type, size --- read body --- dispatch --- answer
+//		WS ----- check host, origin --- frame ----------------/       |
 //		IPC ---- JSON value ---------------------------------/     (admin_ methods only here)
 //		                                     |
 //		broker --- one bounded queue a connection --- subscriptions of WS and IPC
 //
 //	  - read: the time the last byte of a request came in is put into the call's
 //	    context ([ReceivedAt]).
-//	  - prepare: a batch made only of eth_sendRawTransaction calls is decoded, its
-//	    senders recovered on all cores and handed to the pool in one piece before
-//	    dispatch; the calls then pick up their answers.
+//	  - dispatch: methods are found in one table, which rpc.discover is written from. A
+//	    batch made only of eth_sendRawTransaction calls is decoded, its senders recovered
+//	    on all cores and handed to the pool in one piece.
 //	  - answer: blocks and receipts are written by appending, and the bytes of
 //	    recent ones are kept.
 //

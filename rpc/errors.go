@@ -13,7 +13,10 @@ const (
 	codeInvalidRequest = -32600
 	codeNoMethod       = -32601
 	codeInvalidParams  = -32602
+	codeInternal       = -32603
 	codeServer         = -32000
+	codeTimeout        = -32002
+	codeTooLarge       = -32003
 	codeBusy           = -32005 // EIP-1474
 	codePruned         = 4444   // EIP-4444
 	codeSyncTimeout    = 4      // EIP-7966
@@ -22,6 +25,9 @@ const (
 var (
 	errStopping = errors.New("the node is stopping: send the call to another node")
 	errNoFilter = errors.New("filter not found")
+	errCrashed  = &codeError{codeInternal, "method handler crashed"}
+
+	errNoSubscription = errors.New("subscription not found")
 )
 
 // codeError is an error with its own JSON-RPC code; errors without one answer -32000.

@@ -107,13 +107,11 @@ func formOf(full bool) form {
 
 // BlockNumber returns the number of the head.
 func (a *ethAPI) BlockNumber() hexutil.Uint64 {
-	defer a.s.watchPanic()
 	return hexutil.Uint64(a.s.chain.Head().Number.Uint64())
 }
 
 // GetBlockByNumber returns a canonical block, or the pending one.
 func (a *ethAPI) GetBlockByNumber(ctx context.Context, number gethrpc.BlockNumber, full bool) (json.RawMessage, error) {
-	defer a.s.watchPanic()
 	if number == gethrpc.PendingBlockNumber {
 		return a.s.pendingBlock(ctx, full)
 	}
@@ -126,13 +124,11 @@ func (a *ethAPI) GetBlockByNumber(ctx context.Context, number gethrpc.BlockNumbe
 
 // GetBlockByHash returns any block this node has, canonical or not.
 func (a *ethAPI) GetBlockByHash(ctx context.Context, hash common.Hash, full bool) (json.RawMessage, error) {
-	defer a.s.watchPanic()
 	return a.s.encoded(ctx, hash, formOf(full))
 }
 
 // GetBlockReceipts returns the receipts of a block in the order of its transactions.
 func (a *ethAPI) GetBlockReceipts(ctx context.Context, ref gethrpc.BlockNumberOrHash) (json.RawMessage, error) {
-	defer a.s.watchPanic()
 	id, ok, err := a.s.named(ref)
 	if !ok {
 		return null, err
@@ -142,7 +138,6 @@ func (a *ethAPI) GetBlockReceipts(ctx context.Context, ref gethrpc.BlockNumberOr
 
 // GetBlockTransactionCountByNumber returns how many transactions a block holds.
 func (a *ethAPI) GetBlockTransactionCountByNumber(number gethrpc.BlockNumber) (*hexutil.Uint, error) {
-	defer a.s.watchPanic()
 	if number == gethrpc.PendingBlockNumber {
 		n := hexutil.Uint(a.s.deps.Pool.Stats().Executable)
 		return &n, nil
@@ -153,7 +148,6 @@ func (a *ethAPI) GetBlockTransactionCountByNumber(number gethrpc.BlockNumber) (*
 
 // GetBlockTransactionCountByHash returns how many transactions a block holds.
 func (a *ethAPI) GetBlockTransactionCountByHash(hash common.Hash) *hexutil.Uint {
-	defer a.s.watchPanic()
 	return txCount(a.s.block(hash))
 }
 
@@ -167,14 +161,12 @@ func txCount(b *chain.Block) *hexutil.Uint {
 
 // GetUncleCountByBlockNumber returns 0: there are no uncles.
 func (a *ethAPI) GetUncleCountByBlockNumber(number gethrpc.BlockNumber) (*hexutil.Uint, error) {
-	defer a.s.watchPanic()
 	b, err := a.s.numbered(number)
 	return uncleCount(b), err
 }
 
 // GetUncleCountByBlockHash returns 0: there are no uncles.
 func (a *ethAPI) GetUncleCountByBlockHash(hash common.Hash) *hexutil.Uint {
-	defer a.s.watchPanic()
 	return uncleCount(a.s.block(hash))
 }
 

@@ -94,7 +94,6 @@ func (s *Server) simulate(c callArgs, ref *gethrpc.BlockNumberOrHash) (uint64, e
 
 // EstimateGas returns the gas that the transfer uses: Ethereum's intrinsic gas.
 func (a *ethAPI) EstimateGas(c callArgs, ref *gethrpc.BlockNumberOrHash) (hexutil.Uint64, error) {
-	defer a.s.watchPanic()
 	gas, err := a.s.simulate(c, ref)
 	return hexutil.Uint64(gas), err
 }
@@ -102,7 +101,6 @@ func (a *ethAPI) EstimateGas(c callArgs, ref *gethrpc.BlockNumberOrHash) (hexuti
 // Call answers as an account without code does: with no data, or why the transfer
 // would fail.
 func (a *ethAPI) Call(c callArgs, ref *gethrpc.BlockNumberOrHash) (hexutil.Bytes, error) {
-	defer a.s.watchPanic()
 	_, err := a.s.simulate(c, ref)
 	return hexutil.Bytes{}, err
 }

@@ -20,7 +20,6 @@ const suggestedTip = 1_000_000 // 0.001 gwei
 
 // GasPrice returns the base fee and the proposed tip.
 func (a *ethAPI) GasPrice() *hexutil.Big {
-	defer a.s.watchPanic()
 	price := a.s.chain.Genesis().BaseFee.ToBig()
 	return (*hexutil.Big)(price.Add(price, big.NewInt(suggestedTip)))
 }
@@ -30,7 +29,6 @@ func (a *ethAPI) MaxPriorityFeePerGas() hexutil.Uint64 { return suggestedTip }
 
 // BaseFee returns the base fee of every block.
 func (a *ethAPI) BaseFee() *hexutil.Big {
-	defer a.s.watchPanic()
 	return (*hexutil.Big)(a.s.chain.Genesis().BaseFee.ToBig())
 }
 
@@ -53,7 +51,6 @@ const (
 
 // FeeHistory returns base fees, fullness and tips of count blocks up to newest.
 func (a *ethAPI) FeeHistory(ctx context.Context, count math.HexOrDecimal64, newest gethrpc.BlockNumber, asked *[]float64) (*FeeHistory, error) {
-	defer a.s.watchPanic()
 	var percentiles []float64
 	if asked != nil {
 		percentiles = *asked

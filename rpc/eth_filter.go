@@ -8,32 +8,29 @@ import (
 
 // NewBlockFilter collects the ids of blocks that become canonical from now on.
 func (a *ethAPI) NewBlockFilter() (string, error) {
-	defer a.s.watchPanic()
 	return a.s.filters.add(filterBlocks)
 }
 
 // NewPendingTransactionFilter collects the hashes of transactions that become
 // executable from now on.
 func (a *ethAPI) NewPendingTransactionFilter() (string, error) {
-	defer a.s.watchPanic()
-	return a.s.filters.add(filterTxs)
+	id, err := a.s.filters.add(filterTxs)
+	a.s.broker.listen()
+	return id, err
 }
 
 // NewFilter makes a filter for logs, which finds none: there are no contracts.
 func (a *ethAPI) NewFilter(json.RawMessage) (string, error) {
-	defer a.s.watchPanic()
 	return a.s.filters.add(filterLogs)
 }
 
 // GetFilterChanges returns what a filter collected since the last call.
 func (a *ethAPI) GetFilterChanges(id string) ([]common.Hash, error) {
-	defer a.s.watchPanic()
 	return a.s.filters.poll(id)
 }
 
 // GetFilterLogs returns no logs.
 func (a *ethAPI) GetFilterLogs(id string) ([]common.Hash, error) {
-	defer a.s.watchPanic()
 	return a.s.filters.poll(id)
 }
 
@@ -42,6 +39,5 @@ func (a *ethAPI) GetLogs(json.RawMessage) []common.Hash { return []common.Hash{}
 
 // UninstallFilter ends a filter and reports whether it was there.
 func (a *ethAPI) UninstallFilter(id string) bool {
-	defer a.s.watchPanic()
 	return a.s.filters.remove(id)
 }

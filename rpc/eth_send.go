@@ -23,12 +23,8 @@ func plain(err error) error {
 	return err
 }
 
-// submit decodes a transaction and hands it to the node, unless prepare has done so
-// with the whole batch.
+// submit decodes a transaction and hands it to the node.
 func (s *Server) submit(ctx context.Context, raw []byte) (common.Hash, error) {
-	if o, ok := preparedFrom(ctx).take(raw); ok {
-		return o.hash, o.err
-	}
 	t, err := chain.DecodeTx(raw)
 	if err != nil {
 		return common.Hash{}, plain(err)
@@ -42,14 +38,65 @@ func (s *Server) submit(ctx context.Context, raw []byte) (common.Hash, error) {
 // SendRawTransaction takes a signed transaction and returns its hash once it is in the
 // pool and recorded.
 func (a *ethAPI) SendRawTransaction(ctx context.Context, raw hexutil.Bytes) (common.Hash, error) {
-	defer a.s.watchPanic()
 	return a.s.submit(ctx, raw)
+}
+
+const sendMethod = "eth_sendRawTransaction"
+
+// outcome is what became of one call of a batch.
+type outcome struct {
+	result []byte
+	err    error
+}
+
+// sendTogether submits the transactions of a batch that consists of eth_sendRawTransaction
+// calls only, in one piece: their senders are recovered on all cores, and the pool and
+// its journal are entered once. JSON-RPC lets a server run the calls of a batch
+// together. Of any other batch it returns nil.
+func (d *dispatcher) sendTogether(ctx context.Context, calls []request) (all []outcome) {
+	raws := make([][]byte, len(calls))
+	for i := range calls {
+		if calls[i].method != sendMethod || !calls[i].isCall() {
+			return nil
+		}
+		args, err := d.methods[sendMethod].arguments(calls[i].params)
+		if err != nil {
+			return nil
+		}
+		raws[i] = args[0].Bytes()
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			d.crashed(p)
+			for i := range all {
+				all[i] = outcome{err: errCrashed}
+			}
+		}
+	}()
+	all = make([]outcome, len(raws))
+	txs, at := make([]*chain.Tx, 0, len(raws)), make([]int, 0, len(raws))
+	for i, raw := range raws {
+		t, err := chain.DecodeTx(raw)
+		if err != nil {
+			all[i].err = plain(err)
+			continue
+		}
+		txs, at = append(txs, t), append(at, i)
+	}
+	chain.RecoverSenders(txs, d.s.chain.Genesis())
+	for k, err := range d.s.deps.Submit.SubmitTxs(ctx, txs) {
+		if o := &all[at[k]]; err != nil {
+			o.err = plain(err)
+		} else {
+			o.result = appendHash(nil, txs[k].Hash())
+		}
+	}
+	return all
 }
 
 // SendRawTransactionSync is SendRawTransaction that waits until the transaction is in a
 // block and returns its receipt (EIP-7966). The time to wait is in milliseconds.
 func (a *ethAPI) SendRawTransactionSync(ctx context.Context, raw hexutil.Bytes, timeoutMS *math.HexOrDecimal64) (json.RawMessage, error) {
-	defer a.s.watchPanic()
 	hash, err := a.s.submit(ctx, raw)
 	if err != nil {
 		return nil, err

@@ -55,7 +55,6 @@ func (a *ethAPI) ChainId() hexutil.Uint64 {
 
 // GetBalance returns the balance of addr in wei.
 func (a *ethAPI) GetBalance(addr common.Address, ref *gethrpc.BlockNumberOrHash) (*hexutil.Big, error) {
-	defer a.s.watchPanic()
 	st, err := a.s.state(ref)
 	if err != nil {
 		return nil, err
@@ -66,7 +65,6 @@ func (a *ethAPI) GetBalance(addr common.Address, ref *gethrpc.BlockNumberOrHash)
 // GetTransactionCount returns the next nonce of addr; for "pending" with its pooled
 // transactions.
 func (a *ethAPI) GetTransactionCount(addr common.Address, ref *gethrpc.BlockNumberOrHash) (*hexutil.Uint64, error) {
-	defer a.s.watchPanic()
 	st, err := a.s.state(ref)
 	if err != nil {
 		return nil, err
@@ -80,14 +78,12 @@ func (a *ethAPI) GetTransactionCount(addr common.Address, ref *gethrpc.BlockNumb
 
 // GetCode returns no code: there are no contracts.
 func (a *ethAPI) GetCode(_ common.Address, ref *gethrpc.BlockNumberOrHash) (hexutil.Bytes, error) {
-	defer a.s.watchPanic()
 	_, err := a.s.state(ref)
 	return hexutil.Bytes{}, err
 }
 
 // GetStorageAt returns zero: there are no contracts.
 func (a *ethAPI) GetStorageAt(_ common.Address, key string, ref *gethrpc.BlockNumberOrHash) (hexutil.Bytes, error) {
-	defer a.s.watchPanic()
 	if err := checkSlot(key); err != nil {
 		return nil, err
 	}

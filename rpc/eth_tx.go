@@ -31,7 +31,6 @@ func (s *Server) receipt(hash common.Hash) json.RawMessage {
 
 // GetTransactionByHash returns a transaction of a canonical block or of the pool.
 func (a *ethAPI) GetTransactionByHash(hash common.Hash) json.RawMessage {
-	defer a.s.watchPanic()
 	if b, index := a.s.lookup(hash); b != nil {
 		return a.s.txAt(b, index)
 	}
@@ -43,13 +42,11 @@ func (a *ethAPI) GetTransactionByHash(hash common.Hash) json.RawMessage {
 
 // GetTransactionByBlockHashAndIndex returns one transaction of a block.
 func (a *ethAPI) GetTransactionByBlockHashAndIndex(hash common.Hash, index hexutil.Uint) json.RawMessage {
-	defer a.s.watchPanic()
 	return a.s.txAt(a.s.block(hash), int(min(index, 1<<31)))
 }
 
 // GetTransactionByBlockNumberAndIndex returns one transaction of a block.
 func (a *ethAPI) GetTransactionByBlockNumberAndIndex(number gethrpc.BlockNumber, index hexutil.Uint) (json.RawMessage, error) {
-	defer a.s.watchPanic()
 	b, err := a.s.numbered(number)
 	if err != nil {
 		return nil, err
@@ -59,7 +56,6 @@ func (a *ethAPI) GetTransactionByBlockNumberAndIndex(number gethrpc.BlockNumber,
 
 // GetRawTransactionByHash returns a transaction's bytes, from a block or the pool.
 func (a *ethAPI) GetRawTransactionByHash(hash common.Hash) hexutil.Bytes {
-	defer a.s.watchPanic()
 	return a.s.rawTx(hash)
 }
 
@@ -76,6 +72,5 @@ func (s *Server) rawTx(hash common.Hash) hexutil.Bytes {
 // GetTransactionReceipt returns the receipt of a transaction, or null while it is in
 // no block.
 func (a *ethAPI) GetTransactionReceipt(hash common.Hash) json.RawMessage {
-	defer a.s.watchPanic()
 	return a.s.receipt(hash)
 }

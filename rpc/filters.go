@@ -103,6 +103,13 @@ func (f *filters) sweep() {
 	}
 }
 
+// wantTxs tells whether a filter collects transactions.
+func (f *filters) wantTxs() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.txs > 0
+}
+
 // blocks and tx add to the filters that want them.
 func (f *filters) blocks(ids []common.Hash) { f.collect(filterBlocks, ids) }
 

@@ -5,9 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"net/http"
-	"strconv"
 	"sync/atomic"
+	"time"
 )
 
 // small is the size up to which requests and answers are not counted: two thousand
@@ -21,13 +20,23 @@ var errBusy = &codeError{codeBusy, "too many large requests and answers are on t
 // until the answer was written, however slowly a client sends or reads. The result of a
 // single call that is kept in the cache costs nothing: it is written from there.
 type flight struct {
-	s      *Server
-	alone  bool                   // not a batch
-	big    atomic.Pointer[[]byte] // the result of a single call, to be written from where it is
-	leased atomic.Int64
+	s        *Server
+	received time.Time // when its last byte was read
+	batch    bool
+	leased   atomic.Int64
 }
 
 type flightKey struct{}
+
+// ReceivedAt returns the time at which the last byte of the request that ctx
+// belongs to was read, before it was parsed, or the zero time when ctx does not
+// come from a request of this package's server.
+func ReceivedAt(ctx context.Context) time.Time {
+	if f := flightFrom(ctx); f != nil {
+		return f.received
+	}
+	return time.Time{}
+}
 
 func flightFrom(ctx context.Context) *flight {
 	f, _ := ctx.Value(flightKey{}).(*flight)
@@ -73,74 +82,19 @@ func reserve(ctx context.Context, n int) error {
 	return nil
 }
 
-// kept returns a result that is kept in the cache. A large one is not copied into the
-// answer of a single call, only into that of a batch, which pays for it.
+// kept returns a result that is kept in the cache. It is copied only into the answer of a batch, which
+// pays for it.
 func kept(ctx context.Context, raw []byte) (json.RawMessage, error) {
-	f := flightFrom(ctx)
-	if len(raw) <= small || f == nil {
+	if f := flightFrom(ctx); f == nil || !f.batch {
 		return raw, nil
-	}
-	if f.alone && f.big.CompareAndSwap(nil, &raw) {
-		return null, nil // in its place, see splice
 	}
 	return raw, reserve(ctx, 2*len(raw))
 }
 
-// splice returns the parts of an answer: the dispatcher's with the result put in.
-func (f *flight) splice(answer []byte) [3][]byte {
-	head, ok := bytes.CutSuffix(answer, []byte("null}"))
-	if big := f.big.Load(); big != nil && ok {
-		return [3][]byte{head, *big, []byte("}")}
-	}
-	return [3][]byte{answer}
-}
-
-// spliceWriter writes the dispatcher's answer to a HTTP client.
-type spliceWriter struct {
-	http.ResponseWriter
-	f *flight
-}
-
-func (w spliceWriter) Write(p []byte) (int, error) {
-	parts := w.f.splice(p)
-	w.Header().Set("Content-Length", strconv.Itoa(total(parts[:])))
-	for _, part := range parts {
-		if _, err := w.ResponseWriter.Write(part); err != nil {
-			return 0, err
-		}
-	}
-	return len(p), nil
-}
-
-func (w spliceWriter) Flush() {
-	if f, ok := w.ResponseWriter.(http.Flusher); ok {
-		f.Flush()
-	}
-}
-
+// total is how many bytes they are together.
 func total(parts [][]byte) (n int) {
 	for _, p := range parts {
 		n += len(p)
 	}
 	return n
-}
-
-// answerWriter keeps the dispatcher's answer for a client that is not on HTTP.
-type answerWriter struct {
-	header http.Header
-	body   []byte
-}
-
-func (w *answerWriter) Header() http.Header {
-	if w.header == nil {
-		w.header = make(http.Header)
-	}
-	return w.header
-}
-
-func (w *answerWriter) WriteHeader(int) {}
-
-func (w *answerWriter) Write(p []byte) (int, error) {
-	w.body = append(w.body, p...)
-	return len(p), nil
 }

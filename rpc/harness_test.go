@@ -167,11 +167,9 @@ func (r *rig) post(body string) (status int, answer string) {
 
 // direct runs a body through the server without a connection.
 func (r *rig) direct(body []byte) []byte {
-	var w answerWriter
 	f := &flight{s: r.s}
-	r.s.call(context.Background(), f, r.s.public, &w, body)
-	f.release()
-	parts := f.splice(w.body)
+	defer f.release()
+	parts := r.s.call(context.Background(), f, r.s.public, body)
 	return bytes.Join(parts[:], nil)
 }
 

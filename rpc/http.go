@@ -9,14 +9,14 @@ import (
 	"mime"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
-	gethrpc "github.com/ethereum/go-ethereum/rpc"
 	"github.com/gorilla/websocket"
 )
 
-// callHeader satisfies the dispatcher's check of the content type. It is only read.
-var callHeader = http.Header{"Content-Type": []string{"application/json"}}
+// contentJSON is the header of every answer. It is only read.
+var contentJSON = []string{"application/json"}
 
 const usage = `This is the JSON-RPC endpoint of a pheme node. POST a request to it, for example:
 
@@ -70,7 +70,25 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the body of the request broke off", http.StatusBadRequest)
 		return
 	}
-	s.call(withReceived(r.Context(), time.Now()), f, s.public, spliceWriter{w, f}, body)
+	f.received = time.Now()
+	s.writeHTTP(w, s.call(r.Context(), f, s.public, body))
+}
+
+// writeHTTP sends an answer, a small one in one piece.
+func (s *Server) writeHTTP(w http.ResponseWriter, a answer) {
+	size := total(a[:])
+	h := w.Header()
+	h["Content-Type"] = contentJSON
+	h["Content-Length"] = []string{strconv.Itoa(size)}
+	if size <= small {
+		w.Write(bytes.Join(a[:], nil))
+		return
+	}
+	for _, part := range a {
+		if _, err := w.Write(part); err != nil {
+			return // it has left
+		}
+	}
 }
 
 // readBody returns the body of a request, or an error that may be a
@@ -82,25 +100,11 @@ func (s *Server) readBody(f *flight, w http.ResponseWriter, r *http.Request) ([]
 	return f.read(http.MaxBytesReader(w, r.Body, int64(s.cfg.MaxBody)), r.ContentLength)
 }
 
-// call runs the call or batch in body with dispatcher d and writes its answer to w.
-// Every transport comes through here, so that limits, stamps and answers are the same.
-func (s *Server) call(ctx context.Context, f *flight, d *gethrpc.Server, w http.ResponseWriter, body []byte) {
+// call runs the call or batch in body with dispatcher d and returns its answer. Every
+// transport comes through here, so that limits, stamps and answers are the same.
+func (s *Server) call(ctx context.Context, f *flight, d *dispatcher, body []byte) answer {
 	s.calls.Add(1)
-	body = renamed(body)
-	f.alone = !isBatch(body)
-	ctx = context.WithValue(ctx, flightKey{}, f)
-	r := http.Request{
-		Method:        http.MethodPost,
-		Header:        callHeader,
-		Body:          io.NopCloser(bytes.NewReader(body)),
-		ContentLength: int64(len(body)),
-	}
-	d.ServeHTTP(w, r.WithContext(s.prepare(ctx, body)))
-}
-
-func isBatch(body []byte) bool {
-	body = bytes.TrimLeft(body, " \t\r\n")
-	return len(body) > 0 && body[0] == '['
+	return d.serve(context.WithValue(ctx, flightKey{}, f), f, body)
 }
 
 // checkRequest returns the status and text for a request that cannot be a call.
@@ -111,7 +115,11 @@ func checkRequest(r *http.Request) (status int, text string) {
 	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
 		return http.StatusUnsupportedMediaType, "compressed requests are not accepted: send the body as it is"
 	}
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	kind := r.Header.Get("Content-Type")
+	if kind == contentJSON[0] {
+		return 0, "" // what clients say
+	}
+	kind, _, err := mime.ParseMediaType(kind)
 	if err != nil || !slices.Contains([]string{"application/json", "application/json-rpc", "application/jsonrequest"}, kind) {
 		return http.StatusUnsupportedMediaType, "set the header Content-Type: application/json"
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -15,17 +14,6 @@ import (
 
 	"github.com/pheme-net/pheme/chain"
 )
-
-// watchPanic is deferred by every method that does more than answer a constant. It
-// counts and logs a crash and lets it go on: the dispatcher answers -32603 to the one
-// call.
-func (s *Server) watchPanic() {
-	if p := recover(); p != nil {
-		s.panics.Add(1)
-		logger.Errorw("a call crashed", "panic", p, "stack", string(debug.Stack()))
-		panic(p)
-	}
-}
 
 // netAPI is the net_ namespace.
 type netAPI struct{ s *Server }
@@ -40,7 +28,6 @@ func (a *netAPI) Listening() bool { return true }
 
 // PeerCount returns the number of connected peers.
 func (a *netAPI) PeerCount() hexutil.Uint {
-	defer a.s.watchPanic()
 	return hexutil.Uint(len(a.s.deps.Net.Peers()))
 }
 
@@ -58,14 +45,12 @@ type txpoolAPI struct{ s *Server }
 
 // Status counts executable ("pending") and future ("queued") transactions.
 func (a *txpoolAPI) Status() map[string]hexutil.Uint {
-	defer a.s.watchPanic()
 	st := a.s.deps.Pool.Stats()
 	return map[string]hexutil.Uint{"pending": hexutil.Uint(st.Executable), "queued": hexutil.Uint(st.Future)}
 }
 
 // Content returns all pooled transactions by sender and nonce.
 func (a *txpoolAPI) Content(ctx context.Context) (json.RawMessage, error) {
-	defer a.s.watchPanic()
 	st := a.s.deps.Pool.Stats()
 	if err := reserve(ctx, 2*(2*st.Bytes+(st.Executable+st.Future)*roomTx)); err != nil {
 		return nil, &codeError{codeBusy, "the content of the pool is too large an answer now: try txpool_contentFrom"}
@@ -80,7 +65,6 @@ func (a *txpoolAPI) Content(ctx context.Context) (json.RawMessage, error) {
 
 // Inspect returns a line for each pooled transaction by sender and nonce, in geth's words.
 func (a *txpoolAPI) Inspect(ctx context.Context) (map[string]map[string]map[string]string, error) {
-	defer a.s.watchPanic()
 	st := a.s.deps.Pool.Stats()
 	if err := reserve(ctx, 2*(st.Executable+st.Future)*roomTx); err != nil {
 		return nil, &codeError{codeBusy, "the content of the pool is too large an answer now: try txpool_contentFrom"}
@@ -104,7 +88,6 @@ func inspected(by map[common.Address][]*chain.Tx) map[string]map[string]string {
 
 // ContentFrom returns the pooled transactions of one sender by nonce.
 func (a *txpoolAPI) ContentFrom(addr common.Address) json.RawMessage {
-	defer a.s.watchPanic()
 	executable, future := a.s.deps.Pool.ContentFrom(addr)
 	b := append([]byte{}, `{"pending":`...)
 	b = appendNonces(b, executable, a.s.chain.Genesis())
@@ -118,7 +101,6 @@ type phemeAPI struct{ s *Server }
 
 // Status describes the node at this moment.
 func (a *phemeAPI) Status(ctx context.Context) Status {
-	defer a.s.watchPanic()
 	s := a.s
 	var members map[string]int
 	for _, m := range s.deps.Net.Members(ctx) {
@@ -157,7 +139,6 @@ func (a *phemeAPI) Status(ctx context.Context) Status {
 
 // Clock reads the clock that stamps the node's events.
 func (a *phemeAPI) Clock() (ClockReading, error) {
-	defer a.s.watchPanic()
 	if a.s.deps.Trace == nil {
 		return ClockReading{}, notServed("pheme_clock")
 	}
@@ -166,33 +147,28 @@ func (a *phemeAPI) Clock() (ClockReading, error) {
 
 // Peers lists the connected peers.
 func (a *phemeAPI) Peers() []Peer {
-	defer a.s.watchPanic()
 	return append([]Peer{}, a.s.deps.Net.Peers()...)
 }
 
 // Members lists the members of the network and what each says of itself.
 func (a *phemeAPI) Members(ctx context.Context) []Member {
-	defer a.s.watchPanic()
 	return append([]Member{}, a.s.deps.Net.Members(ctx)...)
 }
 
 // Network returns what the members have computed together of all of them.
 func (a *phemeAPI) Network(ctx context.Context) Aggregates {
-	defer a.s.watchPanic()
 	return a.s.deps.Net.Aggregates(ctx)
 }
 
 // WaitReceipt returns the receipt of a transaction as soon as it is in a canonical
 // block, or null when that takes longer than the given milliseconds.
 func (a *phemeAPI) WaitReceipt(ctx context.Context, hash common.Hash, timeoutMS *math.HexOrDecimal64) (json.RawMessage, error) {
-	defer a.s.watchPanic()
 	return a.s.waitReceipt(ctx, hash, a.s.waitTime(timeoutMS))
 }
 
 // Evidence lists what proposers did that no honest one does: two blocks signed for one
 // slot, and signed blocks that break the full rules.
 func (a *phemeAPI) Evidence() []Evidence {
-	defer a.s.watchPanic()
 	out := []Evidence{}
 	for _, e := range a.s.chain.Evidence() {
 		out = append(out, Evidence{Slot: e.Slot, Proposer: e.Proposer, Blocks: []common.Hash{e.First.ID(), e.Second.ID()}, Reason: "two blocks for one slot"})
@@ -210,7 +186,6 @@ type phemeAdminAPI struct{ *phemeAPI }
 // SetMetadata writes entries of this node's record, which every member sees; an empty
 // value removes a key. The whole record has at most 256 bytes of keys and values.
 func (a *phemeAdminAPI) SetMetadata(ctx context.Context, entries map[string]string) (bool, error) {
-	defer a.s.watchPanic()
 	if len(entries) > maxMetadata {
 		return false, invalidParams("%d entries: use at most %d", len(entries), maxMetadata)
 	}
@@ -228,7 +203,6 @@ type adminAPI struct{ s *Server }
 
 // AddPeer connects to a multiaddr that ends in /p2p/<id> and keeps it connected.
 func (a *adminAPI) AddPeer(multiaddr string) (bool, error) {
-	defer a.s.watchPanic()
 	err := a.s.deps.Net.AddPeer(multiaddr)
 	return err == nil, err
 }
@@ -236,7 +210,6 @@ func (a *adminAPI) AddPeer(multiaddr string) (bool, error) {
 // CutPeer closes the connections to a peer and keeps it away for some milliseconds; 0
 // lets it come back.
 func (a *adminAPI) CutPeer(id string, ms math.HexOrDecimal64) (bool, error) {
-	defer a.s.watchPanic()
 	if uint64(ms) > maxCutMS {
 		return false, invalidParams("%d ms: use at most %d", uint64(ms), maxCutMS)
 	}
@@ -251,7 +224,6 @@ const maxCutMS = 24 * 3600 * 1000
 
 // SetLogLevel sets the level of a package's log at run time, of all with "*".
 func (a *adminAPI) SetLogLevel(pkg, level string) (bool, error) {
-	defer a.s.watchPanic()
 	if a.s.deps.SetLogLevel == nil {
 		return false, notServed("admin_setLogLevel")
 	}
@@ -264,7 +236,6 @@ func (a *adminAPI) SetLogLevel(pkg, level string) (bool, error) {
 // Bend deforms the node for measuring faults; without an argument it only says what the
 // node is.
 func (a *adminAPI) Bend(bend *Bend) (BendCount, error) {
-	defer a.s.watchPanic()
 	if a.s.deps.Bend == nil {
 		return BendCount{}, notServed("admin_bend")
 	}
@@ -274,7 +245,6 @@ func (a *adminAPI) Bend(bend *Bend) (BendCount, error) {
 // Links takes up what the plan of the node's shaped links has gained and says what
 // they have carried.
 func (a *adminAPI) Links() (LinkCount, error) {
-	defer a.s.watchPanic()
 	if a.s.deps.Links == nil {
 		return LinkCount{}, notServed("admin_links")
 	}
@@ -283,7 +253,6 @@ func (a *adminAPI) Links() (LinkCount, error) {
 
 // Shutdown asks the node to stop.
 func (a *adminAPI) Shutdown() (bool, error) {
-	defer a.s.watchPanic()
 	if a.s.deps.Shutdown == nil {
 		return false, notServed("admin_shutdown")
 	}

@@ -1,13 +1,11 @@
 package rpc
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
@@ -96,15 +94,27 @@ func methodDocs() map[string]methodDoc {
 	}
 }
 
-// rpcAPI is the rpc_ namespace beside the dispatcher's own rpc_modules.
-type rpcAPI struct{ document json.RawMessage }
+// rpcAPI is the rpc_ namespace.
+type rpcAPI struct {
+	document   json.RawMessage
+	namespaces []string
+}
+
+// Modules returns the versions of the namespaces.
+func (a *rpcAPI) Modules() map[string]string {
+	versions := make(map[string]string, len(a.namespaces))
+	for _, name := range a.namespaces {
+		versions[name] = "1.0"
+	}
+	return versions
+}
 
 // Discover returns the OpenRPC document of the methods this server has (service discovery of the
 // OpenRPC specification 1.3.2, where it is called rpc.discover).
 func (a *rpcAPI) Discover() json.RawMessage { return a.document }
 
-// describe builds the document from the handlers of services, by namespace.
-func describe(version string, services map[string]any) (json.RawMessage, error) {
+// describe builds the document from the table of methods.
+func describe(version string, table map[string]*method) (json.RawMessage, error) {
 	type param struct {
 		Name     string `json:"name"`
 		Required bool   `json:"required"`
@@ -114,7 +124,7 @@ func describe(version string, services map[string]any) (json.RawMessage, error) 
 		Name   string `json:"name"`
 		Schema schema `json:"schema"`
 	}
-	type method struct {
+	type entry struct {
 		Name    string  `json:"name"`
 		Summary string  `json:"summary"`
 		Params  []param `json:"params"`
@@ -122,20 +132,20 @@ func describe(version string, services map[string]any) (json.RawMessage, error) 
 		By      string  `json:"paramStructure"`
 	}
 	docs := methodDocs()
-	methods := []method{}
-	for name, h := range handlers(services) {
+	methods := []entry{}
+	for name, h := range table {
 		doc, ok := docs[name]
 		names := strings.Fields(doc.params)
 		if !ok || len(names) != len(h.params) {
 			return nil, fmt.Errorf("rpc: %s has %d parameters, its entry in methodDocs names %d", name, len(h.params), len(names))
 		}
-		m := method{Name: name, Summary: doc.summary, Params: []param{}, By: "by-position", Result: result{name + " result", schemaOf(h.result)}}
+		m := entry{Name: name, Summary: doc.summary, Params: []param{}, By: "by-position", Result: result{name + " result", schemaOf(h.result)}}
 		for i, t := range h.params {
 			m.Params = append(m.Params, param{names[i], t.Kind() != reflect.Pointer, schemaOf(t)})
 		}
 		methods = append(methods, m)
 	}
-	slices.SortFunc(methods, func(a, b method) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(methods, func(a, b entry) int { return strings.Compare(a.Name, b.Name) })
 	return json.Marshal(map[string]any{
 		"openrpc": "1.3.2",
 		"info": map[string]any{
@@ -144,37 +154,6 @@ func describe(version string, services map[string]any) (json.RawMessage, error) 
 		},
 		"methods": methods,
 	})
-}
-
-// handler is a method as its Go function declares it.
-type handler struct {
-	params []reflect.Type
-	result reflect.Type
-}
-
-// handlers lists the methods of services the way the dispatcher names them.
-func handlers(services map[string]any) map[string]handler {
-	out := map[string]handler{"rpc_modules": {result: reflect.TypeFor[map[string]string]()}} // the dispatcher's own
-	context := reflect.TypeFor[interface{ Done() <-chan struct{} }]()
-	for namespace, receiver := range services {
-		t := reflect.TypeOf(receiver)
-		for i := range t.NumMethod() {
-			m := t.Method(i)
-			var h handler
-			for k := 1; k < m.Type.NumIn(); k++ { // 0 is the receiver
-				if in := m.Type.In(k); k > 1 || !in.Implements(context) {
-					h.params = append(h.params, in)
-				}
-			}
-			if m.Type.NumOut() > 0 {
-				h.result = m.Type.Out(0)
-			}
-			name := []rune(m.Name)
-			name[0] = unicode.ToLower(name[0])
-			out[namespace+"_"+string(name)] = h
-		}
-	}
-	return out
 }
 
 // schema is a JSON schema.
@@ -238,42 +217,5 @@ func structSchema(t reflect.Type) schema {
 	return schema{"title": t.Name(), "type": "object", "properties": properties}
 }
 
-// discoverName is how OpenRPC calls the method; the dispatcher parts names at the first "_".
+// discoverName is how OpenRPC calls the method.
 const discoverName = "rpc.discover"
-
-// renamed gives a body that asks for rpc.discover the dispatcher's name for it. Other bodies, and
-// those that are not valid JSON, pass as they are.
-func renamed(body []byte) []byte {
-	if !bytes.Contains(body, []byte(discoverName)) {
-		return body
-	}
-	rename := func(call envelope) bool {
-		if call.text("method") != discoverName {
-			return false
-		}
-		call["method"] = json.RawMessage(`"rpc_discover"`)
-		return true
-	}
-	var changed any
-	if isBatch(body) {
-		var calls []envelope
-		if json.Unmarshal(body, &calls) != nil {
-			return body
-		}
-		for _, call := range calls {
-			rename(call)
-		}
-		changed = calls
-	} else {
-		var call envelope
-		if json.Unmarshal(body, &call) != nil || !rename(call) {
-			return body
-		}
-		changed = call
-	}
-	out, err := json.Marshal(changed)
-	if err != nil {
-		return body
-	}
-	return out
-}

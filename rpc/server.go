@@ -3,7 +3,6 @@ package rpc
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	stdlog "log"
 	"net"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
-	gethrpc "github.com/ethereum/go-ethereum/rpc"
 	"github.com/ipfs/go-log/v2"
 	"golang.org/x/sync/errgroup"
 
@@ -30,8 +28,8 @@ type Server struct {
 	cfg     Config
 	chain   *chain.Chain
 	deps    Deps
-	public  *gethrpc.Server // HTTP and WebSocket
-	local   *gethrpc.Server // unix socket: the same and admin_
+	public  *dispatcher // HTTP and WebSocket
+	local   *dispatcher // unix socket: the same and admin_
 	broker  *broker
 	filters *filters
 	cache   *blockCache
@@ -83,24 +81,6 @@ func New(cfg Config, c *chain.Chain, deps Deps) (*Server, error) {
 	}
 	s.local, err = s.newDispatcher(true)
 	return s, err
-}
-
-// newDispatcher registers the namespaces with go-ethereum's server.
-func (s *Server) newDispatcher(admin bool) (*gethrpc.Server, error) {
-	d := gethrpc.NewServer()
-	d.SetBatchLimits(s.cfg.MaxBatch, s.cfg.MaxResponse)
-	d.SetHTTPBodyLimit(s.cfg.MaxBody + 1) // bodies are read and limited before they get there
-	services := s.services(admin)
-	var err error
-	if services["rpc"].(*rpcAPI).document, err = describe(s.cfg.ClientVersion, services); err != nil {
-		return nil, err
-	}
-	for name, receiver := range services {
-		if err := d.RegisterName(name, receiver); err != nil {
-			return nil, fmt.Errorf("register %s_: %w", name, err)
-		}
-	}
-	return d, nil
 }
 
 // services are the receivers of methods by namespace.

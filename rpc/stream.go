@@ -7,8 +7,6 @@ import (
 	"io"
 	"sync"
 	"time"
-
-	gethrpc "github.com/ethereum/go-ethereum/rpc"
 )
 
 // frames is a connection that carries messages both ways: WebSocket or unix socket.
@@ -57,7 +55,7 @@ const pingEvery = 30 * time.Second
 type stream struct {
 	s       *Server
 	conn    frames
-	api     *gethrpc.Server
+	api     *dispatcher
 	out     chan message
 	slots   chan struct{}
 	end     context.CancelCauseFunc  // cuts the connection; the cause is a closeReason
@@ -67,13 +65,13 @@ type stream struct {
 
 // message waits to be written as one frame.
 type message struct {
-	parts [3][]byte
+	parts answer
 	f     *flight // of the call it answers, whose memory and slot are to be freed; nil for an event
 }
 
 // serveStream serves a connection until it ends, the server stops, or ctx ends, which
 // cuts it. It returns when all its goroutines have.
-func (s *Server) serveStream(ctx context.Context, conn frames, api *gethrpc.Server) {
+func (s *Server) serveStream(ctx context.Context, conn frames, api *dispatcher) {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	st := &stream{
@@ -123,14 +121,14 @@ func (st *stream) read(ctx context.Context) error {
 		if err != nil {
 			f.release()
 			if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
-				st.out <- answer(nullID, &codeError{codeParse, "parse error"})
+				st.reply(nil, nil, &codeError{codeParse, "parse error"})
 			}
 			if errors.Is(err, errBusy) {
 				st.end(closeBusy)
 			}
 			return err
 		}
-		ctx := withReceived(ctx, time.Now())
+		f.received = time.Now()
 		if st.subscription(ctx, body) {
 			f.release()
 			continue
@@ -142,9 +140,7 @@ func (st *stream) read(ctx context.Context) error {
 			return ctx.Err()
 		}
 		st.workers.Go(func() {
-			var w answerWriter
-			st.s.call(ctx, f, st.api, &w, body)
-			st.out <- message{parts: f.splice(w.body), f: f}
+			st.out <- message{parts: st.s.call(ctx, f, st.api, body), f: f}
 		})
 	}
 }

@@ -52,30 +52,9 @@ func (sub *subscription) release() {
 }
 
 func (sub *subscription) pass(result []byte) {
-	if !sub.st.offer(message{parts: [3][]byte{sub.head, result, notificationTail}}) {
+	if !sub.st.offer(message{parts: answer{sub.head, result, notificationTail}}) {
 		sub.st.end(closeLagging)
 	}
-}
-
-// envelope is a request, its names taken exactly as written.
-type envelope map[string]json.RawMessage
-
-func (e envelope) text(key string) string {
-	var s string
-	if json.Unmarshal(e[key], &s) != nil {
-		return ""
-	}
-	return s
-}
-
-// callID returns the id of a well-formed call, or nil for a notification and for what
-// is no call.
-func (e envelope) callID() json.RawMessage {
-	id := e["id"]
-	if e.text("jsonrpc") != "2.0" || len(id) == 0 || id[0] == '{' || id[0] == '[' {
-		return nil
-	}
-	return id
 }
 
 // subscription answers a *_subscribe or *_unsubscribe call and reports whether body
@@ -84,33 +63,33 @@ func (st *stream) subscription(ctx context.Context, body []byte) bool {
 	if !bytes.Contains(body, []byte("subscribe")) {
 		return false
 	}
-	var call envelope
-	if json.Unmarshal(body, &call) != nil {
+	calls, batch, err := parse(body)
+	if err != nil || batch {
 		return false
 	}
-	namespace, name, _ := strings.Cut(call.text("method"), "_")
-	id := call.callID()
-	if id == nil || name != "subscribe" && name != "unsubscribe" {
+	call := &calls[0]
+	namespace, name, _ := strings.Cut(call.method, "_")
+	if !call.isCall() || name != "subscribe" && name != "unsubscribe" {
 		return false
 	}
 	var params []json.RawMessage
 	var first string
-	if json.Unmarshal(call["params"], &params) != nil || len(params) == 0 || json.Unmarshal(params[0], &first) != nil {
-		st.out <- answer(id, invalidParams("%s needs the name or id of a subscription as its first parameter", call.text("method")))
+	if json.Unmarshal(call.params, &params) != nil || len(params) == 0 || json.Unmarshal(params[0], &first) != nil {
+		st.reply(call.id, nil, invalidParams("%s needs the name or id of a subscription as its first parameter", call.method))
 		return true
 	}
 	if name == "unsubscribe" {
-		st.out <- answer(id, st.unsubscribe(first))
+		st.reply(call.id, true, st.unsubscribe(first))
 		return true
 	}
 	sub, begin, err := st.subscribe(ctx, namespace, first, params[1:])
 	if err != nil {
-		st.out <- answer(id, err)
+		st.reply(call.id, nil, err)
 		return true
 	}
 	st.subs[sub.id] = sub
 	begin() // before the answer: whoever has it misses nothing from then on
-	st.out <- answer(id, sub.id)
+	st.reply(call.id, sub.id, nil)
 	sub.release() // after it: the client must know the id before the first event
 	return true
 }
@@ -148,14 +127,14 @@ func (st *stream) subscribe(ctx context.Context, namespace, name string, params 
 	return sub, begin, nil
 }
 
-func (st *stream) unsubscribe(id string) any {
+func (st *stream) unsubscribe(id string) error {
 	sub := st.subs[id]
 	if sub == nil {
-		return fmt.Errorf("subscription not found")
+		return errNoSubscription
 	}
 	delete(st.subs, id)
 	sub.end()
-	return true
+	return nil
 }
 
 // newID returns a fresh id nobody can guess, for a subscription or filter: a quantity
@@ -198,7 +177,7 @@ func (st *stream) trace(ctx context.Context, sub *subscription) {
 					return
 				}
 				select {
-				case st.out <- message{parts: [3][]byte{sub.head, payload, notificationTail}}:
+				case st.out <- message{parts: answer{sub.head, payload, notificationTail}}:
 				case <-ctx.Done():
 					return
 				}
@@ -224,25 +203,15 @@ func gather(e TraceEvent, more <-chan TraceEvent) []TraceEvent {
 	return batch
 }
 
-// answer is the response to the call with id: an error or a result.
-func answer(id json.RawMessage, result any) message {
-	response := struct {
-		Version string          `json:"jsonrpc"`
-		ID      json.RawMessage `json:"id"`
-		Result  any             `json:"result,omitempty"`
-		Error   any             `json:"error,omitempty"`
-	}{Version: "2.0", ID: id, Result: result}
-	if err, ok := result.(error); ok {
-		code := -32000
-		if c, ok := err.(interface{ ErrorCode() int }); ok {
-			code = c.ErrorCode()
-		}
-		response.Result = nil
-		response.Error = map[string]any{"code": code, "message": err.Error()}
+// reply queues the answer to the call with id: a result, or an error.
+func (st *stream) reply(id json.RawMessage, result any, err error) {
+	raw, failed := marshal(result)
+	if err == nil {
+		err = failed
 	}
-	raw, err := json.Marshal(response)
 	if err != nil {
-		panic(err) // an id that was parsed, and strings
+		st.out <- message{parts: answer{appendFault(nil, id, err)}}
+		return
 	}
-	return message{parts: [3][]byte{raw}}
+	st.out <- message{parts: answer{appendHead(nil, id), raw, closing}}
 }
