@@ -259,12 +259,12 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 	have := map[common.Hash]*Block{b.id: b}
 	var fresh []pivot
 	batch := new(leveldb.Batch)
-	st, err := c.unwind(batch, v.state, revert, have)
+	st, open, err := c.unwind(batch, v.state, revert, have)
 	if err != nil {
 		return Update{}, err
 	}
 	if root := st.Root(); root != base.header.Root {
-		return Update{}, fmt.Errorf("%w: the undo records lead to %s, block %d has %s", ErrCorrupt, root, base.Number(), base.header.Root)
+		return Update{}, fmt.Errorf("%w: the change records lead to %s, block %d has %s", ErrCorrupt, root, base.Number(), base.header.Root)
 	}
 	for _, a := range apply {
 		block, err := c.blockOf(a, have)
@@ -275,16 +275,17 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 		if err := block.checkBody(); err != nil {
 			return Update{}, fmt.Errorf("%w: %s", ErrCorrupt, err)
 		}
-		next, undo, err := c.execute(st, block)
+		next, changes, err := c.execute(st, block)
 		if err != nil {
 			return Update{}, c.condemn(a, e, err)
 		}
-		putCanonical(batch, block, undo)
+		putCanonical(batch, block, changes)
+		open = c.extend(batch, open, block)
 		st = next
 		fresh = append(fresh, pivot{a.SignedHeader, st})
 	}
 	c.store.putBlock(batch, b)
-	putBuckets(batch, v.state, st)
+	disk := c.putTable(batch, st, e.Number(), len(revert) > 0)
 	evict(batch, canonical, others, low)
 	pruned := c.store.pruned.Load()
 	if len(revert) == 0 { // else the canonical index on disk is not yet the one that counts
@@ -299,6 +300,8 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 		c.keepPivots(fresh...)
 		c.mu.Unlock()
 		c.store.pruned.Store(pruned)
+		c.disk = disk
+		c.unit.Store(&open)
 		c.view.Store(&view{e.SignedHeader, st})
 	}
 	if err := c.commit(batch, e.SignedHeader, take); err != nil {
@@ -307,21 +310,25 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 	return c.tell(have)
 }
 
-// unwind takes canonical blocks back, newest first.
-func (c *Chain) unwind(batch *leveldb.Batch, st State, revert []*entry, have map[common.Hash]*Block) (State, error) {
+// unwind takes canonical blocks back, newest first. They are kept in have: the batch
+// may delete them.
+func (c *Chain) unwind(batch *leveldb.Batch, st State, revert []*entry, have map[common.Hash]*Block) (State, unit, error) {
+	open := *c.unit.Load()
 	for _, r := range revert {
-		block, err := c.blockOf(r, have)
-		if err != nil {
-			return State{}, err
+		if _, err := c.blockOf(r, have); err != nil {
+			return State{}, unit{}, err
 		}
-		undo, err := c.store.undo(r)
+		changes, err := c.store.changes(r)
 		if err != nil {
-			return State{}, err
+			return State{}, unit{}, err
 		}
-		st = st.With(undo)
-		dropCanonical(batch, block)
+		st = st.With(undo(changes))
+		dropCanonical(batch, r.SignedHeader)
+		if open, err = c.store.rewind(batch, open, r.Number()); err != nil {
+			return State{}, unit{}, err
+		}
 	}
-	return st, nil
+	return st, open, nil
 }
 
 // blockOf is the block of a stored entry, kept in have.

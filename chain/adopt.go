@@ -246,7 +246,8 @@ func (s *Staging) Adopt(path []*SignedHeader, body *Block) (Update, error) {
 	RecoverSenders(body.txs, c.g)
 	v := c.view.Load()
 	batch := new(leveldb.Batch)
-	if err := c.dropAbove(batch, base); err != nil {
+	open, err := c.dropAbove(batch, base)
+	if err != nil {
 		return Update{}, err
 	}
 	c.mu.Lock()
@@ -268,10 +269,11 @@ func (s *Staging) Adopt(path []*SignedHeader, body *Block) (Update, error) {
 		batch.Put(numberKey(tableCanonical, sh.Number()), sh.id[:])
 	}
 	c.store.putBlock(batch, body)
-	for i, tx := range body.txs {
-		batch.Put(hashKey(tableTx, tx.hash), encodePlace(body.Number(), i))
+	if len(open.leads) > 0 {
+		open.write(batch) // the next one begins above the gap
 	}
-	putBuckets(batch, v.state, s.state)
+	open = c.extend(batch, unit{first: body.Number()}, body)
+	disk := c.putTable(batch, s.state, body.Number(), true)
 	if err := c.dropStaged(batch); err != nil {
 		return Update{}, err
 	}
@@ -292,6 +294,8 @@ func (s *Staging) Adopt(path []*SignedHeader, body *Block) (Update, error) {
 		c.keepPivots(pivot{body.SignedHeader, s.state})
 		c.mu.Unlock()
 		c.store.pruned.Store(body.Number())
+		c.disk = disk
+		c.unit.Store(&open)
 		c.view.Store(&view{body.SignedHeader, s.state})
 	}
 	if err := c.commit(batch, body.SignedHeader, take); err != nil {
@@ -332,32 +336,29 @@ func (c *Chain) checkAdoption(path []*SignedHeader, body *Block, st State) (*Sig
 	return base, err
 }
 
-// dropAbove deletes the canonical blocks above base: they are on another branch.
-func (c *Chain) dropAbove(batch *leveldb.Batch, base *SignedHeader) error {
+// dropAbove deletes the canonical blocks above base, which are on another branch, and
+// returns the open unit up to base.
+func (c *Chain) dropAbove(batch *leveldb.Batch, base *SignedHeader) (unit, error) {
+	open := *c.unit.Load()
 	for n := c.Weight(); n > base.Number(); n-- {
 		id, err := c.store.canonical(n)
 		if err != nil {
-			return err
+			return unit{}, err
 		}
 		sh, err := c.store.header(n, id)
 		if err != nil {
-			return err
+			return unit{}, err
 		}
 		if sh == nil {
-			return fmt.Errorf("%w: header of block %d %s is missing", ErrCorrupt, n, id)
+			return unit{}, fmt.Errorf("%w: header of block %d %s is missing", ErrCorrupt, n, id)
 		}
-		b, err := c.store.block(sh)
-		switch {
-		case err == nil:
-			dropCanonical(batch, b)
-		case n < c.store.pruned.Load():
-			batch.Delete(numberKey(tableCanonical, n))
-		default:
-			return err
-		}
+		dropCanonical(batch, sh)
 		dropBlock(batch, &entry{SignedHeader: sh})
+		if open, err = c.store.rewind(batch, open, n); err != nil {
+			return unit{}, err
+		}
 	}
-	return nil
+	return open, nil
 }
 
 // onBranch tells whether a stored block of the index is canonical and not above base.

@@ -73,7 +73,7 @@ func TestAdopt(t *testing.T) {
 			t.Errorf("the state of block %d is kept", n+1)
 		}
 	}
-	c := openChain(t, w, Config{UndoBlocks: 16}, dir)
+	c := openChain(t, w, Config{UndoBlocks: 16, unitTxs: 20}, dir)
 	add(t, c, tips[:5]...)
 	s := stage(t, c)
 	pivot := tips[at-1]
@@ -119,7 +119,7 @@ func TestAdopt(t *testing.T) {
 		if err := c.Close(); err != nil {
 			t.Fatal(err)
 		}
-		c = openChain(t, w, Config{UndoBlocks: 16}, dir)
+		c = openChain(t, w, Config{UndoBlocks: 16, unitTxs: 20}, dir)
 	}
 	if _, ok := c.PivotState(pivot.ID()); ok {
 		t.Error("states of pivots outlive the process")
@@ -142,7 +142,7 @@ func TestAdopt(t *testing.T) {
 func TestAdoptABranchFromBelowTheWindow(t *testing.T) {
 	w := newWorld(2, 2)
 	dir := t.TempDir()
-	cfg := Config{UndoBlocks: 8}
+	cfg := Config{UndoBlocks: 8, unitTxs: 20}
 	trunk := w.spread(w.genesis(), 10, "trunk")
 	old := w.spread(trunk[9], 60, "old")
 	better := w.spread(w.next(trunk[9], 500), 120, "new")

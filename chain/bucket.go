@@ -61,37 +61,50 @@ func checkBucket(index uint16, raw []byte) error {
 // entrySize is the length of the first entry of raw, if it is whole, canonical
 // and not the zero account.
 func entrySize(raw []byte) (int, bool) {
-	at := common.AddressLength
-	empty := true
+	if len(raw) < common.AddressLength {
+		return 0, false
+	}
+	size, empty, ok := accountSize(raw[common.AddressLength:])
+	return common.AddressLength + size, ok && !empty
+}
+
+// accountSize is the length of the nonce and the balance at the start of raw, if they
+// are whole and canonical, and whether both are zero.
+func accountSize(raw []byte) (size int, empty, ok bool) {
+	at := 0
+	empty = true
 	for _, most := range [2]int{8, 32} {
 		if at >= len(raw) {
-			return 0, false
+			return 0, false, false
 		}
 		n := int(raw[at])
 		at++
 		if n > most || at+n > len(raw) || n > 0 && raw[at] == 0 {
-			return 0, false
+			return 0, false, false
 		}
 		empty = empty && n == 0
 		at += n
 	}
-	return at, !empty
+	return at, empty, true
 }
 
 // nextEntry decodes the first entry of a checked bucket.
 func nextEntry(raw []byte) (Change, []byte) {
 	var c Change
-	at := copy(c.Addr[:], raw)
-	n := int(raw[at])
-	at++
-	var nonce [8]byte
-	copy(nonce[8-n:], raw[at:at+n])
-	c.Account.Nonce = binary.BigEndian.Uint64(nonce[:])
-	at += n
-	n = int(raw[at])
-	at++
-	c.Account.Balance.SetBytes(raw[at : at+n])
-	return c, raw[at+n:]
+	raw = raw[copy(c.Addr[:], raw):]
+	size, _, _ := accountSize(raw)
+	c.Account = nextAccount(raw)
+	return c, raw[size:]
+}
+
+// nextAccount decodes a nonce and a balance that accountSize has seen.
+func nextAccount(raw []byte) (a Account) {
+	n := 1 + int(raw[0])
+	for _, digit := range raw[1:n] {
+		a.Nonce = a.Nonce<<8 | uint64(digit)
+	}
+	a.Balance.SetBytes(raw[n+1 : n+1+int(raw[n])])
+	return a
 }
 
 // skipEntry is the rest of a checked bucket after its first entry.
@@ -107,13 +120,17 @@ func appendEntry(out []byte, c Change) []byte {
 	if c.Account == (Account{}) {
 		return out
 	}
-	out = append(out, c.Addr[:]...)
+	return appendAccount(append(out, c.Addr[:]...), c.Account)
+}
+
+// appendAccount appends a nonce and a balance, each after its length.
+func appendAccount(out []byte, a Account) []byte {
 	var nonce [8]byte
-	binary.BigEndian.PutUint64(nonce[:], c.Account.Nonce)
+	binary.BigEndian.PutUint64(nonce[:], a.Nonce)
 	digits := bytes.TrimLeft(nonce[:], "\x00")
 	out = append(append(out, byte(len(digits))), digits...)
-	balance := c.Account.Balance.Bytes32()
-	n := c.Account.Balance.ByteLen()
+	balance := a.Balance.Bytes32()
+	n := a.Balance.ByteLen()
 	return append(append(out, byte(n)), balance[32-n:]...)
 }
 

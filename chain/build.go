@@ -29,11 +29,10 @@ func (c *Chain) Build(slot uint64, key *ecdsa.PrivateKey, txs []*Tx, maxBytes in
 	h := newHeader(c.g, v.head.header, slot, []byte(c.cfg.Extra))
 	t := newTransition(c.g, v.state, h.Coinbase, min(len(txs), limit/minTxBytes))
 	took, left := c.fill(t, txs, limit)
-	now, _ := t.changes()
 	h.GasUsed = t.gasUsed
 	h.TxHash = txRoot(took)
 	h.ReceiptHash = t.receipts.root()
-	h.Root = v.state.With(now).Root()
+	h.Root = v.state.with(t.changes()).Root()
 	sh, err := SignHeader(h, key)
 	if err != nil {
 		return nil, nil, err

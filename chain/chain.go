@@ -30,6 +30,7 @@ type Config struct {
 	marker    marker       // tests: a marker on a simulated disk
 	failpoint func(string) // tests: called at the named steps of a commit and of opening
 	tune      func(*opt.Options)
+	unitTxs   int // tests: transactions that end a unit of lookups
 }
 
 func (c Config) withDefaults(g *Genesis) (Config, error) {
@@ -41,6 +42,9 @@ func (c Config) withDefaults(g *Genesis) (Config, error) {
 	}
 	if len(c.Extra) > MaxExtraBytes {
 		return c, fmt.Errorf("chain: Extra has %d bytes, at most %d", len(c.Extra), MaxExtraBytes)
+	}
+	if c.unitTxs == 0 {
+		c.unitTxs = unitTxs
 	}
 	if c.failpoint == nil {
 		c.failpoint = func(string) {}
@@ -62,6 +66,7 @@ type Chain struct {
 	turn      chan struct{}
 
 	view     atomic.Pointer[view]
+	unit     atomic.Pointer[unit] // the open one; see lookup.go
 	damage   atomic.Pointer[error]
 	watchers watchers
 	skew     atomic.Int64 // of our clock, nanoseconds; see SetSkew
@@ -71,6 +76,7 @@ type Chain struct {
 	pivots []pivot // oldest first
 
 	// Owned by the writer.
+	disk    diskState     // accounts on disk
 	told    *SignedHeader // head as of the last Update that was returned
 	pending func()        // takes a commit whose outcome is unknown into memory
 }
@@ -226,7 +232,8 @@ func (c *Chain) create() error {
 	batch.Put([]byte{tableMeta}, encodeRLP(meta{Version: formatVersion, Genesis: sh.id, Network: networkOf(sh.id)}))
 	c.store.putBlock(batch, b)
 	putCanonical(batch, b, nil)
-	putBuckets(batch, State{}, st)
+	c.disk = c.putTable(batch, st, 0, true)
+	c.unit.Store(&unit{first: 1})
 	if err := c.store.commit(batch, sh.id, 0); err != nil {
 		return err
 	}

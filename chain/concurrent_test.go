@@ -14,7 +14,7 @@ import (
 // moves between two branches: no view is ever half of one and half of another.
 func TestReadersAndWriter(t *testing.T) {
 	w := newWorld(1, 3)
-	c := openChain(t, w, Config{}, "")
+	c := openChain(t, w, Config{unitTxs: 12}, "")
 	a, b := w.run(w.genesis(), 30, 3, 2), w.run(w.genesis(), 30, 3, 3)
 	var done atomic.Bool
 	var g errgroup.Group

@@ -80,7 +80,7 @@ func crashChild(dir, step string) error {
 }
 
 // crashConfig makes rotations of the log and compactions part of the crashes.
-func crashConfig() Config { return Config{UndoBlocks: 100, tune: small} }
+func crashConfig() Config { return Config{UndoBlocks: 100, tune: small, unitTxs: 40} }
 
 // child is one run of crashChild.
 type child struct {

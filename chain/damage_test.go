@@ -34,7 +34,7 @@ type damaged struct {
 
 func newDamaged(t *testing.T) *damaged {
 	t.Helper()
-	d := &damaged{w: newWorld(2, 4), cfg: Config{UndoBlocks: 50, tune: small}, dir: t.TempDir()}
+	d := &damaged{w: newWorld(2, 4), cfg: Config{UndoBlocks: 50, tune: small, unitTxs: 100}, dir: t.TempDir()}
 	d.blocks = d.w.run(d.w.genesis(), 120, 3, 2)
 	d.side = d.w.next(d.blocks[90], d.blocks[90].Slot()+3)
 	c := openChain(t, d.w, d.cfg, d.dir)
@@ -45,7 +45,7 @@ func newDamaged(t *testing.T) *damaged {
 	}
 	// Once more with a large buffer, so that the newest commits are in one log of
 	// several 32 KiB blocks: damage to the first leaves a hole, to the last a torn end.
-	c = openChain(t, d.w, Config{UndoBlocks: d.cfg.UndoBlocks}, d.dir)
+	c = openChain(t, d.w, Config{UndoBlocks: d.cfg.UndoBlocks, unitTxs: d.cfg.unitTxs}, d.dir)
 	last := d.w.run(d.blocks[119], 50, 3, 2)
 	add(t, c, last...)
 	d.blocks = append(d.blocks, last...)
@@ -286,7 +286,7 @@ func TestRepairRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	// With pruning, a hole cannot be filled from the blocks.
-	cfg := Config{UndoBlocks: d.cfg.UndoBlocks, PruneBodies: 60}
+	cfg := Config{UndoBlocks: d.cfg.UndoBlocks, unitTxs: d.cfg.unitTxs, PruneBodies: 60}
 	c = openChain(t, d.w, cfg, d.dir)
 	add(t, c, d.w.run(d.blocks[len(d.blocks)-1], 60, 3, 2)...)
 	if err := c.Close(); err != nil {

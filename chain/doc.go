@@ -41,12 +41,19 @@
 // checks that chain, the marker against it, and the root of all accounts, since
 // LevelDB opens without an error after it lost batches or everything.
 //
+// An entry of the database costs about a microsecond, and a megabyte of bare transfers
+// has 9,000 hashes and touches as many buckets of accounts. So neither is written by
+// the block: hashes are gathered in memory and written many at a time (lookup.go), and
+// of the accounts each commit writes what the block changed as one value, and a part of
+// the table in turn (accounts.go). Opening makes both whole from the newest blocks.
+//
 // # Invariants
 //
 //   - The head is the best stored block: most blocks from genesis, then the lower
 //     slot, then the lower id. Its number never goes down.
-//   - Accounts, canonical index and transaction index are those of the head, as if
-//     its branch had always been canonical.
+//   - Canonical index and lookups are those of the head, as if its branch had always
+//     been canonical.
+//   - The table of accounts with the change records over it is the head's state.
 //   - The accounts hash to the head's state root.
 //   - At most two blocks of a slot are kept, and those others have built on.
 //   - An invalid block is executed once.

@@ -68,6 +68,7 @@ var (
 	ErrInUse        = errors.New("chain: data dir is in use")
 	ErrWrongNetwork = errors.New("chain: data dir belongs to another network")
 	ErrNewerFormat  = errors.New("chain: data dir has a newer format")
+	ErrOlderFormat  = errors.New("chain: data dir has an older format")
 	ErrCorrupt      = errors.New("chain: damaged store")
 	ErrStorage      = errors.New("chain: storage refuses writes")
 	ErrNotFound     = errors.New("chain: not found")

@@ -168,8 +168,10 @@ func FuzzDecodeDisk(f *testing.F) {
 	f.Add(encodeRLP(rec))
 	f.Add(headMark{Seq: 7, Head: b.id, Record: rec.hash()}.encode())
 	f.Add(encodeSlot(9))
-	f.Add(encodePlace(3, 4))
-	f.Add(encodeUndo([]Change{{w.user(0), Account{Nonce: 3}}, {to7, Account{}}}))
+	f.Add(encodeChanges([]touched{{w.user(0), Account{}, Account{Nonce: 3}}, {to7, Account{Balance: *ether}, Account{}}}))
+	f.Add(unit{first: 3}.push([]uint64{5, 7}, 200).groups()[0])
+	f.Add(make([]byte, 8))
+	f.Add(diskStateOf(State{}, 9).parts())
 	f.Add(encodeRLP(meta{Version: 1, Network: "x"}))
 	f.Add(encodeRLP(invalidRecord{b.Encode(), "x"}))
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -187,10 +189,11 @@ func FuzzDecodeDisk(f *testing.F) {
 		same("head marker", mark.encode(), err)
 		slot, err := decodeSlot(raw)
 		same("slot", encodeSlot(slot), err)
-		n, i, err := decodePlace(raw)
-		same("place", encodePlace(n, i), err)
-		undo, err := decodeUndo(raw)
-		same("undo", encodeUndo(undo), err)
+		changes, err := decodeChanges(raw)
+		same("changes", encodeChanges(changes), err)
+		as, err := decodeParts(raw, 1<<40)
+		same("parts", diskState{as: as}.parts(), err)
+		fuzzGroup(t, raw, same)
 		var m meta
 		err = decodeRLP("meta", raw, &m)
 		same("meta", encodeRLP(m), err)
@@ -198,6 +201,24 @@ func FuzzDecodeDisk(f *testing.F) {
 		err = decodeRLP("invalid", raw, &v)
 		same("invalid", encodeRLP(v), err)
 	})
+}
+
+// fuzzGroup reads raw as entries of a group of transactions, and as the end of a unit.
+func fuzzGroup(t *testing.T, raw []byte, same func(what string, again []byte, err error)) {
+	const group, first = 5, 1000
+	var again []byte
+	_, err := decodeGroup(groupKey(group, first), raw, func(lead uint64, p place) {
+		if groupOf(lead) != group || knownOf(lead) != lead || p.number < first || p.number >= first+unitBlocks || p.index < 0 {
+			t.Fatalf("entry %x %v", lead, p)
+		}
+		again = binary.BigEndian.AppendUint64(again, markOf(lead)|(p.number-first)<<positionBits|uint64(p.index))
+	})
+	same("group", again, err)
+	u, err := decodeSpan(numberKey(tableUnit, first), raw)
+	same("unit", binary.BigEndian.AppendUint64(nil, u.last), err)
+	if err == nil && (u.first != first || u.last < first || u.last >= first+unitBlocks) {
+		t.Fatalf("unit %v", u)
+	}
 }
 
 // FuzzStateMachine makes transactions of any bytes, good and bad, runs them, and
@@ -225,7 +246,7 @@ func FuzzStateMachine(f *testing.F) {
 		tr := newTransition(w.g, base, w.g.Proposers[0], len(picks))
 		for _, p := range picks {
 			tx := signed[p/8%4][p%8]
-			before, _ := tr.changes()
+			before := State{}.with(tr.changes())
 			nonce := tr.account(addrOf(w.users[p/8%4])).now.Nonce
 			if err := tr.apply(tx); err == nil {
 				if tx.Nonce() != nonce {
@@ -233,19 +254,18 @@ func FuzzStateMachine(f *testing.F) {
 				}
 				continue
 			}
-			after, _ := tr.changes()
-			if (State{}).With(before).Root() != (State{}).With(after).Root() {
+			if after := (State{}).with(tr.changes()); before.Root() != after.Root() {
 				t.Fatal("a failed transaction changed something")
 			}
 		}
-		now, undo := tr.changes()
-		next := base.With(now)
+		changes := tr.changes()
+		next := base.with(changes)
 		sum := supply(next)
 		sum.Add(sum, new(uint256.Int).Mul(w.g.BaseFee, uint256.NewInt(tr.gasUsed)))
 		if want := supply(base); !sum.Eq(want) {
 			t.Fatalf("balances and burned fees are %s, want %s", sum.Dec(), want.Dec())
 		}
-		if back := next.With(undo); back.Root() != base.Root() || !maps.Equal(maps.Collect(back.All()), maps.Collect(base.All())) {
+		if back := next.With(undo(changes)); back.Root() != base.Root() || !maps.Equal(maps.Collect(back.All()), maps.Collect(base.All())) {
 			t.Fatal("undo does not restore the state")
 		}
 	})

@@ -16,12 +16,16 @@ import (
 //	h number id   -> signed header
 //	i id          -> number
 //	m             -> format version and genesis id
+//	m p           -> lowest number whose body is kept
+//	m s           -> of which blocks the parts of table s are
+//	m u           -> lowest number of the undo window
 //	n number      -> id of the canonical block
-//	s bucket      -> accounts of the bucket (state at the head)
+//	s bucket      -> accounts of the bucket, as of one of the newest commits
 //	t bucket      -> accounts of the bucket in a state that is being fetched
-//	u number id   -> accounts before the block
+//	u number id   -> accounts that the block changed, before and after it
 //	v number id   -> signed header and reason, of an invalid block
-//	x tx hash     -> number, position (canonical blocks only)
+//	x group first -> entries of a group of transactions in a unit (canonical blocks only)
+//	y first       -> number of the last block of a unit
 const (
 	tableBody      = 'b'
 	tableCommit    = 'c'
@@ -34,11 +38,13 @@ const (
 	tableUndo      = 'u'
 	tableInvalid   = 'v'
 	tableTx        = 'x'
+	tableUnit      = 'y'
 )
 
 // formatVersion is the version of everything below the data dir. A store with a
-// higher one is refused.
-const formatVersion = 1
+// higher or a lower one is refused. Until version 1 every transaction had an entry of
+// its own and every commit wrote all accounts it changed.
+const formatVersion = 2
 
 func blockKey(table byte, number uint64, id common.Hash) []byte {
 	return append(numberKey(table, number), id[:]...)
@@ -62,16 +68,8 @@ func splitBlockKey(key []byte) (uint64, common.Hash, error) {
 	return binary.BigEndian.Uint64(key[1:]), common.Hash(key[9:]), nil
 }
 
-// place is the value of the transaction table.
-func encodePlace(number uint64, index int) []byte {
-	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(nil, number), uint32(index))
-}
-
-func decodePlace(raw []byte) (number uint64, index int, err error) {
-	if len(raw) != 12 {
-		return 0, 0, fmt.Errorf("%w: transaction entry has %d bytes", ErrCorrupt, len(raw))
-	}
-	return binary.BigEndian.Uint64(raw), int(binary.BigEndian.Uint32(raw[8:])), nil
+func groupKey(group uint16, first uint64) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint16([]byte{tableTx}, group), first)
 }
 
 // meta is the value of the meta table.

@@ -98,8 +98,7 @@ func (w *world) bent(p tip, slot uint64, txs []*Tx, bend func(*types.Header)) ti
 	for _, tx := range txs {
 		_ = t.apply(tx)
 	}
-	now, _ := t.changes()
-	st := p.state.With(now)
+	st := p.state.with(t.changes())
 	h.GasUsed, h.TxHash, h.ReceiptHash, h.Root = t.gasUsed, txRoot(txs), t.receipts.root(), st.Root()
 	bend(h)
 	sh, err := SignHeader(h, w.proposers[slot%uint64(len(w.proposers))])

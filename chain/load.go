@@ -6,10 +6,9 @@ import (
 	"io/fs"
 
 	"github.com/ethereum/go-ethereum/common"
-	"github.com/syndtr/goleveldb/leveldb"
 )
 
-// checkMeta refuses a store of another network or of a newer pheme.
+// checkMeta refuses a store of another network or of a newer or older pheme.
 func (c *Chain) checkMeta() error {
 	raw, err := c.store.get([]byte{tableMeta})
 	if err != nil {
@@ -18,6 +17,10 @@ func (c *Chain) checkMeta() error {
 	var m meta
 	if err := decodeRLP("meta", raw, &m); err != nil {
 		return err
+	}
+	if m.Version < formatVersion {
+		return fmt.Errorf("%w: format %d, this pheme reads %d: move the data dir away and let the node fetch the chain from its peers, or use the pheme that wrote it",
+			ErrOlderFormat, m.Version, formatVersion)
 	}
 	if m.Version > formatVersion {
 		return fmt.Errorf("%w: format %d, this pheme reads up to %d: use a newer pheme or another --data-dir",
@@ -69,7 +72,7 @@ func (c *Chain) loadHead(newest record) error {
 	if err != nil {
 		return err
 	}
-	st, _, err := readState(h)
+	disk, st, _, err := readState(h, newest.Number)
 	if err != nil {
 		return c.store.damage(err)
 	}
@@ -90,30 +93,13 @@ func (c *Chain) loadHead(newest record) error {
 	if err := c.store.loadPruned(); err != nil {
 		return err
 	}
+	if err := c.loadUnit(newest.Number); err != nil {
+		return err
+	}
 	c.told = head.SignedHeader
+	c.disk = disk
 	c.view.Store(&view{head.SignedHeader, st})
 	return nil
-}
-
-// readState reads every account and builds the tree.
-func readState(r leveldb.Reader) (st State, bytes uint64, err error) {
-	var buckets []indexed
-	err = walk(r, []byte{tableBucket}, nil, func(key, value []byte) error {
-		if len(key) != 3 {
-			return fmt.Errorf("%w: bucket key %x", ErrCorrupt, key)
-		}
-		index := uint16(key[1])<<8 | uint16(key[2])
-		if len(value) == 0 {
-			return fmt.Errorf("%w: bucket %04x is empty", ErrCorrupt, index)
-		}
-		if err := checkBucket(index, value); err != nil {
-			return fmt.Errorf("%w: %s", ErrCorrupt, err)
-		}
-		bytes += uint64(len(key) + len(value))
-		buckets = append(buckets, indexed{index, append([]byte{kindBucket}, value...)})
-		return nil
-	})
-	return stateOf(buckets), bytes, err
 }
 
 // loadIndex enters the headers of the undo window, and the invalid list.

@@ -169,7 +169,7 @@ func (r *modelRun) Restart(t *rapid.T) {
 		t.Fatal(err)
 	}
 	if rapid.Bool().Draw(t, "reconfigure") {
-		r.cfg.UndoBlocks = uint64(rapid.IntRange(2, 8).Draw(t, "window"))
+		r.cfg.UndoBlocks = uint64(rapid.SampledFrom([]int{2, 3, 4, 5, 6, 7, 8, 40}).Draw(t, "window"))
 	}
 	r.cfg.PruneBodies = rapid.SampledFrom([]uint64{0, r.cfg.UndoBlocks, r.cfg.UndoBlocks + 5}).Draw(t, "prune")
 	t.Logf("restart, window %d, prune %d", r.cfg.UndoBlocks, r.cfg.PruneBodies)
@@ -317,7 +317,7 @@ func chainModel(t *rapid.T) {
 	window := uint64(rapid.IntRange(2, 8).Draw(t, "window"))
 	g := &modelBlock{tip: w.genesis(), ok: true, have: true}
 	r := &modelRun{
-		model: model{w: w, cfg: Config{UndoBlocks: window}, all: []*modelBlock{g}, head: g, built: map[common.Hash]map[common.Address]bool{}},
+		model: model{w: w, cfg: Config{UndoBlocks: window, unitTxs: rapid.IntRange(1, 8).Draw(t, "unit")}, all: []*modelBlock{g}, head: g, built: map[common.Hash]map[common.Address]bool{}},
 		st:    storage.NewMemStorage(),
 	}
 	r.open(t)

@@ -44,6 +44,14 @@ func TestOpenRefuses(t *testing.T) {
 	if _, err := Repair(context.Background(), Config{}, w.g, dir); !errors.Is(err, ErrNewerFormat) {
 		t.Errorf("repair of a newer format: %v", err)
 	}
+	setVersion(t, dir, w, formatVersion-1)
+	_, err = Open(Config{}, w.g, dir, nil)
+	if !errors.Is(err, ErrOlderFormat) || errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "from its peers") {
+		t.Errorf("an older format: %v", err)
+	}
+	if _, err := Repair(context.Background(), Config{}, w.g, dir); !errors.Is(err, ErrOlderFormat) {
+		t.Errorf("repair of an older format: %v", err)
+	}
 	setVersion(t, dir, w, formatVersion)
 	if c := openChain(t, w, Config{}, dir); c.Weight() != 3 {
 		t.Errorf("head %d after all that, want 3", c.Weight())
@@ -117,7 +125,7 @@ func TestDamageCondemnsNobody(t *testing.T) {
 	main := w.run(w.genesis(), 3, 2, 1)
 	side := w.run(w.genesis(), 4, 3, 5)
 	for name, change := range map[string]func(*leveldb.Batch){
-		"undo":      func(l *leveldb.Batch) { l.Put(blockKey(tableUndo, 1, main[0].id), encodeUndo(nil)) },
+		"undo":      func(l *leveldb.Batch) { l.Put(blockKey(tableUndo, 1, main[0].id), encodeChanges(nil)) },
 		"undo gone": func(l *leveldb.Batch) { l.Delete(blockKey(tableUndo, 2, main[1].id)) },
 		"body":      func(l *leveldb.Batch) { l.Put(blockKey(tableBody, 2, side[1].id), main[1].body) },
 		"body gone": func(l *leveldb.Batch) { l.Delete(blockKey(tableBody, 2, side[1].id)) },
@@ -141,10 +149,15 @@ func TestDamageCondemnsNobody(t *testing.T) {
 
 // TestVerifyFinds takes one thing away, or puts one there, at a time.
 func TestVerifyFinds(t *testing.T) {
-	w := newWorld(1, 2)
+	w := newWorld(1, 4) // the last one has no part in any block
 	blocks := w.run(w.genesis(), 8, 2, 2)
 	b := blocks[4]
-	tx := b.txs[1].hash
+	on := unit{first: 4} // of two transactions a block, six a unit
+	for _, b := range blocks[3:6] {
+		on = on.push(leadsOf(b.txs), b.BodySize())
+	}
+	group := groupKey(groupOf(on.leads[0]), on.first)
+	entries := on.groups()[groupOf(on.leads[0])]
 	side := w.next(blocks[3], blocks[3].Slot()+3)
 	for name, change := range map[string]func(*leveldb.Batch){
 		"commit gone":         func(l *leveldb.Batch) { l.Delete(numberKey(tableCommit, 3)) },
@@ -158,15 +171,24 @@ func TestVerifyFinds(t *testing.T) {
 		"canonical above":     func(l *leveldb.Batch) { l.Put(numberKey(tableCanonical, 9), side.id[:]) },
 		"number gone":         func(l *leveldb.Batch) { l.Delete(hashKey(tableNumber, b.id)) },
 		"number wrong":        func(l *leveldb.Batch) { l.Put(hashKey(tableNumber, b.id), make([]byte, 8)) },
-		"tx gone":             func(l *leveldb.Batch) { l.Delete(hashKey(tableTx, tx)) },
-		"tx elsewhere":        func(l *leveldb.Batch) { l.Put(hashKey(tableTx, tx), encodePlace(5, 0)) },
-		"stale tx":            func(l *leveldb.Batch) { l.Put(hashKey(tableTx, b.id), encodePlace(5, 0)) },
-		"account gone":        func(l *leveldb.Batch) { l.Delete(bucketKey(BucketOf(w.user(0)))) },
+		"group gone":          func(l *leveldb.Batch) { l.Delete(group) },
+		"tx gone":             func(l *leveldb.Batch) { l.Put(group, entries[entryBytes:]) },
+		"tx twice":            func(l *leveldb.Batch) { l.Put(group, append(entries[:entryBytes:entryBytes], entries...)) },
+		"tx elsewhere":        func(l *leveldb.Batch) { l.Put(group, flip(entries, 7)) },
+		"first tx another":    func(l *leveldb.Batch) { l.Put(group, flip(entries, 0)) },
+		"group of no unit":    func(l *leveldb.Batch) { l.Put(groupKey(7, 3), entries) },
+		"unit gone":           func(l *leveldb.Batch) { l.Delete(numberKey(tableUnit, 4)) },
+		"unit longer":         func(l *leveldb.Batch) { l.Put(numberKey(tableUnit, 4), numberKey(0, 7)[1:]) },
+		"unit shorter":        func(l *leveldb.Batch) { l.Put(numberKey(tableUnit, 4), numberKey(0, 5)[1:]) },
+		"unit above the head": func(l *leveldb.Batch) { l.Put(numberKey(tableUnit, 7), numberKey(0, 9)[1:]) },
+		"ages gone":           func(l *leveldb.Batch) { l.Delete(partsKey()) },
+		"ages of the future":  func(l *leveldb.Batch) { l.Put(partsKey(), diskStateOf(State{}, 9).parts()) },
+		"account gone":        func(l *leveldb.Batch) { l.Delete(bucketKey(BucketOf(w.user(3)))) },
 		"undo gone":           func(l *leveldb.Batch) { l.Delete(blockKey(tableUndo, b.Number(), b.id)) },
-		"undo of another":     func(l *leveldb.Batch) { l.Put(blockKey(tableUndo, b.Number(), b.id), encodeUndo(nil)) },
+		"undo of another":     func(l *leveldb.Batch) { l.Put(blockKey(tableUndo, b.Number(), b.id), encodeChanges(nil)) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := openChain(t, w, Config{}, "")
+			c := openChain(t, w, Config{unitTxs: 6}, "")
 			add(t, c, blocks...)
 			add(t, c, side)
 			got, err := c.Verify(context.Background())
@@ -198,13 +220,13 @@ func TestPrune(t *testing.T) {
 		}
 		return c
 	}
-	c := open(Config{UndoBlocks: 8})
+	c := open(Config{UndoBlocks: 8, unitTxs: 4})
 	defer func() { _ = c.Close() }()
 	add(t, c, blocks[:150]...)
 	if c.BlockByNumber(1) == nil {
 		t.Fatal("pruned without being asked to")
 	}
-	cfg := Config{UndoBlocks: 8, PruneBodies: 10}
+	cfg := Config{UndoBlocks: 8, PruneBodies: 10, unitTxs: 4}
 	for i := 150; i < 200; i += 10 {
 		if err := c.Close(); err != nil {
 			t.Fatal(err)

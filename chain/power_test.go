@@ -23,7 +23,7 @@ func skipRace(t *testing.T) {
 
 // diskChain opens a chain on a simulated disk.
 func diskChain(w *world, d *disk, st storage.Storage) (*Chain, error) {
-	return Open(Config{UndoBlocks: 20, marker: d, tune: small}, w.g, "", st)
+	return Open(Config{UndoBlocks: 20, marker: d, tune: small, unitTxs: 10}, w.g, "", st)
 }
 
 // powerBlocks is a chain in which some batches are larger than LevelDB's write
@@ -178,7 +178,7 @@ func TestDiskFull(t *testing.T) {
 	if _, err := c.Verify(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	sameAsLinear(t, w, Config{UndoBlocks: 20}, c, blocks)
+	sameAsLinear(t, w, Config{UndoBlocks: 20, unitTxs: 10}, c, blocks)
 }
 
 // syncFails is a disk whose next sync of a file fails after the bytes are written:
@@ -222,7 +222,7 @@ func TestUnknownOutcome(t *testing.T) {
 		}
 		d := newDisk()
 		var fail, after bool
-		cfg := Config{UndoBlocks: 20, marker: d, tune: small, failpoint: func(step string) {
+		cfg := Config{UndoBlocks: 20, marker: d, tune: small, unitTxs: 10, failpoint: func(step string) {
 			if step == failHeal {
 				fail = after
 			}
@@ -251,6 +251,6 @@ func TestUnknownOutcome(t *testing.T) {
 		for _, b := range blocks[c.Weight():] {
 			add(t, c, b)
 		}
-		sameAsLinear(t, w, Config{UndoBlocks: 20}, c, blocks)
+		sameAsLinear(t, w, Config{UndoBlocks: 20, unitTxs: 10}, c, blocks)
 	}
 }

@@ -110,34 +110,6 @@ func (c *Chain) RawBlock(id common.Hash) []byte {
 	return raw
 }
 
-// Lookup finds the canonical block that holds a transaction, and its position.
-func (c *Chain) Lookup(tx common.Hash) (b *Block, index int, ok bool) {
-	raw, err := c.store.get(hashKey(tableTx, tx))
-	if err == nil && raw != nil {
-		b, index, err = c.lookup(tx, raw)
-	}
-	c.note(err)
-	return b, index, b != nil
-}
-
-// lookup follows an entry of the transaction table. A reorg between the reads
-// may leave it pointing at another block: then the transaction is not found.
-func (c *Chain) lookup(tx common.Hash, raw []byte) (*Block, int, error) {
-	n, index, err := decodePlace(raw)
-	if err != nil {
-		return nil, 0, err
-	}
-	id, err := c.store.canonical(n)
-	if err != nil || id == (common.Hash{}) {
-		return nil, 0, err
-	}
-	b, err := c.block(id)
-	if err != nil || b == nil || index >= len(b.txs) || b.txs[index].hash != tx {
-		return nil, 0, err
-	}
-	return b, index, nil
-}
-
 // Receipts derives the receipts of an imported block. Errors: ErrNotFound,
 // ErrPruned, ErrCorrupt.
 func (c *Chain) Receipts(id common.Hash) (types.Receipts, error) {

@@ -24,11 +24,34 @@ func sameAsLinear(t testing.TB, w *world, cfg Config, c *Chain, branch []tip) {
 	}
 }
 
-// tables is the content of every table that does not depend on a chain's history.
+// tables is the content of every table that does not depend on a chain's history,
+// and the accounts, which are in theirs at different times.
 func tables(t testing.TB, c *Chain) map[byte]map[string]string {
 	out := map[byte]map[string]string{}
-	for _, table := range []byte{tableCanonical, tableTx, tableBucket, tableUndo, tableHeader, tableBody, tableNumber} {
+	for _, table := range []byte{tableCanonical, tableTx, tableUnit, tableUndo, tableHeader, tableBody, tableNumber} {
 		out[table] = dump(t, c, table)
+	}
+	out[tableBucket] = accounts(t, c)
+	return out
+}
+
+// accounts is the buckets that opening c would find.
+func accounts(t testing.TB, c *Chain) map[string]string {
+	t.Helper()
+	h, err := c.store.handle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk, st, _, err := readState(h, c.Weight())
+	if err != nil || st.Root() != c.State().Root() {
+		t.Fatalf("accounts on disk hash to %s, want %s: %v", st.Root(), c.State().Root(), err)
+	}
+	if disk.state.Root() != c.disk.state.Root() || disk.as != c.disk.as {
+		t.Fatalf("table of buckets is %s from %d, want %s from %d", disk.state.Root(), disk.redo(), c.disk.state.Root(), c.disk.redo())
+	}
+	out := map[string]string{}
+	for index, bucket := range st.buckets() {
+		out[string(bucketKey(index))] = string(bucket)
 	}
 	return out
 }
@@ -38,6 +61,9 @@ func sameTables(t testing.TB, c *Chain, want map[byte]map[string]string) {
 	t.Helper()
 	for table, entries := range want {
 		got := dump(t, c, table)
+		if table == tableBucket {
+			got = accounts(t, c)
+		}
 		for k, v := range entries {
 			if got[k] != v {
 				t.Fatalf("table %c, key %x: %.40x, want %.40x", table, k, got[k], v)
@@ -73,7 +99,7 @@ func TestReorg(t *testing.T) {
 		"equal, one block":   {0, 1, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := Config{UndoBlocks: 32}
+			cfg := Config{UndoBlocks: 32, unitTxs: 16}
 			dir := t.TempDir()
 			c := openChain(t, w, cfg, dir)
 			base := w.genesis()
@@ -135,7 +161,8 @@ func checkReorgUpdate(t *testing.T, u Update, reverted, applied []tip) {
 // TestBackAndForth moves the head between two growing branches.
 func TestBackAndForth(t *testing.T) {
 	w := newWorld(1, 3)
-	c := openChain(t, w, Config{}, "")
+	cfg := Config{unitTxs: 7}
+	c := openChain(t, w, cfg, "")
 	a, b := w.run(w.genesis(), 12, 2, 2), w.run(w.genesis(), 12, 3, 3)
 	var ia, ib int
 	for ia < len(a) && ib < len(b) {
@@ -150,7 +177,7 @@ func TestBackAndForth(t *testing.T) {
 		}
 	}
 	add(t, c, a[ia:]...)
-	sameAsLinear(t, w, Config{}, c, a)
+	sameAsLinear(t, w, cfg, c, a)
 }
 
 // badBlocks are blocks whose body matches the header and which break the full rules.

@@ -36,7 +36,7 @@ type Repaired struct {
 // from peers.
 //
 // It refuses with ErrPruned where the bodies that a rebuild needs are pruned, and
-// with ErrWrongNetwork or ErrNewerFormat like Open. After a crash, run it again.
+// with ErrWrongNetwork, ErrNewerFormat or ErrOlderFormat like Open. After a crash, run it again.
 func Repair(ctx context.Context, cfg Config, g *Genesis, dir string) (Repaired, error) {
 	if err := g.Validate(); err != nil {
 		return Repaired{}, err
@@ -68,7 +68,7 @@ func (r *repairer) run(ctx context.Context) (Repaired, error) {
 	}
 	out, err := r.keep(ctx)
 	switch {
-	case err == nil, ctx.Err() != nil, errors.Is(err, ErrWrongNetwork), errors.Is(err, ErrNewerFormat):
+	case err == nil, ctx.Err() != nil, errors.Is(err, ErrWrongNetwork), errors.Is(err, ErrNewerFormat), errors.Is(err, ErrOlderFormat):
 		return out, err
 	}
 	log.Warnw("the database does not verify: rebuilding it", "reason", err)

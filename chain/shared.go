@@ -27,10 +27,10 @@ type execution struct{ root, block common.Hash }
 
 // outcome is what execute returned.
 type outcome struct {
-	next   State
-	undo   []Change
-	err    error
-	number uint64
+	next    State
+	changes []touched
+	err     error
+	number  uint64
 }
 
 // NewShared makes an empty Shared.
@@ -55,20 +55,20 @@ func (s *Shared) Drop(below uint64) {
 }
 
 // execute is the function execute, once for a state and a block whose body
-// belongs to its header. The caller must not change undo.
-func (s *Shared) execute(g *Genesis, base State, b *Block) (next State, undo []Change, err error) {
+// belongs to its header. The caller must not change the changes.
+func (s *Shared) execute(g *Genesis, base State, b *Block) (next State, changes []touched, err error) {
 	run := execution{base.Root(), b.id}
 	s.mu.Lock()
 	o, known := s.executed[run]
 	s.mu.Unlock()
 	if !known {
-		o.next, o.undo, o.err = execute(g, base, b)
+		o.next, o.changes, o.err = execute(g, base, b)
 		o.number = b.Number()
 		s.mu.Lock()
 		s.executed[run] = o
 		s.mu.Unlock()
 	}
-	return o.next, o.undo, o.err
+	return o.next, o.changes, o.err
 }
 
 // state is the state after block 0, one tree for all chains of the genesis.
@@ -132,7 +132,7 @@ func (c *Chain) DecodeBlock(raw []byte, known func(common.Hash) *Tx) (*Block, er
 }
 
 // execute runs a block whose body belongs to its header on the state of its parent.
-func (c *Chain) execute(base State, b *Block) (next State, undo []Change, err error) {
+func (c *Chain) execute(base State, b *Block) (next State, changes []touched, err error) {
 	if c.cfg.Shared != nil {
 		return c.cfg.Shared.execute(c.g, base, b)
 	}

@@ -13,7 +13,7 @@ import (
 // body, and behave like any other.
 func TestShared(t *testing.T) {
 	w := newWorld(1, 3)
-	cfg := Config{UndoBlocks: 20, Shared: NewShared()}
+	cfg := Config{UndoBlocks: 20, unitTxs: 8, Shared: NewShared()}
 	stores := []storage.Storage{storage.NewMemStorage(), storage.NewMemStorage()}
 	open := func(i int) *Chain {
 		c, err := Open(cfg, w.g, "", stores[i])

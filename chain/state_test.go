@@ -65,10 +65,10 @@ func TestStateLaws(t *testing.T) {
 		var st State
 		for range rapid.IntRange(1, 6).Draw(t, "blocks") {
 			changes := drawChanges(t, addrs)
-			var undo []Change
+			var made []touched
 			before := maps.Clone(model)
 			for _, c := range changes {
-				undo = append(undo, Change{c.Addr, st.Account(c.Addr)})
+				made = append(made, touched{c.Addr, st.Account(c.Addr), c.Account})
 				model[c.Addr] = c.Account
 				if c.Account == (Account{}) {
 					delete(model, c.Addr)
@@ -79,12 +79,15 @@ func TestStateLaws(t *testing.T) {
 			if got := maps.Collect(old.All()); !maps.Equal(got, before) {
 				t.Fatalf("With changed the state it was called on: %v, want %v", got, before)
 			}
-			raw, err := decodeUndo(encodeUndo(undo))
+			raw, err := decodeChanges(encodeChanges(made))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if back := st.With(raw); back.Root() != old.Root() || !maps.Equal(maps.Collect(back.All()), before) {
+			if back := st.With(undo(raw)); back.Root() != old.Root() || !maps.Equal(maps.Collect(back.All()), before) {
 				t.Fatalf("undo gives root %s, want %s", back.Root(), old.Root())
+			}
+			if again := old.with(raw); again.Root() != st.Root() {
+				t.Fatalf("doing it again gives root %s, want %s", again.Root(), st.Root())
 			}
 		}
 		if got := maps.Collect(st.All()); !maps.Equal(got, model) {

@@ -36,37 +36,20 @@ func dropBlock(batch *leveldb.Batch, e *entry) {
 	batch.Delete(hashKey(tableNumber, e.id))
 }
 
-// putCanonical makes a stored block canonical.
-func putCanonical(batch *leveldb.Batch, b *Block, undo []Change) {
+// putCanonical makes a stored block canonical. Its transactions are the open unit's.
+func putCanonical(batch *leveldb.Batch, b *Block, changes []touched) {
 	batch.Put(numberKey(tableCanonical, b.Number()), b.id[:])
-	batch.Put(blockKey(tableUndo, b.Number(), b.id), encodeUndo(undo))
-	for i, tx := range b.txs {
-		batch.Put(hashKey(tableTx, tx.hash), encodePlace(b.Number(), i))
-	}
+	batch.Put(blockKey(tableUndo, b.Number(), b.id), encodeChanges(changes))
 }
 
 // dropCanonical takes back what putCanonical did.
-func dropCanonical(batch *leveldb.Batch, b *Block) {
-	batch.Delete(numberKey(tableCanonical, b.Number()))
-	batch.Delete(blockKey(tableUndo, b.Number(), b.id))
-	for _, tx := range b.txs {
-		batch.Delete(hashKey(tableTx, tx.hash))
-	}
-}
-
-// putBuckets stores the buckets in which two states differ.
-func putBuckets(batch *leveldb.Batch, from, to State) {
-	for _, index := range diff(from, to) {
-		if bucket := to.Bucket(index); bucket != nil {
-			batch.Put(bucketKey(index), bucket)
-		} else {
-			batch.Delete(bucketKey(index))
-		}
-	}
+func dropCanonical(batch *leveldb.Batch, sh *SignedHeader) {
+	batch.Delete(numberKey(tableCanonical, sh.Number()))
+	batch.Delete(blockKey(tableUndo, sh.Number(), sh.id))
 }
 
 // evict deletes what blocks that leave the undo window have no more use for: of
-// a canonical block its undo record, of any other block everything.
+// a canonical block its change record, of any other block everything.
 func evict(batch *leveldb.Batch, canonical, others []*entry, low uint64) {
 	for _, e := range canonical {
 		batch.Delete(blockKey(tableUndo, e.Number(), e.id))
@@ -82,8 +65,8 @@ func evict(batch *leveldb.Batch, canonical, others []*entry, low uint64) {
 	batch.Put(lowKey(), binary.BigEndian.AppendUint64(nil, low))
 }
 
-// prune deletes old bodies and their lookup entries, oldest first. It returns the
-// lowest number whose body is kept afterwards.
+// prune deletes old bodies, oldest first, and the units of which no body is left. It
+// returns the lowest number whose body is kept afterwards.
 func (c *Chain) prune(batch *leveldb.Batch, head uint64) (uint64, error) {
 	from := c.store.pruned.Load()
 	if c.cfg.PruneBodies == 0 || head < c.cfg.PruneBodies {
@@ -95,20 +78,22 @@ func (c *Chain) prune(batch *leveldb.Batch, head uint64) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
-		b, err := c.store.blockAt(n, id)
-		if err != nil {
-			return 0, err
-		}
-		for _, tx := range b.txs {
-			batch.Delete(hashKey(tableTx, tx.hash))
-		}
 		batch.Delete(blockKey(tableBody, n, id))
 	}
-	if n > max(from, 1) {
-		batch.Put(prunedKey(), binary.BigEndian.AppendUint64(nil, n))
-		return n, nil
+	if n == max(from, 1) {
+		return from, nil
 	}
-	return from, nil
+	units, err := c.store.units()
+	if err != nil {
+		return 0, err
+	}
+	for _, u := range units {
+		if u.last < n {
+			dropUnit(batch, u.first)
+		}
+	}
+	batch.Put(prunedKey(), binary.BigEndian.AppendUint64(nil, n))
+	return n, nil
 }
 
 // loadPruned reads the lowest number whose body is kept.
@@ -234,14 +219,12 @@ func (s *store) blockAt(number uint64, id common.Hash) (*Block, error) {
 	return s.block(sh)
 }
 
-// undo is what takes a canonical block back.
-func (s *store) undo(e *entry) ([]Change, error) {
-	raw, err := s.get(blockKey(tableUndo, e.Number(), e.id))
+// changes is the change record of a canonical block.
+func (s *store) changes(e *entry) ([]touched, error) {
+	h, err := s.handle()
 	if err != nil {
 		return nil, err
 	}
-	if raw == nil {
-		return nil, fmt.Errorf("%w: undo record of block %d %s is missing", ErrCorrupt, e.Number(), e.id)
-	}
-	return decodeUndo(raw)
+	changes, err := readChanges(h, e.Number(), e.id)
+	return changes, s.damage(err)
 }

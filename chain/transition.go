@@ -105,23 +105,30 @@ func (t *transition) credit(addr common.Address, amount *uint256.Int) {
 	}
 }
 
-// changes lists the accounts that differ from the base: their new values, and
-// the old ones that undo them.
-func (t *transition) changes() (now, undo []Change) {
-	now, undo = make([]Change, 0, len(t.order)), make([]Change, 0, len(t.order))
+// changes lists the accounts that differ from the base.
+func (t *transition) changes() []touched {
+	out := make([]touched, 0, len(t.order))
 	for _, a := range t.order {
 		if a.now != a.old {
-			now = append(now, Change{a.addr, a.now})
-			undo = append(undo, Change{a.addr, a.old})
+			out = append(out, *a)
 		}
 	}
-	return now, undo
+	return out
+}
+
+// with is the state after changes.
+func (s State) with(changes []touched) State {
+	now := make([]Change, len(changes))
+	for i, c := range changes {
+		now[i] = Change{c.addr, c.now}
+	}
+	return s.With(now)
 }
 
 // execute applies a block's body to the state of its parent and compares what
 // comes out with the header. Errors wrap ErrBadBlock.
-func execute(g *Genesis, base State, b *Block) (next State, undo []Change, err error) {
-	bad := func(format string, args ...any) (State, []Change, error) {
+func execute(g *Genesis, base State, b *Block) (next State, changes []touched, err error) {
+	bad := func(format string, args ...any) (State, []touched, error) {
 		return State{}, nil, fmt.Errorf("%w %s: %s", ErrBadBlock, b.id, fmt.Sprintf(format, args...))
 	}
 	t := newTransition(g, base, b.header.Coinbase, len(b.txs))
@@ -136,12 +143,12 @@ func execute(g *Genesis, base State, b *Block) (next State, undo []Change, err e
 	if root := t.receipts.root(); root != b.header.ReceiptHash {
 		return bad("receipts hash to %s, header has %s", root, b.header.ReceiptHash)
 	}
-	now, undo := t.changes()
-	next = base.With(now)
+	changes = t.changes()
+	next = base.with(changes)
 	if root := next.Root(); root != b.header.Root {
 		return bad("state root is %s, header has %s", root, b.header.Root)
 	}
-	return next, undo, nil
+	return next, changes, nil
 }
 
 // receipt is what of a receipt is not the same in all of them.
@@ -192,33 +199,4 @@ func deriveReceipts(b *Block) types.Receipts {
 		}
 	}
 	return out
-}
-
-// An undo record is the old accounts of a block, in the format of a bucket but
-// in any order and with zero accounts, which stand for accounts that were not there.
-
-func encodeUndo(undo []Change) []byte {
-	out := make([]byte, 0, 40*len(undo))
-	for _, c := range undo {
-		if c.Account == (Account{}) {
-			out = append(append(out, c.Addr[:]...), 0, 0)
-			continue
-		}
-		out = appendEntry(out, c)
-	}
-	return out
-}
-
-func decodeUndo(raw []byte) ([]Change, error) {
-	out := make([]Change, 0, len(raw)/minEntryBytes)
-	for len(raw) > 0 {
-		size, ok := entrySize(raw)
-		if !ok && size == 0 {
-			return nil, fmt.Errorf("%w: undo record: entry %d", ErrCorrupt, len(out))
-		}
-		var c Change
-		c, raw = nextEntry(raw)
-		out = append(out, c)
-	}
-	return out, nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -31,8 +32,9 @@ type Verified struct {
 // commit records from the first on, the marker, every header against its id and
 // parent, every body against its transactions root, the lookup tables against
 // the blocks (of transaction hashes one a block: hashing is what takes the time,
-// and LevelDB's checksums cover the keys), the accounts against the head's state
-// root and, back through the undo window, against every state root in it.
+// and LevelDB's checksums cover the others), the accounts against the head's state
+// root, and what the blocks of the undo window changed against each other, the
+// accounts, and the state root at the bottom of the window.
 // What it cannot see is a block that is wrong as a whole: Add executed it once.
 // It reads a snapshot, so the chain may go on meanwhile. Errors wrap ErrCorrupt.
 func (c *Chain) Verify(ctx context.Context) (Verified, error) {
@@ -44,7 +46,7 @@ func (c *Chain) Verify(ctx context.Context) (Verified, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return v.state(ctx) }) // beside the hashing of bodies: it is one thread's work
 	g.Go(func() error {
-		for _, step := range []func(context.Context) error{v.commits, v.blocks, v.lookups} {
+		for _, step := range []func(context.Context) error{v.commits, v.spans, v.blocks, v.lookups} {
 			if err := step(ctx); err != nil {
 				return err
 			}
@@ -62,15 +64,18 @@ type verifier struct {
 	snap   leveldb.Reader
 	view   *view
 	newest record
-	window []*SignedHeader // canonical blocks of the undo window, from the head down
+	window []*SignedHeader // canonical blocks of the undo window, oldest first
 	mark   []byte
+	pruned uint64            // bodies of lower numbers need not be there
+	units  map[uint64]uint64 // of transactions: first and last block
+	last   uint64            // newest block in a unit
 	done   Verified
 	bytes  atomic.Uint64
 
 	ids fingerprint // of headers: id and number
 
 	mu     sync.Mutex  // guards places and done.Txs
-	places fingerprint // of canonical transactions: number, position, and hash of a block's first
+	places fingerprint // of canonical transactions in units: number, position, and hash of a block's first
 }
 
 func (c *Chain) newVerifier() (*verifier, func(), error) {
@@ -84,12 +89,13 @@ func (c *Chain) newVerifier() (*verifier, func(), error) {
 	if err != nil {
 		return nil, nil, c.store.damage(err)
 	}
-	v := &verifier{c: c, snap: snap, view: c.view.Load(), newest: c.store.last}
+	v := &verifier{c: c, snap: snap, view: c.view.Load(), newest: c.store.last, pruned: c.store.pruned.Load(), units: map[uint64]uint64{}}
 	c.mu.Lock()
 	for e := c.index.byID[v.view.head.id]; e != nil; e = c.index.byID[e.Parent()] {
 		v.window = append(v.window, e.SignedHeader)
 	}
 	c.mu.Unlock()
+	slices.Reverse(v.window)
 	v.mark, err = c.store.mark.read()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		snap.Release()
@@ -160,7 +166,7 @@ func (v *verifier) walkBlocks(ctx context.Context, g *errgroup.Group) error {
 			return err
 		}
 		v.done.Blocks++
-		v.ids.add(sh.id, sh.Number())
+		v.ids.addHash(sh.id, sh.Number())
 		isCanonical := canonical.is(numberKey(tableCanonical, sh.Number()), sh.id)
 		if isCanonical {
 			if parent == nil && sh.Number() != 0 || parent != nil && (sh.Parent() != parent.id || sh.Number() != parent.Number()+1) {
@@ -174,7 +180,7 @@ func (v *verifier) walkBlocks(ctx context.Context, g *errgroup.Group) error {
 			return nil
 		}
 		if !bytes.Equal(bodies.key(), blockKey(tableBody, sh.Number(), sh.id)) {
-			if isCanonical && sh.Number() > 0 && sh.Number() < v.c.store.pruned.Load() {
+			if isCanonical && sh.Number() > 0 && sh.Number() < v.pruned {
 				return nil
 			}
 			return fmt.Errorf("%w: body of block %d %s is missing", ErrCorrupt, sh.Number(), sh.id)
@@ -200,8 +206,10 @@ func (v *verifier) check(g *errgroup.Group, sh *SignedHeader, body []byte, isCan
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		if isCanonical {
-			v.places.merge(places)
 			v.done.Txs += n
+			if sh.Number() <= v.last && sh.Number() >= v.pruned {
+				v.places.merge(places)
+			}
 		}
 		return err
 	})
@@ -219,11 +227,11 @@ func checkStoredBody(sh *SignedHeader, body []byte) (places fingerprint, n uint6
 		if err != nil {
 			return places, 0, fmt.Errorf("%w: body of block %d %s: %w", ErrCorrupt, sh.Number(), sh.id, err)
 		}
-		var hash common.Hash
+		known := uint64(0)
 		if n == 0 {
-			hash = crypto.Keccak256Hash(raw)
+			known = knownOf(lead(crypto.Keccak256Hash(raw)))
 		}
-		places.add(hash, sh.Number()<<32|n)
+		places.add(known, 0, sh.Number()<<32|n)
 		raws = append(raws, raw)
 		list = rest
 		n++
@@ -243,6 +251,20 @@ func (l rawStrings) Len() int { return len(l) }
 // EncodeIndex implements types.DerivableList.
 func (l rawStrings) EncodeIndex(i int, w *bytes.Buffer) { w.Write(l[i]) }
 
+// spans reads the table of units.
+func (v *verifier) spans(context.Context) error {
+	return walk(v.snap, []byte{tableUnit}, nil, func(key, value []byte) error {
+		v.count(key, value)
+		u, err := decodeSpan(key, value)
+		if err == nil && (u.first <= v.last || u.last > v.view.head.Number()) {
+			err = fmt.Errorf("%w: a unit of transactions from block %d to %d", ErrCorrupt, u.first, u.last)
+		}
+		v.last = u.last
+		v.units[u.first] = u.last
+		return err
+	})
+}
+
 // lookups compares both lookup tables with what the blocks say.
 func (v *verifier) lookups(context.Context) error {
 	var ids, places fingerprint
@@ -251,7 +273,7 @@ func (v *verifier) lookups(context.Context) error {
 		if len(key) != 33 || len(value) != 8 {
 			return fmt.Errorf("%w: number entry %x", ErrCorrupt, key)
 		}
-		ids.add(common.Hash(key[1:]), binary.BigEndian.Uint64(value))
+		ids.addHash(common.Hash(key[1:]), binary.BigEndian.Uint64(value))
 		return nil
 	})
 	if err != nil {
@@ -262,16 +284,20 @@ func (v *verifier) lookups(context.Context) error {
 	}
 	err = walk(v.snap, []byte{tableTx}, nil, func(key, value []byte) error {
 		v.count(key, value)
-		n, i, err := decodePlace(value)
-		if err != nil || len(key) != 33 {
-			return fmt.Errorf("%w: transaction entry %x", ErrCorrupt, key)
+		outside := false
+		first, err := decodeGroup(key, value, func(lead uint64, p place) {
+			outside = outside || p.number > v.last
+			if p.index > 0 {
+				lead = 0
+			}
+			if p.number >= v.pruned {
+				places.add(lead, 0, p.number<<32|uint64(p.index))
+			}
+		})
+		if err == nil && (outside || v.units[first] == 0) {
+			err = fmt.Errorf("%w: transaction entries %x of no unit", ErrCorrupt, key)
 		}
-		hash := common.Hash(key[1:])
-		if i > 0 {
-			hash = common.Hash{}
-		}
-		places.add(hash, n<<32|uint64(i))
-		return nil
+		return err
 	})
 	if err != nil {
 		return err
@@ -282,10 +308,9 @@ func (v *verifier) lookups(context.Context) error {
 	return nil
 }
 
-// state compares the accounts with the head's root and goes back through the
-// undo window.
+// state compares the accounts with the head's root and with the change records.
 func (v *verifier) state(ctx context.Context) error {
-	st, bytes, err := readState(v.snap)
+	_, st, bytes, err := readState(v.snap, v.view.head.Number())
 	if err != nil {
 		return err
 	}
@@ -293,27 +318,60 @@ func (v *verifier) state(ctx context.Context) error {
 	for range st.All() {
 		v.done.Accounts++
 	}
-	for i, sh := range v.window {
-		if root := st.Root(); root != sh.header.Root {
-			return fmt.Errorf("%w: the accounts at block %d hash to %s, its header has %s", ErrCorrupt, sh.Number(), root, sh.header.Root)
-		}
-		if i == len(v.window)-1 {
-			break
-		}
+	if root := st.Root(); root != v.view.head.header.Root {
+		return fmt.Errorf("%w: the accounts hash to %s, block %d has %s", ErrCorrupt, root, v.view.head.Number(), v.view.head.header.Root)
+	}
+	return v.changes(ctx, st)
+}
+
+// changes reads the change records of the undo window. An account must be in each as
+// the one before has left it, in the end as it is in the state, and the accounts as
+// they were in the beginning must hash to the root there. A record that is wrong
+// anywhere contradicts one of these.
+func (v *verifier) changes(ctx context.Context, st State) error {
+	low, above := v.window[0], v.window[1:]
+	all := map[common.Address]*touched{}
+	err := walk(v.snap, []byte{tableUndo}, numberKey(tableUndo, low.Number()+1), func(key, raw []byte) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		key := blockKey(tableUndo, sh.Number(), sh.id)
-		raw, err := v.snap.Get(key, nil)
-		if err != nil {
-			return fmt.Errorf("%w: undo record of block %d: %w", ErrCorrupt, sh.Number(), err)
-		}
 		v.count(key, raw)
-		undo, err := decodeUndo(raw)
+		if len(above) == 0 || !bytes.Equal(key, blockKey(tableUndo, above[0].Number(), above[0].id)) {
+			return fmt.Errorf("%w: change record %x is not the next block's", ErrCorrupt, key)
+		}
+		sh := above[0]
+		above = above[1:]
+		changes, err := decodeChanges(raw)
 		if err != nil {
 			return err
 		}
-		st = st.With(undo)
+		for _, c := range changes {
+			switch before := all[c.addr]; {
+			case before == nil:
+				all[c.addr] = &touched{c.addr, c.old, c.now}
+			case before.now != c.old:
+				return fmt.Errorf("%w: block %d changes account %s, which was not as its change record has it", ErrCorrupt, sh.Number(), c.addr)
+			default:
+				before.now = c.now
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(above) > 0 {
+		return fmt.Errorf("%w: change record of block %d is missing", ErrCorrupt, above[0].Number())
+	}
+	first := make([]Change, 0, len(all))
+	for addr, c := range all {
+		if st.Account(addr) != c.now {
+			return fmt.Errorf("%w: account %s is not as the change records have it", ErrCorrupt, addr)
+		}
+		first = append(first, Change{addr, c.old})
+	}
+	if root := st.With(first).Root(); root != low.header.Root {
+		return fmt.Errorf("%w: the change records lead to %s, block %d has %s", ErrCorrupt, root, low.Number(), low.header.Root)
 	}
 	return nil
 }
@@ -357,17 +415,21 @@ func (c *cursor) is(key []byte, id common.Hash) bool {
 	return c.ok && bytes.Equal(c.it.Key(), key) && bytes.Equal(c.it.Value(), id[:])
 }
 
-// fingerprint sums up a set of hashes with a number each, in any order, so that
+// fingerprint sums up a set of hashes, or what is known of them, with a number each, in any order, so that
 // two large tables compare without looking one up in the other. It is no defence
 // against an adversary, who would have to write to the disk.
 type fingerprint struct{ n, a, b uint64 }
 
-func (f *fingerprint) add(h common.Hash, number uint64) {
-	x := binary.LittleEndian.Uint64(h[:8]) ^ number*0x9e3779b97f4a7c15
+func (f *fingerprint) add(lead, next, number uint64) {
+	x := lead ^ number*0x9e3779b97f4a7c15
 	x = (x ^ x>>31) * 0xbf58476d1ce4e5b9
 	f.n++
 	f.a += x ^ x>>29
-	f.b += binary.LittleEndian.Uint64(h[8:16]) ^ x*0x94d049bb133111eb
+	f.b += next ^ x*0x94d049bb133111eb
+}
+
+func (f *fingerprint) addHash(h common.Hash, number uint64) {
+	f.add(lead(h), binary.BigEndian.Uint64(h[8:16]), number)
 }
 
 func (f *fingerprint) merge(o fingerprint) {
