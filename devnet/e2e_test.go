@@ -74,6 +74,7 @@ func realNode(args []string) error {
 	f.StringVar(&cfg.Links, "links", "", "")
 	f.IntVar(&cfg.LinkNode, "link-node", 0, "")
 	f.Func("listen", "", func(s string) error { cfg.P2P.Listen = append(cfg.P2P.Listen, s); return nil })
+	f.Func("bootstrap", "", func(s string) error { cfg.P2P.Bootstrap = append(cfg.P2P.Bootstrap, s); return nil })
 	if err := f.Parse(args); err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package devnet
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -60,7 +59,7 @@ func (r processRig) start(ctx context.Context, i int) error {
 
 func (r processRig) connect(ctx context.Context, i int, up []bool) error {
 	for _, j := range r.graph[i] {
-		if !up[j] {
+		if !up[j] || grown(r.spec) {
 			continue
 		}
 		if err := r.cluster.Node(i).ConnectTo(ctx, r.cluster.Node(j)); err != nil {
@@ -79,17 +78,16 @@ func (r processRig) lacks(ctx context.Context, i int, up []bool) (string, error)
 	if err != nil {
 		return "", err
 	}
-	neighbours := len(among(r.graph, up)[i])
-	if s.Peers < neighbours {
-		return fmt.Sprintf("n%d is connected to %d of %d neighbours", i, s.Peers, neighbours), nil
-	}
-	want := min(r.spec.Gossip.Dlo, neighbours)
-	for topic, size := range s.Mesh {
-		if size < want {
-			return fmt.Sprintf("n%d has %d of %d peers in the mesh of %s", i, size, want, topic), nil
+	if grown(r.spec) {
+		live := 0
+		for _, u := range up {
+			if u {
+				live++
+			}
 		}
+		return r.cluster.Ungrown(i, &s, live), nil
 	}
-	return "", nil
+	return r.cluster.Lacks(i, &s, len(among(r.graph, up)[i])), nil
 }
 
 func (r processRig) bend(ctx context.Context, i int, b fault.Bend) error {

@@ -71,3 +71,14 @@ func TestPartitionOfProcesses(t *testing.T) {
 		t.Errorf("the longest reorganisation took off %v blocks, want at least one: both halves went on", got)
 	}
 }
+
+// TestProcessesGrow: processes that are told one address find each other, and one that is killed finds them again.
+func TestProcessesGrow(t *testing.T) {
+	const second = experiment.Duration(time.Second)
+	s := faultyProcesses(5, 8, experiment.Fault{At: second, For: second, Kill: "3"})
+	s.Net.Topology = experiment.Discovery
+	r := measureFaults(t, s)
+	if f := r.Runs[0].Faults[0]; math.IsInf(float64(f.HeadsEqual), 1) {
+		t.Error("heads were never equal after the restart")
+	}
+}

@@ -19,15 +19,12 @@ import (
 // grown tells whether the nodes find each other by themselves.
 func grown(spec experiment.Spec) bool { return spec.Net.Topology == experiment.Discovery }
 
-// seeded is what node i of a grown network is told: where to start from, and a real node's pace.
-func (r *virtualRun) seeded(i int, c *p2p.Config) {
-	if !grown(r.spec) {
-		return
+// chosen is how many connections a node of a grown network chooses; 0 where it is told whom to connect to.
+func chosen(spec experiment.Spec) int {
+	if !grown(spec) {
+		return 0
 	}
-	c.NoDiscovery, c.ProbeInterval, c.NewsInterval, c.AggregateInterval = false, 0, 0, 0
-	if i > 0 {
-		c.Bootstrap = []string{r.address(0)}
-	}
+	return p2p.Defaults().Outbound
 }
 
 // grow waits until all have found each other.
@@ -70,17 +67,14 @@ func (r *virtualRun) ungrown(i int, up []bool) string {
 		}
 	}
 	s := r.members[i].node.Network()
-	least := min(p2p.Defaults().Outbound, live-1)
-	mesh := min(r.spec.Gossip.Dlo, least)
+	least := min(chosen(r.spec), live-1)
 	switch {
 	case want != live:
 		return fmt.Sprintf("n%d knows %d of %d members", i, want, live)
 	case s.Peers < least:
 		return fmt.Sprintf("n%d has %d of %d peers", i, s.Peers, least)
-	case s.MeshBlock < mesh || s.MeshTx < mesh:
-		return fmt.Sprintf("n%d has %d and %d of %d peers in its meshes", i, s.MeshBlock, s.MeshTx, mesh)
 	}
-	return ""
+	return r.short(i, least)
 }
 
 // found is the graph of the connections there are.

@@ -94,7 +94,7 @@ func runProbed(b *testing.B, s experiment.Spec, tracing bool) (p probed) {
 	graph, err := buildGraph(s, rand.New(rand.NewPCG(1, 1)))
 	must(err)
 	c, err := cluster.New(cluster.Config{
-		Nodes: s.Net.Nodes, MeshLow: s.Gossip.Dlo, Settings: settings(s), Slot: s.Chain.Slot.D(), Seed: 1, Relays: s.RelayOf(1),
+		Nodes: s.Net.Nodes, MeshLow: meshLow(s), Settings: settings(s), Slot: s.Chain.Slot.D(), Seed: 1, Relays: s.RelayOf(1),
 		BlockSize: int64(s.Chain.BlockSize), Trace: tracing, Alloc: fund(plan.Senders), Delay: 2 * time.Second,
 	})
 	must(err)

@@ -86,7 +86,7 @@ func (e *processRun) run(ctx context.Context, binary string) (seen *observation,
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	e.cluster, err = cluster.New(cluster.Config{
-		Nodes: e.spec.Net.Nodes, Followers: e.spec.Net.Nodes - e.spec.Proposers(), Settings: settings(e.spec), MeshLow: e.spec.Gossip.Dlo, Binary: binary, Slot: e.spec.Chain.Slot.D(), Seed: e.seed, Transport: e.spec.Net.Transport,
+		Nodes: e.spec.Net.Nodes, Followers: e.spec.Net.Nodes - e.spec.Proposers(), Settings: settings(e.spec), MeshLow: meshLow(e.spec), Binary: binary, Slot: e.spec.Chain.Slot.D(), Seed: e.seed, Transport: e.spec.Net.Transport, Grown: chosen(e.spec),
 		Relays: e.spec.RelayOf(e.seed), Shaped: e.links != nil, Bendable: schedule.Bending(), BlockSize: int64(e.spec.Chain.BlockSize), Trace: true, Alloc: fund(e.plan.Senders),
 		Delay:  time.Second + time.Duration(e.spec.Net.Nodes)*50*time.Millisecond, // about what starting takes
 		Exited: func(_ string, err error) { fail(err) },
@@ -142,22 +142,23 @@ func (e *processRun) form(ctx context.Context) error {
 	up := e.faults.up()
 	var starts errgroup.Group
 	for i, n := range e.cluster.Nodes() {
-		if up[i] {
+		switch {
+		case !up[i]:
+		case i == 0 && grown(e.spec): // the others start from it
+			if err := n.Start(ctx); err != nil {
+				return err
+			}
+		default:
 			starts.Go(func() error { return n.Start(ctx) })
 		}
 	}
 	if err := starts.Wait(); err != nil {
 		return err
 	}
-	graph := among(e.graph, up)
-	if err := e.cluster.Connect(ctx, graph); err != nil {
-		return err
-	}
-	e.p.now("waiting for the meshes")
 	limit := meshWithin + time.Duration(e.spec.Net.Nodes)*meshEach
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err := e.cluster.AwaitMesh(within, graph)
+	err := e.connect(within, up)
 	if err == nil {
 		err = e.cluster.AwaitHead(within, 0)
 	}
@@ -165,6 +166,24 @@ func (e *processRun) form(ctx context.Context) error {
 		return &UnfitError{fmt.Sprintf("the mesh was not formed within %v: %v", limit, err), "the machine is too busy: use fewer --nodes or stop other programs"}
 	}
 	return err
+}
+
+// connect makes the connections, or lets the nodes make them, and waits until every mesh is formed.
+func (e *processRun) connect(ctx context.Context, up []bool) (err error) {
+	if grown(e.spec) {
+		e.p.now("waiting until %d nodes have found each other", e.spec.Net.Nodes)
+		if err := e.cluster.AwaitGrown(ctx); err != nil {
+			return err
+		}
+		e.graph, err = e.cluster.Graph(ctx)
+		return err
+	}
+	graph := among(e.graph, up)
+	if err := e.cluster.Connect(ctx, graph); err != nil {
+		return err
+	}
+	e.p.now("waiting for the meshes")
+	return e.cluster.AwaitMesh(ctx, graph)
 }
 
 // slot is when a slot begins.

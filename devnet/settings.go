@@ -35,21 +35,28 @@ func buildGraph(spec experiment.Spec, rng *rand.Rand) (topology.Graph, error) {
 // p2pConfig is what an experiment tells every node about its network side.
 func p2pConfig(spec experiment.Spec) p2p.Config {
 	g, r := &spec.Gossip, &spec.Repair
-	return p2p.Config{
-		Relay: spec.Net.Relay, D: g.D, Dlo: g.Dlo, Dhi: g.Dhi, Dout: g.Dout, Dlazy: g.Dlazy, Heartbeat: g.Heartbeat.D(),
+	c := p2p.Config{
+		Relay: spec.Net.Relay, D: g.D, Dlo: g.Dlo, Dhi: g.Dhi, Dout: g.Dout, Dlazy: g.Dlazy, TxD: g.TxD, Heartbeat: g.Heartbeat.D(),
 		FloodPublish: g.FloodPublish, IDontWantBytes: int(g.IDontWant),
-		NoMembers:     spec.Net.Members == "off",
-		NoDiscovery:   true, // the topology is the experiment's; membership only watches, at memberlist's pace
-		ProbeInterval: time.Second, NewsInterval: 500 * time.Millisecond, AggregateInterval: 10 * time.Second,
+		NoMembers: spec.Net.Members == "off", NoDiscovery: !grown(spec),
 		NoRepair: r.Off, RepairInterval: r.Interval.D(), RepairFanout: r.Fanout, RepairMode: r.Mode,
 	}
+	if spec.Net.Members == "on" { // it only watches, at memberlist's pace
+		c.ProbeInterval, c.NewsInterval, c.AggregateInterval = time.Second, 500*time.Millisecond, 10*time.Second
+	}
+	return c
+}
+
+// meshLow is how many peers a mesh must have, by topic: with fewer GossipSub looks for more.
+func meshLow(spec experiment.Spec) map[string]int {
+	return map[string]int{"block": spec.Gossip.Dlo, "tx": p2p.TxDlo(spec.Gossip.TxD)}
 }
 
 // settings is the same as the text of a node's configuration file.
 func settings(spec experiment.Spec) string {
 	c := p2pConfig(spec)
-	text := fmt.Sprintf("[p2p]\nrelay = %q\nd = %d\nd_lo = %d\nd_hi = %d\nd_out = %d\nd_lazy = %d\nheartbeat = %q\nflood_publish = %v\nidontwant_bytes = %d\n",
-		c.Relay, c.D, c.Dlo, c.Dhi, c.Dout, c.Dlazy, c.Heartbeat, c.FloodPublish, c.IDontWantBytes)
+	text := fmt.Sprintf("[p2p]\nrelay = %q\nd = %d\nd_lo = %d\nd_hi = %d\nd_out = %d\nd_lazy = %d\ntx_d = %d\nheartbeat = %q\nflood_publish = %v\nidontwant_bytes = %d\n",
+		c.Relay, c.D, c.Dlo, c.Dhi, c.Dout, c.Dlazy, c.TxD, c.Heartbeat, c.FloodPublish, c.IDontWantBytes)
 	text += fmt.Sprintf("members = %v\ndiscovery = %v\nprobe_interval = %q\nnews_interval = %q\naggregate_interval = %q\n",
 		!c.NoMembers, !c.NoDiscovery, c.ProbeInterval, c.NewsInterval, c.AggregateInterval)
 	return text + fmt.Sprintf("repair = %v\nrepair_interval = %q\nrepair_fanout = %d\nrepair_mode = %q\n", !c.NoRepair, c.RepairInterval, c.RepairFanout, c.RepairMode)

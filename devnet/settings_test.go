@@ -15,7 +15,7 @@ import (
 // The defaults that an experiment writes into its resolved copy are those of a node told nothing.
 func TestGossipDefaultsAreTheNodes(t *testing.T) {
 	got, want := p2pConfig(experiment.Default()), p2p.Defaults()
-	for _, f := range []string{"Relay", "D", "Dlo", "Dhi", "Dout", "Dlazy", "Heartbeat", "FloodPublish", "IDontWantBytes", "NoRepair", "RepairInterval", "RepairFanout", "RepairMode"} {
+	for _, f := range []string{"Relay", "D", "Dlo", "Dhi", "Dout", "Dlazy", "TxD", "Heartbeat", "FloodPublish", "IDontWantBytes", "NoRepair", "RepairInterval", "RepairFanout", "RepairMode"} {
 		g, w := reflect.ValueOf(got).FieldByName(f).Interface(), reflect.ValueOf(want).FieldByName(f).Interface()
 		if g != w {
 			t.Errorf("%s = %v, the node's default is %v", f, g, w)
@@ -25,7 +25,7 @@ func TestGossipDefaultsAreTheNodes(t *testing.T) {
 
 // A node reads from its file what a node in virtual time is given as values.
 func TestSettingsAreReadByTheNode(t *testing.T) {
-	s := experiment.Spec{Gossip: experiment.Gossip{D: 4, Dlo: 3, Dhi: 5, Dout: 1, Dlazy: 2, Heartbeat: 1e9, FloodPublish: true, IDontWant: 1 << 20}, Repair: experiment.Repair{Off: true, Interval: 3e9, Fanout: 4, Mode: "pull"}}
+	s := experiment.Spec{Gossip: experiment.Gossip{D: 4, Dlo: 3, Dhi: 5, Dout: 1, Dlazy: 2, TxD: 3, Heartbeat: 1e9, FloodPublish: true, IDontWant: 1 << 20}, Repair: experiment.Repair{Off: true, Interval: 3e9, Fanout: 4, Mode: "pull"}}
 	s.Resolve()
 	cfg, err := node.DecodeConfig("node.toml", []byte(settings(s)))
 	if want := (node.Config{P2P: p2pConfig(s)}); err != nil || !reflect.DeepEqual(cfg, want) {

@@ -34,7 +34,7 @@ func sectionOf(c p2p.Config) p2pSection {
 	members, discovery, repair := !c.NoMembers, !c.NoDiscovery, !c.NoRepair
 	return p2pSection{
 		Listen: c.Listen, Bootstrap: []string{}, Static: []string{}, MDNS: c.MDNS, MaxPeers: c.MaxPeers, Relay: c.Relay,
-		D: c.D, Dlo: c.Dlo, Dhi: c.Dhi, Dout: c.Dout, Dlazy: c.Dlazy, Heartbeat: duration(c.Heartbeat), FloodPublish: c.FloodPublish,
+		D: c.D, Dlo: c.Dlo, Dhi: c.Dhi, Dout: c.Dout, Dlazy: c.Dlazy, TxD: c.TxD, Heartbeat: duration(c.Heartbeat), FloodPublish: c.FloodPublish,
 		IDontWantBytes: c.IDontWantBytes, OutboundQueue: c.OutboundQueue, ValidateQueue: c.ValidateQueue,
 		BatchBytes: c.BatchBytes, BatchDelay: duration(c.BatchDelay),
 		Members: &members, ProbeInterval: duration(c.ProbeInterval), NewsInterval: duration(c.NewsInterval),

@@ -65,6 +65,7 @@ type p2pSection struct {
 	Dhi            int      `toml:"d_hi" comment:"above it peers are pruned"`
 	Dout           int      `toml:"d_out" comment:"at least so many of the mesh we dialled"`
 	Dlazy          int      `toml:"d_lazy" comment:"peers that are told what we have (IHAVE)"`
+	TxD            int      `toml:"tx_d" comment:"degree of the mesh for transactions; its bounds are one less and one more"`
 	Heartbeat      duration `toml:"heartbeat" comment:"of GossipSub, at a random phase"`
 	FloodPublish   bool     `toml:"flood_publish" comment:"send what we originate to every peer, not only to the mesh"`
 	IDontWantBytes int      `toml:"idontwant_bytes" comment:"payloads from this size on are announced by IDONTWANT"`
@@ -156,7 +157,7 @@ func (f *file) config() Config {
 func (s p2pSection) config() p2p.Config {
 	return p2p.Config{
 		Listen: s.Listen, Bootstrap: s.Bootstrap, Static: s.Static, MDNS: s.MDNS, MaxPeers: s.MaxPeers, Relay: s.Relay,
-		D: s.D, Dlo: s.Dlo, Dhi: s.Dhi, Dout: s.Dout, Dlazy: s.Dlazy, Heartbeat: time.Duration(s.Heartbeat), FloodPublish: s.FloodPublish,
+		D: s.D, Dlo: s.Dlo, Dhi: s.Dhi, Dout: s.Dout, Dlazy: s.Dlazy, TxD: s.TxD, Heartbeat: time.Duration(s.Heartbeat), FloodPublish: s.FloodPublish,
 		IDontWantBytes: s.IDontWantBytes, OutboundQueue: s.OutboundQueue, ValidateQueue: s.ValidateQueue,
 		BatchBytes: s.BatchBytes, BatchDelay: time.Duration(s.BatchDelay),
 		NoMembers: s.Members != nil && !*s.Members, ProbeInterval: time.Duration(s.ProbeInterval), NewsInterval: time.Duration(s.NewsInterval),

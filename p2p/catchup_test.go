@@ -338,7 +338,7 @@ func TestParentFromSecondSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.until("the withholding peer is up", func() bool { return n.net.peers.isUp(e.host.ID()) })
-	topic := e.topic(ctx, t, n, n.net.tracer.topics[topicBlock])
+	topic := e.topic(ctx, t, n, topicBlock)
 	link(n, good)
 	start := time.Now()
 	if err := topic.Publish(ctx, relay.EncodeGossip(two)); err != nil {

@@ -46,7 +46,10 @@ type Config struct {
 	// GossipSub: mesh degree, its bounds and how many of it we dialled ourselves at least; peers that
 	// get IHAVE; heartbeat.
 	D, Dlo, Dhi, Dout, Dlazy int
-	Heartbeat                time.Duration
+	// TxD is the degree of the mesh for transactions: of the peers, about so many are
+	// sent a batch, Dlazy more are told its id, repair finds it for the rest.
+	TxD       int
+	Heartbeat time.Duration
 	// FloodPublish sends what we originate to every peer instead of the mesh.
 	FloodPublish bool
 	// IDontWantBytes: a payload at least this long is announced by IDONTWANT to
@@ -140,6 +143,7 @@ func (c Config) fill() Config {
 	def(&c.Dhi, max(12, c.D))
 	def(&c.Dout, max(0, min(2, c.Dlo-1, c.D/2-1))) // the library wants Dout < Dlo and Dout < D/2
 	def(&c.Dlazy, 6)
+	def(&c.TxD, min(4, c.D)) // doc.go has the curve
 	dur(&c.Heartbeat, 700*time.Millisecond)
 	def(&c.IDontWantBytes, 4<<10)   // below it the announcements cost more CPU than the duplicate they save
 	def(&c.OutboundQueue, 1024)     // the library's 32 drops silently under a burst of small batches
@@ -194,6 +198,9 @@ func (c Config) validate() error {
 	if c.Dlo > c.D || c.D > c.Dhi || c.Dlo < 1 || c.D < 2 {
 		return fmt.Errorf("p2p: gossip degrees: want 1 <= Dlo <= D <= Dhi and D >= 2, have %d, %d, %d", c.Dlo, c.D, c.Dhi)
 	}
+	if c.TxD < 2 {
+		return fmt.Errorf("p2p: gossip degree for transactions: want at least 2, have %d", c.TxD)
+	}
 	if c.Dout < 0 || c.Dout > 0 && (c.Dout >= c.Dlo || c.Dout > c.D/2) {
 		return fmt.Errorf("p2p: gossip degrees: want 0 <= Dout < Dlo and Dout <= D/2, have %d with Dlo %d and D %d", c.Dout, c.Dlo, c.D)
 	}
@@ -228,8 +235,8 @@ func maxMessage(g *chain.Genesis) int { return int(g.MaxBlockBytes) + slack }
 // one that does not speak at all.
 func blockTopic(net string) string { return "/pheme/" + net + "/block/1" }
 func txTopic(net string) string    { return "/pheme/" + net + "/tx/1" }
-func gossipProtocol(net string) protocol.ID {
-	return protocol.ID("/pheme/" + net + "/meshsub/1.2.0")
+func gossipProtocol(net string, topic int) protocol.ID {
+	return protocol.ID("/pheme/" + net + "/" + [numTopics]string{topicBlock: "block", topicTx: "tx"}[topic] + "/meshsub/1.2.0")
 }
 
 const (

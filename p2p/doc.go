@@ -9,9 +9,9 @@
 //   - Peers: static and bootstrap addresses and mDNS; kept, redialled with
 //     backoff, refused when they are of another network or misbehave.
 //
-//   - Topics /pheme/<network>/block/1 and /pheme/<network>/tx/1 on GossipSub,
-//     whose own protocol carries the network too; package relay owns the meaning
-//     of the block topic's messages.
+//   - Topics /pheme/<network>/block/1 and /pheme/<network>/tx/1, each on a
+//     GossipSub of its own, whose protocol carries network and topic too; package
+//     relay owns the meaning of the block topic's messages.
 //
 //   - Protocols /pheme/status/1 (handshake, then head notices),
 //     /pheme/blocks/2 (blocks by id, headers after a locator), /pheme/repair/1

@@ -56,7 +56,7 @@ func TestNothingUnused(t *testing.T) {
 		ours = append(ours, string(p))
 	}
 	want := map[string]bool{
-		string(statusProtocol): true, string(blocksProtocol): true, string(repairProtocol): true, string(stateProtocol): true, string(swimProtocol): true, string(relayProtocol): true, string(gossipProtocol(n.net.network)): true,
+		string(statusProtocol): true, string(blocksProtocol): true, string(repairProtocol): true, string(stateProtocol): true, string(swimProtocol): true, string(relayProtocol): true, string(gossipProtocol(n.net.network, topicBlock)): true, string(gossipProtocol(n.net.network, topicTx)): true,
 		"/ipfs/id/1.0.0": true, "/ipfs/id/push/1.0.0": true,
 	}
 	for _, p := range ours {

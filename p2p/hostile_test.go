@@ -34,14 +34,14 @@ func (w *world) hostileGossip(ctx context.Context, n *testNode, name string, top
 		w.t.Fatal(err)
 	}
 	n.until("the hostile peer is up", func() bool { return n.net.peers.isUp(e.host.ID()) })
-	return e, e.topic(ctx, w.t, n, n.net.tracer.topics[topic])
+	return e, e.topic(ctx, w.t, n, topic)
 }
 
 // topic makes a bare host take part in a topic without any checks, and waits
 // until it has n there.
-func (e *testNode) topic(ctx context.Context, t testing.TB, n *testNode, name string) *pubsub.Topic {
+func (e *testNode) topic(ctx context.Context, t testing.TB, n *testNode, number int) *pubsub.Topic {
 	t.Helper()
-	id := gossipProtocol(n.net.network)
+	id, name := gossipProtocol(n.net.network, number), n.net.tracers[number].name
 	ps, err := pubsub.NewGossipSub(ctx, e.host, pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign), pubsub.WithNoAuthor(),
 		pubsub.WithMessageIdFn(messageID), pubsub.WithMaxMessageSize(16<<20), pubsub.WithFloodPublish(true),
 		pubsub.WithGossipSubProtocols([]protocol.ID{id}, func(f pubsub.GossipSubFeature, _ protocol.ID) bool {
@@ -287,7 +287,7 @@ func TestGarbageOnStreams(t *testing.T) {
 	w := newWorld(t, "streams")
 	n := w.node("n")
 	n.give(w.blocks(3, 100)...)
-	gossipID := gossipProtocol(n.net.network)
+	gossipID := gossipProtocol(n.net.network, topicTx)
 	frame := func(b []byte) []byte { return append(binary.AppendUvarint(nil, uint64(len(b))), b...) }
 	rpc := func(r *pb.RPC) []byte {
 		b, err := proto.Marshal(r)
@@ -301,7 +301,7 @@ func TestGarbageOnStreams(t *testing.T) {
 		subs.Subscriptions = append(subs.Subscriptions, &pb.RPC_SubOpts{Subscribe: proto.Bool(true), Topicid: proto.String(fmt.Sprint("junk", i))})
 	}
 	ihave := &pb.RPC{Control: &pb.ControlMessage{Ihave: []*pb.ControlIHave{{TopicID: proto.String("t"), MessageIDs: make([]string, 100_000)}}}}
-	authored := &pb.RPC{Publish: []*pb.Message{{From: []byte("me"), Seqno: []byte{1}, Data: []byte{1}, Topic: &n.net.tracer.topics[topicTx]}}}
+	authored := &pb.RPC{Publish: []*pb.Message{{From: []byte("me"), Seqno: []byte{1}, Data: []byte{1}, Topic: &n.net.tracers[topicTx].name}}}
 	elsewhere := &pb.RPC{Publish: []*pb.Message{{Data: []byte{1}, Topic: proto.String("/pheme/elsewhere")}}}
 	late := w.claim(1<<60, common.Hash{1})
 	late.Version = 9

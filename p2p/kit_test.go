@@ -433,8 +433,7 @@ func link(a, b *testNode) {
 func (n *testNode) meshed(o *testNode) {
 	n.t.Helper()
 	n.until("mesh of "+n.host.ID().String(), func() bool {
-		in, _ := n.net.tracer.inMesh(o.host.ID())
-		return in[topicBlock] && in[topicTx] && n.net.peers.isUp(o.host.ID())
+		return n.net.tracers[topicBlock].inMesh(o.host.ID()) && n.net.tracers[topicTx].inMesh(o.host.ID()) && n.net.peers.isUp(o.host.ID())
 	})
 }
 

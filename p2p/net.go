@@ -71,13 +71,12 @@ type Net struct {
 	grace      time.Duration // that gossip has to bring a block a peer told us of
 	started    time.Time
 
-	meter  meter
-	tasks  *tasks
-	tap    *tap
-	tracer *tracer
-	relay  relay.Relay
-	gossip atomic.Pointer[gossip] // nil outside Run
-	ready  chan struct{}
+	meter   meter
+	tasks   *tasks
+	tracers [numTopics]*tracer
+	relay   relay.Relay
+	gossip  atomic.Pointer[gossip] // nil outside Run
+	ready   chan struct{}
 
 	peers   *peers
 	dialer  *dialer
@@ -125,8 +124,9 @@ func New(cfg Config, h host.Host, c *chain.Chain, b Backend, hook trace.Hook, cl
 		holder: newHolder(cfg.HoldTotal, cfg.HoldPerPeer, cfg.HoldTotal/4*maxMessage(g)),
 	}
 	n.members = newMembers(n)
-	n.tap = newTap(h, clock, n.tasks)
-	n.tracer = newTracer(hook, &n.meter, n.tap, n.network, cfg.Shared, n.silence)
+	for i, name := range [numTopics]string{topicBlock: blockTopic(n.network), topicTx: txTopic(n.network)} {
+		n.tracers[i] = newTracer(i, name, hook, &n.meter, newTap(h, clock, n.tasks), cfg.Shared, n.silence)
+	}
 	var err error
 	if n.repairMode, err = recon.ParseMode(cfg.RepairMode); err != nil {
 		return nil, err
@@ -192,7 +192,9 @@ func (n *Net) Run(ctx context.Context) error {
 	n.host.RemoveStreamHandler(repairProtocol)
 	n.host.RemoveStreamHandler(stateProtocol)
 	n.host.RemoveStreamHandler(relayProtocol)
-	n.host.RemoveStreamHandler(gossipProtocol(n.network))
+	for topic := range n.tracers {
+		n.host.RemoveStreamHandler(gossipProtocol(n.network, topic))
+	}
 	n.tasks.stop()
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("p2p: %w", err)

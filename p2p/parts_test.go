@@ -305,11 +305,14 @@ func TestConfig(t *testing.T) {
 		if err := cfg.validate(); err != nil {
 			t.Error(err)
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		if _, err := pubsub.NewGossipSub(ctx, h, pubsub.WithGossipSubParams(gossipParams(cfg, h.ID()))); err != nil {
-			t.Errorf("D=%d: %v", d, err)
+		cfg.TxD = d
+		for topic := range numTopics {
+			ctx, cancel := context.WithCancel(t.Context())
+			if _, err := pubsub.NewGossipSub(ctx, h, pubsub.WithGossipSubParams(gossipParams(cfg, topic, h.ID()))); err != nil {
+				t.Errorf("D=%d, %s: %v", d, topicNames[topic], err)
+			}
+			cancel()
 		}
-		cancel()
 	}
 	if err := (Config{D: 1}).fill().validate(); err == nil {
 		t.Error("D=1 was taken")

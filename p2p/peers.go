@@ -34,8 +34,8 @@ type remote struct {
 type peers struct {
 	mu       sync.RWMutex
 	up       map[peer.ID]*remote
-	joined   chan struct{}       // closed and replaced when a peer comes up
-	score    map[peer.ID]float64 // GossipSub's, as it last told
+	joined   chan struct{}                  // closed and replaced when a peer comes up
+	score    [numTopics]map[peer.ID]float64 // GossipSub's, as it last told
 	offences map[peer.ID]offence
 }
 
@@ -51,7 +51,7 @@ const (
 )
 
 func newPeers() *peers {
-	return &peers{up: make(map[peer.ID]*remote), joined: make(chan struct{}), score: make(map[peer.ID]float64), offences: make(map[peer.ID]offence)}
+	return &peers{up: make(map[peer.ID]*remote), joined: make(chan struct{}), offences: make(map[peer.ID]offence)}
 }
 
 // join notes a status stream of a peer and what it said, which is followed from
@@ -176,7 +176,7 @@ func (p *peers) list() []PeerInfo {
 	defer p.mu.RUnlock()
 	out := make([]PeerInfo, 0, len(p.up))
 	for id, r := range p.up {
-		out = append(out, PeerInfo{ID: id, Inbound: r.inbound, Since: r.since, Number: r.claim.Number, Head: r.claim.Head, Score: p.score[id]})
+		out = append(out, PeerInfo{ID: id, Inbound: r.inbound, Since: r.since, Number: r.claim.Number, Head: r.claim.Head, Score: p.worst(id)})
 	}
 	slices.SortFunc(out, func(a, b PeerInfo) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID)) })
 	return out
@@ -276,20 +276,25 @@ const (
 	restMax = time.Minute
 )
 
-// scores takes GossipSub's scores; it is its inspector.
-func (p *peers) scores(m map[peer.ID]float64) {
+// scores takes GossipSub's scores of a topic; it is its inspector.
+func (p *peers) scores(topic int, m map[peer.ID]float64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.score = m
+	p.score[topic] = m
 }
+
+// worst is the lower of a peer's scores on the topics. mu is held.
+func (p *peers) worst(id peer.ID) float64 { return min(p.score[topicBlock][id], p.score[topicTx][id]) }
 
 // outcasts are the peers whose score fell below the graylist.
 func (p *peers) outcasts() (out []peer.ID) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	for id, s := range p.score {
-		if s < graylist {
-			out = append(out, id)
+	for topic := range p.score {
+		for id, s := range p.score[topic] {
+			if s < graylist && !slices.Contains(out, id) {
+				out = append(out, id)
+			}
 		}
 	}
 	return out

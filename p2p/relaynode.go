@@ -72,7 +72,7 @@ func (n relayNode) Charge(bytes int) { n.charge(chain.Work{HashedBytes: bytes}) 
 func (n relayNode) Sign(digest common.Hash) ([65]byte, error) { return n.backend.Sign(digest) }
 
 // Mesh implements relay.Network.
-func (n relayNode) Mesh() []peer.ID { return n.tracer.members(topicBlock) }
+func (n relayNode) Mesh() []peer.ID { return n.tracers[topicBlock].members() }
 
 // Open implements relay.Network.
 func (n relayNode) Open(ctx context.Context, p peer.ID) (relay.Stream, error) {

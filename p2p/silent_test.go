@@ -85,8 +85,7 @@ func TestSilentPeersLeaveTheMesh(t *testing.T) {
 			}
 			time.Sleep(500 * time.Millisecond)
 			for _, n := range v.nodes {
-				in, _ := n.net.tracer.inMesh(mute.host.ID())
-				meshed[n] = meshed[n] || in[topicTx]
+				meshed[n] = meshed[n] || n.net.tracers[topicTx].inMesh(mute.host.ID())
 			}
 		}
 		if len(meshed) == 0 {

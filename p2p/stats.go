@@ -20,7 +20,7 @@ type PeerInfo struct {
 	Since     time.Time   // when it came up
 	Number    uint64      // of the head it last told us
 	Head      common.Hash // its id
-	Score     float64     // GossipSub's, a few seconds old
+	Score     float64     // GossipSub's, the lower of the topics', a few seconds old
 	BlockMesh bool        // in our mesh for blocks
 	TxMesh    bool        // in our mesh for transactions
 }
@@ -48,8 +48,7 @@ type Stats struct {
 func (n *Net) Stats() Stats {
 	var s Stats
 	n.meter.fill(&s)
-	_, size := n.tracer.inMesh("")
-	s.Peers, s.MeshBlock, s.MeshTx = n.peers.count(), size[topicBlock], size[topicTx]
+	s.Peers, s.MeshBlock, s.MeshTx = n.peers.count(), n.tracers[topicBlock].size(), n.tracers[topicTx].size()
 	s.Syncing, s.Withheld = n.sync.busy.Load(), n.meter.withheld.Load()
 	n.holdMu.Lock()
 	s.Held = n.holder.len()
@@ -76,8 +75,8 @@ func (n *Net) Peers() []PeerInfo {
 	out := n.peers.list()
 	for i := range out {
 		p := &out[i]
-		in, _ := n.tracer.inMesh(p.ID)
-		p.BlockMesh, p.TxMesh, p.Static = in[topicBlock], in[topicTx], n.dialer.static(p.ID)
+		p.BlockMesh, p.TxMesh = n.tracers[topicBlock].inMesh(p.ID), n.tracers[topicTx].inMesh(p.ID)
+		p.Static = n.dialer.static(p.ID)
 		if conns := n.host.Network().ConnsToPeer(p.ID); len(conns) > 0 {
 			p.Addr = conns[0].RemoteMultiaddr().String()
 			p.Inbound = conns[0].Stat().Direction == network.DirInbound

@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -13,7 +14,7 @@ import (
 	"github.com/pheme-net/pheme/p2p/trace"
 )
 
-// tap is the host that pubsub is given: the node's own, with every gossip
+// tap is the host that the pubsub of a topic is given: the node's own, with every gossip
 // stream wrapped so that the instants of reading and writing are taken at the
 // stream, before pubsub decodes, locks or queues anything. It also knows the
 // open streams, so that stop can end pubsub's readers, which wait on nothing else.
@@ -29,12 +30,46 @@ type tap struct {
 // tapped are the latest stamps of a peer's gossip streams. pubsub keeps one
 // stream in each direction, each used by one goroutine.
 type tapped struct {
-	tag      uint64
-	streams  int          // guarded by tap.mu
-	read     atomic.Int64 // when the last Read returned
-	writing  atomic.Int64 // when the last Write began
-	written  atomic.Int64 // when it returned
-	writeErr atomic.Bool  // it failed
+	tag     uint64
+	streams int                   // guarded by tap.mu
+	first   atomic.Int64          // when the first byte of the last message was read
+	read    atomic.Int64          // when the last Read returned
+	write   atomic.Pointer[write] // the last
+}
+
+// write is one Write on a gossip stream. It is over when the stream has taken its last byte, which is when Write returns, or
+// later on streams that pass messages on whole.
+type write struct {
+	begun int64 // when the stream took its first byte; set before Write returns
+
+	mu   sync.Mutex
+	over bool
+	at   int64 // when
+	err  error
+	tell func(w *write) // who waits for it
+}
+
+// then has f called when the write is over, at once if it is.
+func (w *write) then(f func(w *write)) {
+	w.mu.Lock()
+	over := w.over
+	if !over {
+		w.tell = f
+	}
+	w.mu.Unlock()
+	if over {
+		f(w)
+	}
+}
+
+func (w *write) end(at int64, err error) {
+	w.mu.Lock()
+	w.over, w.at, w.err = true, at, err
+	tell := w.tell
+	w.mu.Unlock()
+	if tell != nil {
+		tell(w)
+	}
 }
 
 func newTap(h host.Host, clock trace.Clock, t *tasks) *tap {
@@ -51,9 +86,9 @@ func (t *tap) of(p peer.ID) *tapped {
 	}
 	now := t.clock.Now() // its streams are gone: the present is the best there is
 	d = &tapped{tag: trace.PeerTag(p.String())}
+	d.first.Store(now)
 	d.read.Store(now)
-	d.writing.Store(now)
-	d.written.Store(now)
+	d.write.Store(&write{begun: now, over: true, at: now})
 	return d
 }
 
@@ -69,8 +104,22 @@ func (t *tap) NewStream(ctx context.Context, p peer.ID, protos ...protocol.ID) (
 		_ = s.Reset()
 		return nil, context.Canceled
 	}
+	if p, ok := s.(passer); ok {
+		w.whole = p.PassWhole(wholeBytes, w.passed)
+	}
 	return w, nil
 }
+
+// passer is a stream that can take large messages off pubsub's hands, so that a process of many nodes need not hold what each of
+// them is sending and receiving: see package virtual.
+type passer interface {
+	// PassWhole has each Write of least bytes or more return at once and sent called, in turn, when the stream has
+	// taken the last of them, or with the error of that. False: it cannot.
+	PassWhole(least int, sent func(error)) bool
+}
+
+// wholeBytes is what is worth it: less fits into a socket's buffer.
+const wholeBytes = 16 << 10
 
 // SetStreamHandler registers pubsub's reader.
 func (t *tap) SetStreamHandler(id protocol.ID, handle network.StreamHandler) {
@@ -93,6 +142,7 @@ func (t *tap) wrap(s network.Stream) *tapStream {
 	d := t.peers[p]
 	if d == nil {
 		d = &tapped{tag: trace.PeerTag(p.String())}
+		d.write.Store(&write{over: true})
 		t.peers[p] = d
 	}
 	d.streams++
@@ -105,20 +155,60 @@ type tapStream struct {
 	tap    *tap
 	stamps *tapped
 	gone   sync.Once
+	framer framer // of what is read
+	whole  bool   // Write does not wait for messages of wholeBytes and more
+
+	mu    sync.Mutex
+	under []*write // such messages, not yet over
+	freed int64    // when the last of them was
 }
 
 func (s *tapStream) Read(b []byte) (int, error) {
 	n, err := s.Stream.Read(b)
-	s.stamps.read.Store(s.tap.clock.Now())
+	now := s.tap.clock.Now()
+	if s.framer.begins(b[:n]) {
+		s.stamps.first.Store(now)
+	}
+	s.stamps.read.Store(now)
 	return n, err
 }
 
 func (s *tapStream) Write(b []byte) (int, error) {
-	s.stamps.writing.Store(s.tap.clock.Now())
+	w := &write{begun: s.tap.clock.Now()}
+	whole := s.whole && len(b) >= wholeBytes
+	if whole {
+		s.mu.Lock()
+		s.under = append(s.under, w)
+		s.mu.Unlock()
+	}
 	n, err := s.Stream.Write(b)
-	s.stamps.written.Store(s.tap.clock.Now())
-	s.stamps.writeErr.Store(err != nil)
+	now := s.tap.clock.Now()
+	s.mu.Lock()
+	w.begun = max(w.begun, min(now, s.freed)) // it waited for the one before
+	if whole && err != nil {
+		s.under = slices.DeleteFunc(s.under, func(u *write) bool { return u == w })
+	}
+	s.mu.Unlock()
+	if !whole || err != nil {
+		w.end(now, err)
+	}
+	s.stamps.write.Store(w)
 	return n, err
+}
+
+// passed is told by the stream that the first message under way is over.
+func (s *tapStream) passed(err error) {
+	now := s.tap.clock.Now()
+	s.mu.Lock()
+	if len(s.under) == 0 {
+		s.mu.Unlock()
+		return
+	}
+	w := s.under[0]
+	s.under = s.under[1:]
+	s.freed = now
+	s.mu.Unlock()
+	w.end(now, err)
 }
 
 func (s *tapStream) Reset() error {
@@ -141,4 +231,30 @@ func (s *tapStream) drop() {
 			delete(s.tap.peers, s.Conn().RemotePeer())
 		}
 	})
+}
+
+// framer follows messages, each with its length before it as an unsigned varint, through a stream's bytes.
+type framer struct {
+	left  uint64 // bytes of this message to come
+	size  uint64 // as far as it was read
+	shift uint   // bits of it
+}
+
+// begins takes the next bytes of the stream and says whether a message begins in them.
+func (f *framer) begins(b []byte) (begins bool) {
+	for len(b) > 0 {
+		if f.left > 0 {
+			skip := min(f.left, uint64(len(b)))
+			f.left -= skip
+			b = b[skip:]
+			continue
+		}
+		begins = begins || f.shift == 0
+		f.size |= uint64(b[0]&0x7f) << f.shift
+		if f.shift += 7; b[0] < 0x80 {
+			f.left, f.size, f.shift = f.size, 0, 0
+		}
+		b = b[1:]
+	}
+	return begins
 }

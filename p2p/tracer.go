@@ -17,52 +17,41 @@ import (
 	"github.com/pheme-net/pheme/p2p/trace"
 )
 
-// tracer turns what pubsub lets us see into events and counters. It is pubsub's
+// tracer turns what the pubsub of a topic lets us see into events and counters. It is pubsub's
 // RawTracer (queued, dropped, duplicate, mesh) and the handler of its RPC logger
 // (written, read). pubsub calls it from its loop and from the peers' goroutines.
 type tracer struct {
+	topic  int
+	name   string
 	hook   trace.Hook
 	clock  trace.Clock
 	meter  *meter
 	tap    *tap
-	topics [numTopics]string
 	shared *Shared
 
 	silence *silence
 
 	mu    sync.Mutex
-	mesh  [numTopics]map[peer.ID]struct{}
+	mesh  map[peer.ID]struct{}
 	fresh recent[[32]byte] // blocks whose first byte was reported
 	sent  recent[[32]byte] // blocks whose passing on was reported
 }
 
-func newTracer(hook trace.Hook, m *meter, t *tap, network string, shared *Shared, quiet *silence) *tracer {
-	tr := &tracer{silence: quiet, hook: hook, clock: t.clock, meter: m, tap: t, topics: [numTopics]string{blockTopic(network), txTopic(network)}, shared: shared}
-	for i := range tr.mesh {
-		tr.mesh[i] = make(map[peer.ID]struct{})
+func newTracer(topic int, name string, hook trace.Hook, m *meter, t *tap, shared *Shared, quiet *silence) *tracer {
+	return &tracer{
+		topic: topic, name: name, silence: quiet, hook: hook, clock: t.clock, meter: m, tap: t, shared: shared, mesh: make(map[peer.ID]struct{}),
 	}
-	return tr
-}
-
-// topic is the number of a topic's name, -1 for others.
-func (t *tracer) topic(name string) int {
-	for i, n := range t.topics {
-		if n == name {
-			return i
-		}
-	}
-	return -1
 }
 
 // about says what a gossip payload is and which block or batch it carries.
 func (t *tracer) about(m *pb.Message) (trace.Class, [32]byte) {
-	switch t.topic(m.GetTopic()) {
-	case topicBlock:
-		return trace.ClassBlock, t.shared.blockID(m.GetData())
-	case topicTx:
+	switch {
+	case m.GetTopic() != t.name:
+		return trace.ClassOther, [32]byte{}
+	case t.topic == topicTx:
 		return trace.ClassTx, batchTag(m.GetData())
 	}
-	return trace.ClassOther, [32]byte{}
+	return trace.ClassBlock, t.shared.blockID(m.GetData())
 }
 
 // parts calls f for every payload of an RPC, and once for what it carries beside
@@ -108,15 +97,12 @@ func (t *tracer) Enabled(context.Context, slog.Level) bool { return true }
 func (t *tracer) Handle(_ context.Context, r slog.Record) error {
 	var p peer.ID
 	var rpc *pubsub.RPC
-	var seconds float64
 	r.Attrs(func(a slog.Attr) bool {
 		switch a.Key {
 		case "peer", "from":
 			p, _ = a.Value.Any().(peer.ID)
 		case "rpc":
 			rpc, _ = a.Value.Any().(*pubsub.RPC)
-		case "duration_s":
-			seconds = a.Value.Float64()
 		}
 		return true
 	})
@@ -133,7 +119,7 @@ func (t *tracer) Handle(_ context.Context, r slog.Record) error {
 		for _, m := range rpc.GetPublish() {
 			m.Data = t.shared.keep(m.Data) // nobody has looked at it yet
 		}
-		t.read(p, rpc, int64(seconds*1e9))
+		t.read(p, rpc)
 	case "failed to send message":
 		t.lost(p, rpc, trace.DropWriteFailed)
 	}
@@ -146,23 +132,27 @@ func (t *tracer) WithAttrs([]slog.Attr) slog.Handler { return t }
 // WithGroup implements slog.Handler.
 func (t *tracer) WithGroup(string) slog.Handler { return t }
 
+// written reports an RPC that was handed to the stream, when the stream has taken the last of it.
 func (t *tracer) written(p peer.ID, rpc *pubsub.RPC) {
 	d := t.tap.of(p)
-	begin, end := d.writing.Load(), d.written.Load()
-	t.parts(rpc, func(c trace.Class, hash [32]byte, size int) {
-		t.meter.out[c].Add(uint64(size))
-		t.hook.Emit(trace.Event{At: end, Kind: trace.MsgWritten, Class: c, Hash: hash, Peer: d.tag, Size: uint32(size), Aux: end - begin})
-		if c == trace.ClassBlock && t.first(&t.sent, hash) {
-			t.hook.Emit(trace.Event{At: begin, Kind: trace.BlockRelayed, Hash: hash, Peer: d.tag, Size: uint32(size)})
+	d.write.Load().then(func(w *write) {
+		if w.err != nil {
+			t.lost(p, rpc, trace.DropWriteFailed)
+			return
 		}
+		t.parts(rpc, func(c trace.Class, hash [32]byte, size int) {
+			t.meter.out[c].Add(uint64(size))
+			t.hook.Emit(trace.Event{At: w.at, Kind: trace.MsgWritten, Class: c, Hash: hash, Peer: d.tag, Size: uint32(size), Aux: w.at - w.begun})
+			if c == trace.ClassBlock && t.first(&t.sent, hash) {
+				t.hook.Emit(trace.Event{At: w.begun, Kind: trace.BlockRelayed, Hash: hash, Peer: d.tag, Size: uint32(size)})
+			}
+		})
 	})
 }
 
-func (t *tracer) read(p peer.ID, rpc *pubsub.RPC, took int64) {
-	now := t.clock.Now()
+func (t *tracer) read(p peer.ID, rpc *pubsub.RPC) {
 	d := t.tap.of(p)
-	end := d.read.Load()
-	begin := min(end, now-took) // took runs from the first byte to now
+	begin, end := d.first.Load(), d.read.Load()
 	t.parts(rpc, func(c trace.Class, hash [32]byte, size int) {
 		t.meter.in[c].Add(uint64(size))
 		t.hook.Emit(trace.Event{At: end, Kind: trace.MsgRead, Class: c, Hash: hash, Peer: d.tag, Size: uint32(size), Aux: end - begin})
@@ -208,8 +198,8 @@ func (t *tracer) DropRPC(rpc *pubsub.RPC, p peer.ID) { t.lost(p, rpc, trace.Drop
 
 // DuplicateMessage implements pubsub.RawTracer.
 func (t *tracer) DuplicateMessage(m *pubsub.Message) {
-	if i := t.topic(m.GetTopic()); i >= 0 {
-		t.silence.brought(m.ReceivedFrom, i, false, time.Now())
+	if m.GetTopic() == t.name {
+		t.silence.brought(m.ReceivedFrom, t.topic, false, time.Now())
 	}
 	c, hash := t.about(m.Message)
 	t.meter.dup[c].Add(uint64(len(m.Data)))
@@ -225,8 +215,8 @@ func (t *tracer) RejectMessage(m *pubsub.Message, reason string) {
 	case pubsub.RejectValidationThrottled:
 		t.dropped(m, trace.DropThrottled)
 	case pubsub.RejectUnexpectedSignature, pubsub.RejectUnexpectedAuthInfo, pubsub.RejectSelfOrigin, pubsub.RejectMissingSignature, pubsub.RejectInvalidSignature:
-		if i := t.topic(m.GetTopic()); i >= 0 {
-			t.meter.verdicts[i][Reject].Add(1) // a message with an author or a signature
+		if m.GetTopic() == t.name {
+			t.meter.verdicts[t.topic][Reject].Add(1) // a message with an author or a signature
 		}
 	}
 }
@@ -236,21 +226,18 @@ func (t *tracer) UndeliverableMessage(m *pubsub.Message) { t.dropped(m, trace.Dr
 
 // Graft implements pubsub.RawTracer.
 func (t *tracer) Graft(p peer.ID, topic string) {
-	if i := t.topic(topic); i >= 0 {
+	if topic == t.name {
 		t.mu.Lock()
-		t.mesh[i][p] = struct{}{}
+		t.mesh[p] = struct{}{}
 		t.mu.Unlock()
-		t.silence.graft(p, i, time.Now())
+		t.silence.graft(p, t.topic, time.Now())
 	}
 }
 
 // Prune implements pubsub.RawTracer.
 func (t *tracer) Prune(p peer.ID, topic string) {
-	if i := t.topic(topic); i >= 0 {
-		t.mu.Lock()
-		delete(t.mesh[i], p)
-		t.mu.Unlock()
-		t.silence.prune(p, i)
+	if topic == t.name {
+		t.OnClosedOutboundStream(p)
 	}
 }
 
@@ -258,36 +245,31 @@ func (t *tracer) Prune(p peer.ID, topic string) {
 // without a Prune.
 func (t *tracer) OnClosedOutboundStream(p peer.ID) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	for i := range t.mesh {
-		delete(t.mesh[i], p)
-		t.silence.prune(p, i)
-	}
+	delete(t.mesh, p)
+	t.mu.Unlock()
+	t.silence.prune(p, t.topic)
 }
 
-// members are the peers of a topic's mesh, in order.
-func (t *tracer) members(topic int) []peer.ID {
+// members are the peers of our mesh, in order.
+func (t *tracer) members() []peer.ID {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return slices.Sorted(maps.Keys(t.mesh[topic]))
+	return slices.Sorted(maps.Keys(t.mesh))
 }
 
-// inMesh tells for each topic whether p is in our mesh, and the meshes' sizes.
-func (t *tracer) inMesh(p peer.ID) (in [numTopics]bool, size [numTopics]int) {
+// inMesh tells whether p is in our mesh.
+func (t *tracer) inMesh(p peer.ID) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for i := range t.mesh {
-		_, in[i] = t.mesh[i][p]
-		size[i] = len(t.mesh[i])
-	}
-	return in, size
+	_, in := t.mesh[p]
+	return in
 }
 
-// alone tells whether our mesh of a topic is empty.
-func (t *tracer) alone(topic int) bool {
+// size is how many peers are in our mesh.
+func (t *tracer) size() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.mesh[topic]) == 0
+	return len(t.mesh)
 }
 
 // The rest of pubsub.RawTracer is not needed.
@@ -297,8 +279,8 @@ func (t *tracer) OnNewOutboundStream(peer.ID, protocol.ID) {}
 
 // DeliverMessage implements pubsub.RawTracer: a message was new and accepted.
 func (t *tracer) DeliverMessage(m *pubsub.Message) {
-	if i := t.topic(m.GetTopic()); i >= 0 {
-		t.silence.brought(m.ReceivedFrom, i, true, time.Now())
+	if m.GetTopic() == t.name {
+		t.silence.brought(m.ReceivedFrom, t.topic, true, time.Now())
 	}
 }
 

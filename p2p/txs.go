@@ -193,7 +193,7 @@ func (n *Net) runBatches(ctx context.Context) error {
 		case <-look.C:
 		case <-n.outbox.wake:
 		}
-		alone := n.tracer.alone(topicTx)
+		alone := n.tracers[topicTx].size() == 0
 		for _, t := range n.outbox.take(alone) {
 			if waited && n.backend.Tx(t.Hash()) == nil {
 				continue // placed or gone meanwhile

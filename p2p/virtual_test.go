@@ -75,8 +75,8 @@ func newBubble(t *testing.T, label string, n int, bend ...func(*Config)) *bubble
 		if i == 0 || i == len(v.nodes)-1 {
 			want = 1
 		}
-		if _, size := n.net.tracer.inMesh(""); size != [numTopics]int{want, want} {
-			t.Fatalf("meshes of node %d: %v", i, size)
+		if s := n.net.Stats(); s.MeshBlock != want || s.MeshTx != want {
+			t.Fatalf("meshes of node %d: %d and %d", i, s.MeshBlock, s.MeshTx)
 		}
 	}
 	return v

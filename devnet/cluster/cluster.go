@@ -39,8 +39,9 @@ type Config struct {
 	Nodes, Followers int
 	// Settings is the text of a configuration file for every member; "" is none.
 	Settings string
-	// MeshLow is how many peers a mesh must have before it counts as formed, neighbours permitting.
-	MeshLow int
+	// MeshLow is how many peers the mesh of a topic ("block", "tx") must have before it counts as formed, neighbours
+	// permitting; nil is GossipSub's lower bounds of a node that is told nothing.
+	MeshLow map[string]int
 	// Binary is the program whose "node" command a member runs; "" is this one.
 	Binary string
 	// Dir keeps genesis, keys and data, and is left in place; "" is a temporary folder that Close
@@ -54,6 +55,9 @@ type Config struct {
 	Seed int64
 	// Transport is "tcp" or "quic"; "" is tcp.
 	Transport string
+	// Grown, if not 0, has members find each other and choose so many connections each: all but n0, which is to be
+	// started first, are told n0's address.
+	Grown int
 	// Relays is how blocks of each member travel; nil is the node's default.
 	Relays []string
 	// BlockSize bounds the blocks that members build; 0 is the chain's limit.
@@ -85,8 +89,8 @@ func (c *Config) fill() {
 	if c.Ready == 0 {
 		c.Ready = defaultReady
 	}
-	if c.MeshLow == 0 {
-		c.MeshLow = MeshLow
+	if c.MeshLow == nil {
+		c.MeshLow = map[string]int{"block": 6, "tx": 3}
 	}
 	if c.Stop == 0 {
 		c.Stop = defaultStop

@@ -164,6 +164,9 @@ func (n *Node) args() []string {
 	if n.index < len(cfg.Relays) {
 		args = append(args, "--relay", cfg.Relays[n.index])
 	}
+	if first := n.cluster.Node(0).Ready().P2P; cfg.Grown > 0 && n.index > 0 && len(first) > 0 {
+		args = append(args, "--bootstrap", first[0])
+	}
 	if cfg.BlockSize > 0 {
 		args = append(args, "--block-size", fmt.Sprint(cfg.BlockSize))
 	}

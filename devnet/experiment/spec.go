@@ -58,10 +58,10 @@ const Discovery = "discovery"
 // Net is the network: how many nodes, connected how.
 type Net struct {
 	Nodes     int    `toml:"nodes" json:"nodes"`
-	Topology  string `toml:"topology" json:"topology" comment:"random, full, ring, line, star, discovery (each told one address; virtual engine) or file:PATH (two node numbers a line)"`
+	Topology  string `toml:"topology" json:"topology" comment:"random, full, ring, line, star, discovery (each told one address) or file:PATH (two node numbers a line)"`
 	Degree    int    `toml:"degree" json:"degree" comment:"connections a node in the random topology"`
 	Transport string `toml:"transport" json:"transport" comment:"tcp or quic"`
-	Members   string `toml:"members" json:"members" comment:"on: nodes find out by SWIM who is there; off by default in virtual time, where that would be half of the work"`
+	Members   string `toml:"members" json:"members" comment:"off; on: nodes find out by SWIM who is there, at memberlist's pace; full: at a node's own, five times that. off by default in virtual time, full with discovery"`
 	Relay     string `toml:"relay" json:"relay" comment:"how blocks travel: gossip, compact, coded or auto"`
 	Mixed     Mixed  `toml:"mixed,omitempty" json:"mixed,omitzero" comment:"a share of the nodes, drawn by seed, that publish by another relay"`
 	// The link model: in virtual time always, on processes where one of these is set.
@@ -97,6 +97,7 @@ type Gossip struct {
 	Dhi          int      `toml:"d_hi" json:"d_hi"`
 	Dout         int      `toml:"d_out,omitempty" json:"d_out,omitempty" comment:"of these at least so many dialled by the node itself"`
 	Dlazy        int      `toml:"d_lazy" json:"d_lazy" comment:"peers outside the mesh that get IHAVE at a heartbeat"`
+	TxD          int      `toml:"tx_d" json:"tx_d" comment:"degree of the mesh for transactions; its bounds are one less and one more"`
 	Heartbeat    Duration `toml:"heartbeat" json:"heartbeat"`
 	FloodPublish bool     `toml:"flood_publish" json:"flood_publish" comment:"a message of one's own goes to every peer, not to the mesh alone"`
 	IDontWant    Bytes    `toml:"idontwant" json:"idontwant" comment:"smallest message announced by IDONTWANT; 1GiB turns it off"`
@@ -174,8 +175,11 @@ func (s *Spec) Resolve() {
 			s.Seeds = []int64{1, 2, 3, 4, 5} // enough to draw seeds too
 		}
 	}
-	if s.Virtual() && s.Net.Topology != Discovery {
-		fill(&s.Net.Members, "off")
+	switch {
+	case s.Net.Topology == Discovery:
+		fill(&s.Net.Members, "full")
+	case s.Virtual():
+		fill(&s.Net.Members, "off") // it would be half of the work
 	}
 	fill(&s.Net.Members, "on")
 	s.Net.resolve(s.Shaped())
@@ -221,6 +225,7 @@ func (g *Gossip) resolve() {
 	fill(&g.Dhi, max(12, g.D))
 	fill(&g.Dout, max(0, min(2, g.Dlo-1, g.D/2-1))) // the library wants it below Dlo and D/2
 	fill(&g.Dlazy, 6)
+	fill(&g.TxD, min(4, g.D))
 	fill(&g.Heartbeat, Duration(700*time.Millisecond))
 	fill(&g.IDontWant, 4<<10)
 }

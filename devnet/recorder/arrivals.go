@@ -153,18 +153,24 @@ func (j *join) hops() {
 		for i := range m.Deliveries {
 			d := &m.Deliveries[i]
 			if trail := m.Trail(d.Node); d.Hops == 0 && trail != nil {
-				d.Hops = len(trail)
+				d.Hops = max(1, trail[0].Hops) + len(trail) - 1
 			}
 		}
 	}
 }
 
 // Trail is the way m took to a node: its deliveries from the origin's neighbour to the node, each
-// the parent of the next. It is nil when m was not delivered there or the way is not known whole.
+// the parent of the next. A delivery that came in pieces stands first: they came from the origin on
+// ways of their own, see [Delivery.Steps]. It is nil when m was not delivered there or the way is not
+// known whole.
 func (m *Message) Trail(node int) []*Delivery {
 	var trail []*Delivery
 	for node != m.Origin {
 		d := m.At(node)
+		if d != nil && d.Delivered() && inPieces(d.Path) {
+			trail = append(trail, d)
+			break
+		}
 		if d == nil || !d.Delivered() || d.Parent < 0 || len(trail) > len(m.Deliveries) {
 			return nil
 		}

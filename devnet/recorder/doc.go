@@ -15,5 +15,7 @@
 //     size came again.
 //   - First copy: the one that completed m at the node; its sender is the node's parent in the
 //     delivery tree. Hops: 1 + the parent's. Copies: all bytes received for m / its size.
-//   - Stage split: the latency cut at the events along the parent chain; parts add up to it.
+//   - Stage split: the latency cut at the events along the parent chain; parts add up to it. A block
+//     in pieces is followed from the piece that completed it back to block.sealed, piece by piece: what
+//     let its sender send it, a copy of its own or the whole block, and who had sent that.
 package recorder

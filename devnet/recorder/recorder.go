@@ -80,7 +80,8 @@ type Delivery struct {
 	Again   float64 // bytes that came besides; a shared batch is split by size
 	Floor   float64 // ms, the physical floor over the open connections; 0 where links are not shaped
 	Direct  float64 // ms, the floor over the direct path from the origin
-	Hop     Stages  // the last hop's split; over all hops see Message.Trail
+	Hop     Stages  // the last hop's split, of a block in pieces that of its whole way; over all hops see Message.Split
+	Steps   []Step  // of a block in pieces: the way of the one that completed it, from the origin
 }
 
 // Delivered says whether m arrived by the horizon.
@@ -166,6 +167,7 @@ type sighting struct {
 	first                        int64   // bytes of the first copy
 	again, carried               float64 // bytes of duplicates; all that came for it
 	hop                          hopMarks
+	pieces                       *pieces // nil without any
 }
 
 func newJoin(in Input) (*join, error) {

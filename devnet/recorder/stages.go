@@ -51,6 +51,20 @@ func (m *Message) Split(node int) (sum Stages, ok bool) {
 	return sum, trail != nil
 }
 
+// Way is Trail hop by hop, with the hops of pieces; nil where the way is not known whole.
+func (m *Message) Way(node int) (steps []Step) {
+	from, start := m.Origin, 0.0
+	for _, d := range m.Trail(node) {
+		if d.Steps != nil {
+			steps = append(steps, d.Steps...)
+		} else {
+			steps = append(steps, Step{From: from, Node: d.Node, Start: start, Parts: d.Hop})
+		}
+		from, start = d.Node, d.Latency
+	}
+	return steps
+}
+
 // hopMarks are the moments of the first copy's last hop: put on the sender's queue, begin and end
 // of its write, last byte read at the receiver.
 type hopMarks struct{ queued, begun, written, read int64 }
@@ -59,15 +73,24 @@ type hopMarks struct{ queued, begun, written, read int64 }
 func (j *join) stages() {
 	for i := range j.in.Nodes {
 		for _, e := range j.in.Nodes[i].Events {
-			if e.Class == trace.ClassBlock || e.Class == trace.ClassRelay || e.Class == trace.ClassSync {
+			switch e.Class {
+			case trace.ClassBlock:
 				j.mark(i, e)
+				j.piece(i, e)
+			case trace.ClassSync:
+				j.mark(i, e)
+			case trace.ClassRelay:
+				j.piece(i, e)
 			}
 		}
 	}
 	for _, m := range j.run.Blocks {
 		s := j.blocks[m.ID]
 		for i := range m.Deliveries {
-			if d := &m.Deliveries[i]; d.Delivered() && d.Parent >= 0 {
+			d := &m.Deliveries[i]
+			if d.Delivered() && inPieces(d.Path) {
+				s.along(d)
+			} else if d.Delivered() && d.Parent >= 0 {
 				start := s.seen[d.Parent].accepted
 				if d.Parent == m.Origin {
 					start = m.Born

@@ -182,17 +182,15 @@ func slowest(rec *recorder.Run) (hops []Hop) {
 	if worst == nil {
 		return nil
 	}
-	from, start := worst.Origin, 0.0
-	for _, d := range worst.Trail(last.Node) {
-		h := Hop{From: rec.Nodes[from].Name, To: rec.Nodes[d.Node].Name, StartMS: round(start), Stages: map[string]float64{}, Import: stats.None(), Block: worst.Number}
+	for _, step := range worst.Way(last.Node) {
+		h := Hop{From: rec.Nodes[step.From].Name, To: rec.Nodes[step.Node].Name, StartMS: round(step.Start), Stages: map[string]float64{}, Import: stats.None(), Block: worst.Number}
 		for s := range recorder.NumStages {
-			h.Stages[s.String()] = round(d.Hop[s])
-		}
-		if d == last && !math.IsInf(d.Import, 1) {
-			h.Import = stats.Number(d.Import - d.Latency)
+			h.Stages[s.String()] = round(step.Parts[s])
 		}
 		hops = append(hops, h)
-		from, start = d.Node, d.Latency
+	}
+	if !math.IsInf(last.Import, 1) {
+		hops[len(hops)-1].Import = stats.Number(last.Import - last.Latency)
 	}
 	return hops
 }

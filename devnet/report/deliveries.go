@@ -20,7 +20,7 @@ import (
 var deliveryColumns = []string{
 	"seed", "kind", "id", "number", "size_bytes", "origin", "node", "born_ms", "latency_ms", "import_ms", "hops", "from", "path",
 	"first_bytes", "duplicate_bytes", "wait_ms", "queue_ms", "serialise_ms", "wire_ms", "validate_ms",
-	"floor_ms", "direct_floor_ms",
+	"floor_ms", "direct_floor_ms", "way",
 }
 
 // paths name the way a block came, by the value of its events.
@@ -72,7 +72,7 @@ func writeMessage(out *csv.Writer, run Run, kind string, m *recorder.Message) er
 			}
 			row = append(row, millis(v))
 		}
-		row = append(row, floorOf(d.Floor), floorOf(d.Direct))
+		row = append(row, floorOf(d.Floor), floorOf(d.Direct), wayOf(nodes, d))
 		if err := out.Write(row); err != nil {
 			return err
 		}
@@ -95,6 +95,16 @@ func floorOf(v float64) string {
 	return millis(v)
 }
 
+// wayOf names the nodes from which the pieces of a block came one after the other, from its origin on,
+// with ">" between; empty for a copy that came whole.
+func wayOf(nodes []recorder.Load, d *recorder.Delivery) string {
+	names := make([]string, len(d.Steps))
+	for i, s := range d.Steps {
+		names[i] = nodes[s.From].Name
+	}
+	return strings.Join(names, ">")
+}
+
 func millis(v float64) string {
 	if math.IsInf(v, 1) {
 		return "inf"
@@ -114,9 +124,10 @@ type DeliveryRow struct {
 	Import         float64
 	Hops           int
 	From, Path     string
-	First, Again   float64 // bytes
-	Hop            recorder.Stages
-	Floor, Network float64 // ms: over the open connections, and over direct paths
+	First, Again   float64         // bytes
+	Hop            recorder.Stages // of the last hop; where there is a way, of all of it
+	Way            string          // of a block that came in pieces: by whom they came, from its origin on, with ">" between
+	Floor, Network float64         // ms: over the open connections, and over direct paths
 }
 
 // DecodeDeliveries reads deliveries.csv and calls each with every row. A line
@@ -154,7 +165,7 @@ func decodeDelivery(f []string) (*DeliveryRow, error) {
 	if f[1] != "block" && f[1] != "tx" {
 		return nil, fmt.Errorf("kind %q", f[1])
 	}
-	d := &DeliveryRow{Block: f[1] == "block", ID: f[2], Origin: f[5], Node: f[6], From: f[11], Path: f[12]}
+	d := &DeliveryRow{Block: f[1] == "block", ID: f[2], Origin: f[5], Node: f[6], From: f[11], Path: f[12], Way: f[len(f)-1]}
 	var err error
 	integer := func(text string) int64 {
 		v, bad := strconv.ParseInt(text, 10, 64)

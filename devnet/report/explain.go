@@ -190,19 +190,19 @@ func (s *story) write(b *strings.Builder, r *Results, end *DeliveryRow) {
 		fmt.Fprintf(b, "imported %s after that\n", millisecond.figure(end.Import-end.Latency))
 	}
 	at, stage, most := blame(trail)
-	fmt.Fprintf(b, "most of it: %s of %s (%.0f %%) went into %q on hop %d, %s to %s\n",
-		millisecond.figure(most), millisecond.figure(end.Latency), 100*most/end.Latency, stage, at+1, trail[at].From, trail[at].Node)
+	fmt.Fprintf(b, "most of it: %s of %s (%.0f %%) went into %q on hop %d, %s\n",
+		millisecond.figure(most), millisecond.figure(end.Latency), 100*most/end.Latency, stage, at+1, trail[at].passage())
 }
 
 // trail is the way to a delivery from the proposer, each row the next one's sender; nil where it is
-// not known whole.
+// not known whole. A delivery in pieces is one row, whose way begins at the proposer.
 func (s *story) trail(end *DeliveryRow) (trail []*DeliveryRow) {
 	for d := end; ; d = s.rows[d.From] {
 		if d == nil || math.IsInf(d.Latency, 1) || d.From == "" || len(trail) > len(s.rows) {
 			return nil
 		}
 		trail = append(trail, d)
-		if d.From == s.origin {
+		if d.From == s.origin || d.Way != "" {
 			slices.Reverse(trail)
 			return trail
 		}
@@ -215,7 +215,7 @@ func (s *story) hops(b *strings.Builder, trail []*DeliveryRow) {
 	var sum recorder.Stages
 	start := 0.0
 	for i, d := range trail {
-		row := []string{strconv.Itoa(i + 1), d.From + " to " + d.Node, d.Path, millisecond.figure(start)}
+		row := []string{strconv.Itoa(i + 1), d.passage(), d.Path, millisecond.figure(start)}
 		for _, v := range d.Hop {
 			row = append(row, millisecond.figure(v))
 		}
@@ -228,6 +228,14 @@ func (s *story) hops(b *strings.Builder, trail []*DeliveryRow) {
 		row = append(row, millisecond.figure(v))
 	}
 	align(b, append(rows, append(row, millisecond.figure(sum.Total()))), 3)
+}
+
+// passage is from where to where a delivery came; of one in pieces, all on whose way they were.
+func (d *DeliveryRow) passage() string {
+	if d.Way == "" {
+		return d.From + " to " + d.Node
+	}
+	return strings.ReplaceAll(d.Way, ">", " to ") + " to " + d.Node
 }
 
 // blame is the hop and the stage that took longest.

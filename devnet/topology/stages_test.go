@@ -2,6 +2,7 @@ package topology
 
 import (
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 )
@@ -13,11 +14,22 @@ func TestStages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, rest := g.Stages(8, rand.New(rand.NewPCG(2, 2)))
-	again, _ := g.Stages(8, rand.New(rand.NewPCG(2, 2)))
-	if !slices.Equal(first, again) {
+	degrees := []int{4, 8}
+	stages := g.Stages(degrees, rand.New(rand.NewPCG(2, 2)))
+	if again := g.Stages(degrees, rand.New(rand.NewPCG(2, 2))); !reflect.DeepEqual(stages, again) {
 		t.Error("one seed gave two orders")
 	}
+	for k, least := range []int{2, 6} {
+		testStages(t, g, degrees[k], least, slices.Concat(stages[:k+1]...), slices.Concat(stages[k+1:]...))
+	}
+	if all := g.Stages([]int{10}, rand.New(rand.NewPCG(2, 2))); len(all[1]) > 0 || len(all[0]) != len(g.Edges()) {
+		t.Errorf("with room for all, %d of %d are made later", len(all[1]), len(g.Edges()))
+	}
+}
+
+// testStages: every connection is made once, no node has more than degree at first, and few have less.
+func testStages(t *testing.T, g Graph, degree, least int, first, rest []Edge) {
+	t.Helper()
 	has, dials, seen := make([]int, len(g)), make([]int, len(g)), map[[2]int]bool{}
 	for i, e := range slices.Concat(first, rest) {
 		if seen[[2]int{min(e.From, e.To), max(e.From, e.To)}] || !slices.Contains(g[e.From], e.To) {
@@ -32,17 +44,14 @@ func TestStages(t *testing.T) {
 	}
 	full := 0
 	for i := range g {
-		if has[i] > 8 || has[i] < 6 || dials[i] < 2 {
-			t.Errorf("node %d has %d connections at first and dials %d of them", i, has[i], dials[i])
+		if has[i] > degree || has[i] < least || dials[i] < degree/4 {
+			t.Errorf("node %d has %d connections of %d at first and dials %d of them", i, has[i], degree, dials[i])
 		}
-		if has[i] == 8 {
+		if has[i] == degree {
 			full++
 		}
 	}
 	if len(seen) != len(g.Edges()) || full < 150 {
-		t.Errorf("%d of %d connections, %d of 200 nodes have 8 at first", len(seen), len(g.Edges()), full)
-	}
-	if all, none := g.Stages(10, rand.New(rand.NewPCG(2, 2))); len(none) > 0 || len(all) != len(seen) {
-		t.Errorf("with room for all, %d of %d are made later", len(none), len(seen))
+		t.Errorf("%d of %d connections, %d of 200 nodes have %d at first", len(seen), len(g.Edges()), full, degree)
 	}
 }

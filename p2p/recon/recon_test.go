@@ -355,7 +355,7 @@ func BenchmarkEncode(b *testing.B) {
 	for i := range all {
 		all[i] = item(rng)
 	}
-	for _, symbols := range []int{16, 175, 1750} {
+	for _, symbols := range []int{16, 175, 1750, MaxSymbols} {
 		b.Run(fmt.Sprintf("items=%d/symbols=%d", items, symbols), func(b *testing.B) {
 			b.SetBytes(32 * items)
 			for range b.N {

@@ -3,6 +3,7 @@ package recon
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"github.com/dchest/siphash"
 )
@@ -63,11 +64,12 @@ func (c *coded) step() {
 	// The conversions keep compilers from fusing multiplication and addition,
 	// which would give other places on other machines.
 	gap := float64((float64(c.next) + 1.5) * float64(math.Sqrt(float64(1<<53)/r)-1))
-	if next := float64(c.next) + max(1, math.Ceil(gap)); next < never { // at least 1, or a generator at its end would stand still
-		c.next = uint32(next)
-	} else {
-		c.next = never
+	further := int64(gap) // below 2^59
+	if float64(further) < gap {
+		further++
 	}
+	// At least 1, or a generator at its end would stand still.
+	c.next = uint32(min(int64(c.next)+max(1, further), never))
 }
 
 func (s *Symbol) add(c *coded, count int64) {
@@ -109,12 +111,42 @@ func (s *Set) Symbols(n int) []Symbol {
 		return s.symbols[:n]
 	}
 	s.symbols = append(s.symbols, make([]Symbol, n-have)...)
-	for i := range s.items {
-		for c := &s.items[i]; c.next < uint32(n); c.step() {
-			s.symbols[c.next].add(c, 1)
-		}
+	for block := range slices.Chunk(s.items, blockItems) {
+		encode(s.symbols, block)
 	}
 	return s.symbols
+}
+
+// blockItems is how many items encode works on in turn: as many as stay in the
+// processor's nearest cache.
+const blockItems = 512
+
+// encode adds items to those of symbols that they are in and were not added to.
+// A step has to wait for the division and the root of the one before, but not for
+// those of other items: each item takes one step in turn, so that a processor
+// overlaps them, which is some three times as fast.
+func encode(symbols []Symbol, items []coded) {
+	var open [blockItems]uint16 // items that have a place among the symbols
+	left := 0
+	keep := func(i uint16, next uint32) {
+		open[left] = i
+		if next < uint32(len(symbols)) { // no branch: which item ends when cannot be foretold
+			left++
+		}
+	}
+	for i := range items {
+		keep(uint16(i), items[i].next)
+	}
+	for left > 0 {
+		turn := open[:left]
+		left = 0
+		for _, i := range turn {
+			c := &items[i]
+			symbols[c.next].add(c, 1)
+			c.step()
+			keep(i, c.next)
+		}
+	}
 }
 
 // Find is the position of an item in the order of Add.

@@ -144,7 +144,7 @@ func (e *engine) send(s Stream, l *link, p piece) error {
 		return fmt.Errorf("relay: write: %w", err)
 	}
 	end := e.clock.Now()
-	ev := trace.Event{At: end, Kind: trace.MsgWritten, Class: trace.ClassRelay, Peer: l.tag, Size: uint32(len(raw)), Aux: end - begin}
+	ev := trace.Event{At: end, Kind: trace.MsgWritten, Class: trace.ClassRelay, Peer: l.tag, Size: uint32(len(raw)), Aux: trace.PieceAux(end-begin, f.piece())}
 	if f.carries() {
 		ev.Hash = p.of.id
 	}
@@ -154,6 +154,17 @@ func (e *engine) send(s Stream, l *link, p piece) error {
 
 // carries says whether a frame brings a part of a block.
 func (f *frame) carries() bool { return f.kind == frameChunk || f.kind == frameTxs }
+
+// piece is what a frame brings, as traces name it.
+func (f *frame) piece() int {
+	switch f.kind {
+	case frameChunk:
+		return min(f.chunk, trace.PieceAnswers-1) // no block has so many
+	case frameTxs:
+		return trace.PieceAnswers
+	}
+	return trace.PieceNone
+}
 
 // pickUrgent takes the next news or question for a peer.
 func (e *engine) pickUrgent(l *link) (p piece, gone bool) {
@@ -270,7 +281,7 @@ func (e *engine) read(s Stream) {
 			return
 		}
 		end := e.clock.Now()
-		ev := trace.Event{At: end, Kind: trace.MsgRead, Class: trace.ClassRelay, Peer: who, Size: uint32(len(raw) + uvarintLen(len(raw))), Aux: end - begin}
+		ev := trace.Event{At: end, Kind: trace.MsgRead, Class: trace.ClassRelay, Peer: who, Size: uint32(len(raw) + uvarintLen(len(raw))), Aux: trace.PieceAux(end-begin, f.piece())}
 		if id, ok := e.blockOf(f.tag); ok && f.carries() {
 			ev.Hash = id
 		}

@@ -30,8 +30,8 @@ const (
 	TxPlaced            // in a block of the canonical chain. Hash: transaction. Aux: block number.
 	CopyDuplicate       // a payload came again and was not needed. Class. Hash: as msg.*. Peer: sender. Size: payload bytes.
 	MsgQueued           // put on a peer's outbound queue. Class. Hash. Peer: to whom. Size.
-	MsgWritten          // the transport took the last byte. Class. Hash. Peer: to whom. Size. Aux: ns since the write began.
-	MsgRead             // the last byte was read from the transport. Class. Hash. Peer: sender. Size. Aux: ns since its first byte.
+	MsgWritten          // the transport took the last byte. Class. Hash. Peer: to whom. Size. Aux: ns since the write began; ClassRelay: PieceAux of it.
+	MsgRead             // the last byte was read from the transport. Class. Hash. Peer: sender. Size. Aux: ns since its first byte; ClassRelay: PieceAux of it.
 	MsgDropped          // given up before it was written or judged. Class. Hash. Peer. Size. Aux: Drop reason.
 	PeerUp              // connected and the status handshake agreed. Peer.
 	PeerDown            // not connected any more. Peer.
@@ -132,6 +132,24 @@ func PathAux(path int64, hops int) int64 { return path | int64(hops)<<8 }
 
 // PathOf is the path and the hops in Aux of block.received and block.accepted.
 func PathOf(aux int64) (path int64, hops int) { return aux & 0xff, int(aux >> 8) }
+
+// A piece of a block as Aux of relay messages names it: the chunk with a number
+// from 0, or one of these.
+const (
+	PieceNone    = -1      // no part of a block
+	PieceAnswers = 1 << 14 // transactions that were asked for
+)
+
+// pieceShift leaves 78 hours to the duration below the piece.
+const pieceShift = 48
+
+// PieceAux is the value of Aux for a relay message that took ns and brings a piece.
+func PieceAux(ns int64, piece int) int64 { return ns | int64(piece+1)<<pieceShift }
+
+// PieceOf is the duration and the piece in Aux of a relay message.
+func PieceOf(aux int64) (ns int64, piece int) {
+	return aux & (1<<pieceShift - 1), int(aux>>pieceShift) - 1
+}
 
 // The values of Aux on msg.dropped: where it was lost.
 const (

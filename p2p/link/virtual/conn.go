@@ -73,12 +73,18 @@ func (n *Network) connect(from, to int, stack Stack) *[2]*conn {
 	return pair
 }
 
+// openedKey is the context's key of a **stream that takes what OpenStream makes, which a swarm hides from its host.
+type openedKey struct{}
+
 // OpenStream makes a stream that the peer learns of one way later.
-func (c *conn) OpenStream(context.Context) (network.MuxedStream, error) {
+func (c *conn) OpenStream(ctx context.Context) (network.MuxedStream, error) {
 	s, theirs := newStreams(c, c.peer, true)
 	c.peer.add(theirs)
 	if err := c.add(s); err != nil {
 		return nil, err
+	}
+	if opened, ok := ctx.Value(openedKey{}).(**stream); ok {
+		*opened = s
 	}
 	return s, nil
 }

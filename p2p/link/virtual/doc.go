@@ -30,6 +30,9 @@
 //     the same block to several peers. It returns when at most
 //     link.Config.SendBuffer is unsent, like on a socket with that buffer; with a
 //     deadline it returns what fitted.
+//   - A stream whose opener asks for it passes large writes on whole (PassWhole): Write returns at once and the reader
+//     gets all but the first byte together, so that neither end holds a message while it is on its way. On the wire
+//     nothing changes; package p2p asks for it on gossip streams, where it halves the memory of 1 MiB blocks.
 //   - A reader that does not read stops its writer at link.Config.RecvWindow.
 //   - Reset, half-close and deadlines are those of QUIC streams. Closing a
 //     connection tells the peer one way later and drops what was not yet sent. A

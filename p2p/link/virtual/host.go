@@ -157,18 +157,19 @@ func (h *Host) Connect(ctx context.Context, to peer.AddrInfo) error {
 // NewStream opens a stream. A protocol the peer is known to speak needs no round
 // trip to agree on it, like on go-libp2p's basic host.
 func (h *Host) NewStream(ctx context.Context, p peer.ID, protocols ...protocol.ID) (network.Stream, error) {
-	s, err := h.Network().NewStream(ctx, p)
+	var direct *stream
+	s, err := h.Network().NewStream(context.WithValue(ctx, openedKey{}, &direct), p)
 	if err != nil {
 		return nil, fmt.Errorf("virtual: open stream: %w", err)
 	}
-	agreed, err := h.agree(ctx, s, p, protocols)
+	agreed, err := h.agree(ctx, &hostStream{s, direct}, p, protocols)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("virtual: open stream: %w", err), s.ResetWithError(network.StreamProtocolNegotiationFailed))
 	}
 	return agreed, nil
 }
 
-func (h *Host) agree(ctx context.Context, s network.Stream, p peer.ID, protocols []protocol.ID) (network.Stream, error) {
+func (h *Host) agree(ctx context.Context, s *hostStream, p peer.ID, protocols []protocol.ID) (network.Stream, error) {
 	select {
 	case <-h.ids.IdentifyWait(s.Conn()):
 	case <-ctx.Done():
@@ -182,7 +183,7 @@ func (h *Host) agree(ctx context.Context, s network.Stream, p peer.ID, protocols
 		if err := s.SetProtocol(known[0]); err != nil {
 			return nil, err
 		}
-		return &lazyStream{Stream: s, rw: multistream.NewMSSelect(s, known[0])}, nil
+		return &lazyStream{hostStream: s, rw: multistream.NewMSSelect(s, known[0])}, nil
 	}
 	stop := context.AfterFunc(ctx, func() { _ = s.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -193,9 +194,15 @@ func (h *Host) agree(ctx context.Context, s network.Stream, p peer.ID, protocols
 	return s, errors.Join(s.SetProtocol(chosen), h.Peerstore().AddProtocols(p, chosen))
 }
 
+// hostStream is a stream that a host has opened.
+type hostStream struct {
+	network.Stream
+	direct *stream // what it stands on; nil with a stack that has more between
+}
+
 // lazyStream sends the name of its protocol with the first write.
 type lazyStream struct {
-	network.Stream
+	*hostStream
 	rw multistream.LazyConn
 }
 

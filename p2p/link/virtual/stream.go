@@ -21,10 +21,16 @@ type stream struct {
 	readers  *sync.Cond // both on mu
 	writers  *sync.Cond
 	chunks   [][]byte // arrived and not read
-	unread   int      // bytes read and not yet told to the network
+	waiting  int      // bytes in chunks
+	held     int      // of them, the last ones: of a whole write that has not all come
+	owed     int      // of them: not counted as read
+	arrived  uint64   // bytes that have ever come
+	unread   int      // bytes counted as read and not yet told to the network
+	reading  int      // calls of Read that wait
 	readErr  error    // what Read returns once chunks are read
 	writeErr error
 	writing  bool // a Write is under way; others wait
+	passing  passing
 	ended    bool // the peer has sent all it will
 	closed   bool // set by ByteConn: both directions are over once ended
 	deadline [2]deadline
@@ -78,8 +84,11 @@ func (d *deadline) stop() {
 	d.due = time.Time{}
 }
 
-// route belongs to a pipe and says whose it is.
-type route struct{ writer, reader *stream }
+// route belongs to a pipe and says whose it is, and which of its bytes are passed on whole.
+type route struct {
+	writer, reader *stream
+	wholes         wholes
+}
 
 func duct(p *link.Pipe) *route { return p.Tag.(*route) }
 
@@ -93,7 +102,7 @@ func newStreams(a, b *conn, announce bool) (ours, theirs *stream) {
 	a.net.do(func(net *link.Net, now time.Time) {
 		ours.out = net.Open(now, a.link, a.side, announce)
 		ours.in = net.Open(now, a.link, b.side, false)
-		ours.out.Tag, ours.in.Tag = &route{ours, theirs}, &route{theirs, ours}
+		ours.out.Tag, ours.in.Tag = &route{writer: ours, reader: theirs}, &route{writer: theirs, reader: ours}
 	})
 	theirs.in, theirs.out = ours.out, ours.in
 	return ours, theirs
@@ -106,28 +115,40 @@ func (s *stream) Read(b []byte) (n int, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.chunks) == 0 {
+	for s.waiting == s.held {
 		switch {
 		case s.readErr != nil:
 			return 0, s.readErr
 		case s.deadline[reading].passed():
 			return 0, os.ErrDeadlineExceeded
 		}
+		s.count(s.owed) // who waits for the rest would have read what there is
+		s.reading++
 		s.deadline[reading].wait(&s.mu, s.readers)
+		s.reading--
 	}
 	if s.deadline[reading].passed() {
 		return 0, os.ErrDeadlineExceeded
 	}
-	for n < len(b) && len(s.chunks) > 0 {
-		k := copy(b[n:], s.chunks[0])
+	for n < len(b) && s.waiting > s.held {
+		first := s.chunks[0]
+		k := copy(b[n:], first[:min(len(first), s.waiting-s.held)])
 		n += k
-		if s.chunks[0] = s.chunks[0][k:]; len(s.chunks[0]) == 0 {
+		s.waiting -= k
+		if s.chunks[0] = first[k:]; k == len(first) {
 			s.chunks[0] = nil
 			s.chunks = s.chunks[1:]
 		}
 	}
-	s.consumed(n)
+	s.count(n)
 	return n, nil
+}
+
+// count takes n bytes that have arrived for read, unless they were before. s.mu is held.
+func (s *stream) count(n int) {
+	n = min(n, s.owed)
+	s.owed -= n
+	s.consumed(n)
 }
 
 // consumed tells the network now and then what was read. s.mu is held.
@@ -144,37 +165,53 @@ func (s *stream) Write(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	kept := s.conn.net.pool.keep(b)
+	n, sent, err := s.write(s.conn.net.pool.keep(b))
+	if sent {
+		s.passing.sent(nil)
+	}
+	return n, err
+}
+
+// write sends kept. sent means that it was to be passed on whole, and is through already.
+func (s *stream) write(kept []byte) (n int, sent bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.awaitPassing()
 	for s.writing && s.writeErr == nil && !s.deadline[writing].passed() {
 		s.deadline[writing].wait(&s.mu, s.writers)
 	}
 	switch {
 	case s.writeErr != nil:
-		return 0, s.writeErr
+		return 0, false, s.writeErr
 	case s.deadline[writing].passed():
-		return 0, os.ErrDeadlineExceeded
+		return 0, false, os.ErrDeadlineExceeded
 	}
 	s.writing = true
 	defer func() {
 		s.writing = false
 		s.writers.Broadcast()
 	}()
+	way, whole := &duct(s.out).wholes, s.passing.takes(len(kept))
+	way.write(len(kept), whole)
 	s.conn.net.do(func(net *link.Net, now time.Time) { net.Write(now, s.out, kept) })
 	for s.crowded() {
 		switch {
 		case s.writeErr != nil:
-			return 0, s.writeErr
+			return 0, false, s.writeErr
+		case whole:
+			s.pass()
+			return len(kept), false, nil
 		case s.deadline[writing].passed():
-			return len(b) - s.takeBack(len(b)), os.ErrDeadlineExceeded
+			dropped := s.takeBack(len(kept))
+			way.takeBack(dropped)
+			return len(kept) - dropped, false, os.ErrDeadlineExceeded
 		}
 		s.deadline[writing].wait(&s.mu, s.writers)
 	}
 	if s.writeErr != nil {
-		return 0, s.writeErr
+		return 0, false, s.writeErr
 	}
-	return len(b), nil
+	return len(kept), whole, nil
 }
 
 // crowded reports whether the send buffer is over full, and asks to be told when
@@ -215,15 +252,11 @@ func (s *stream) CloseRead() error {
 
 // endRead makes every Read fail, at once. s.mu is held.
 func (s *stream) endRead(err error) {
-	if s.readErr == nil || len(s.chunks) > 0 {
+	if s.readErr == nil || s.waiting > 0 {
 		s.readErr = err
 	}
-	dropped := 0
-	for _, c := range s.chunks {
-		dropped += len(c)
-	}
-	s.chunks = nil
-	s.consumed(dropped)
+	s.chunks, s.waiting, s.held = nil, 0, 0
+	s.count(s.owed)
 	s.readers.Broadcast()
 }
 
@@ -249,7 +282,6 @@ func (s *stream) ResetWithError(code network.StreamErrorCode) error {
 // fail ends both directions at this end.
 func (s *stream) fail(err error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.endRead(err)
 	if s.writeErr == nil {
 		s.writeErr = err
@@ -258,6 +290,8 @@ func (s *stream) fail(err error) {
 	for i := range s.deadline {
 		s.deadline[i].stop()
 	}
+	s.mu.Unlock()
+	s.passed(err)
 }
 
 // SetDeadline sets both deadlines.
@@ -288,6 +322,22 @@ func (s *stream) receive(b []byte) {
 		return
 	}
 	s.chunks = append(s.chunks, b)
+	s.waiting += len(b)
+	s.owed += len(b)
+	first, last := duct(s.in).wholes.arrive(s.arrived, len(b))
+	s.arrived += uint64(len(b))
+	switch {
+	case last:
+		s.held = 0
+	case first:
+		s.held = len(b) - 1
+	default:
+		s.held += len(b)
+		if s.reading > 0 {
+			s.count(s.owed)
+		}
+		return
+	}
 	s.readers.Signal()
 }
 
@@ -314,6 +364,10 @@ func (s *stream) aborted(code uint32) {
 
 func (s *stream) room() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	through := s.passing.busy && !s.crowded()
 	s.writers.Broadcast()
+	s.mu.Unlock()
+	if through {
+		s.passed(nil)
+	}
 }

@@ -23,12 +23,15 @@ const proto = "/test/1"
 
 var stacks = []Stack{Direct, Secured}
 
-// inBubble runs f on a network of n nodes 50 ms apart, without jitter.
-func inBubble(t *testing.T, n int, stack Stack, rate link.Rate, f func(w *field)) {
+// inBubble runs f on a network of n nodes 50 ms apart, without jitter, or on a bent one.
+func inBubble(t *testing.T, n int, stack Stack, rate link.Rate, f func(w *field), bend ...func(*link.Config)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		cfg := uniformConfig(t, n, "uniform:50ms:0s", rate, 1)
 		cfg.Window = link.NoWindow
+		for _, b := range bend {
+			b(&cfg)
+		}
 		play(t, cfg, stack, f)
 	})
 }
