@@ -209,8 +209,10 @@ func (a arena) inside(tb testing.TB, w *world, blocks []*chain.Block) arenaResul
 		}
 		origin := k * 7 % a.nodes
 		begin := clock.Now()
-		if err := chains[origin].Check(b, time.Now()); err != nil {
-			tb.Fatal(err)
+		for _, x := range blocks[:k+1] { // an origin that missed one has its parent all the same
+			if err := chains[origin].Check(x, time.Now()); err != nil && !errors.Is(err, chain.ErrKnown) {
+				tb.Fatal(err)
+			}
 		}
 		if err := nodes[origin].net.PublishBlock(b); err != nil {
 			tb.Fatal(err)

@@ -3,6 +3,7 @@ package p2p
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -71,8 +72,17 @@ func (n relayNode) Charge(bytes int) { n.charge(chain.Work{HashedBytes: bytes}) 
 // Sign implements relay.Node.
 func (n relayNode) Sign(digest common.Hash) ([65]byte, error) { return n.backend.Sign(digest) }
 
-// Mesh implements relay.Network.
-func (n relayNode) Mesh() []peer.ID { return n.tracers[topicBlock].members() }
+// Peers implements relay.Network.
+func (n relayNode) Peers() []peer.ID {
+	out := n.tracers[topicBlock].members()
+	mesh := len(out)
+	for _, p := range n.peers.list() {
+		if !slices.Contains(out[:mesh], p.ID) {
+			out = append(out, p.ID)
+		}
+	}
+	return out
+}
 
 // Open implements relay.Network.
 func (n relayNode) Open(ctx context.Context, p peer.ID) (relay.Stream, error) {

@@ -12,7 +12,7 @@ import (
 // Reed-Solomon code adds half as many parity chunks: any `data` of them give the
 // list back. The proposer signs the hashes of all, so each is verified alone.
 const (
-	maxData   = 128     // data chunks of a block, so that with parity they fit GF(2^8)
+	maxData   = 256     // data chunks of a block: 4 KiB each at 1 MiB, and 6 KiB of hashes
 	minChunk  = 4 << 10 // bytes; smaller chunks cost more in frames and bitmaps than they save in time
 	lineBytes = 64      // the code works on whole lines of a cache
 	leafBytes = 16      // of a chunk's SHA-256: nobody finds a second chunk for it, and only its proposer could make two
@@ -25,7 +25,7 @@ type shape struct {
 }
 
 // shapeOf derives the shape from the size alone: 32 chunks of 4 KiB at 128 KiB,
-// 128 of 8 KiB at 1 MiB, 128 of 16 KiB at 2 MiB, and half as many of parity.
+// 256 of 4 KiB at 1 MiB, 256 of 8 KiB at 2 MiB, and half as many of parity.
 func shapeOf(size int) shape {
 	data := min(max((size+minChunk-1)/minChunk, 1), maxData)
 	chunk := (size + data - 1) / data
@@ -106,7 +106,11 @@ func (s shape) decode(chunks [][]byte) ([]byte, error) {
 
 // code is O(n log n) on both ways; its tables are made once for the process.
 func (s shape) code() (reedsolomon.Encoder, error) {
-	code, err := reedsolomon.New(s.data, s.parity, reedsolomon.WithLeopardGF(true), reedsolomon.WithMaxGoroutines(1))
+	field := reedsolomon.WithLeopardGF(true) // of 2^8
+	if s.data > 128 {
+		field = reedsolomon.WithLeopardGF16(true)
+	}
+	code, err := reedsolomon.New(s.data, s.parity, field, reedsolomon.WithMaxGoroutines(1))
 	if err != nil {
 		return nil, fmt.Errorf("relay: code of %d and %d chunks: %w", s.data, s.parity, err)
 	}

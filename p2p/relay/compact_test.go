@@ -57,7 +57,7 @@ func announceCompact(t testing.TB, b *chain.Block) []byte {
 func (e *engine) next(p peer.ID) *frame {
 	l := e.links[p]
 	l.flush = true
-	x, _ := e.pickUrgent(l)
+	x, _, _ := e.pickUrgent(l)
 	return x.frame
 }
 

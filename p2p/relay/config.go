@@ -44,8 +44,8 @@ func (c Config) fill() Config {
 	def(&c.Whole, 16<<10) // less than a packet or two to each of eight peers: nothing to save
 	def(&c.Budget, 3)     // 2 costs 10 % of time at 1 MiB and 30 % at 128 KiB, 4 gains 2 and 7 % for a copy more
 	dur(&c.Tell, 5*time.Millisecond)
-	def(&c.WindowStart, 64<<10) // what eight peers share of 50 Mbit/s over 100 ms is 78 KiB
-	def(&c.WindowMin, 8<<10)    // one chunk of a block of 1 MiB
+	def(&c.WindowStart, 64<<10) // twice what sixteen peers share of 50 Mbit/s over 100 ms: less would have to grow first where peers are few
+	def(&c.WindowMin, 8<<10)    // two chunks of a block of 1 MiB, so that the path is not idle between them
 	def(&c.WindowMax, 1<<20)
 	dur(&c.Stall, 200*time.Millisecond)
 	dur(&c.Keep, 3*time.Second)

@@ -27,7 +27,7 @@ type engine struct {
 	seed  uint64
 	limit int // bytes of a block's transactions
 
-	start   chan *link    // links whose writer must be started
+	start   chan writer   // to be started
 	teller  chan struct{} // one token: there is news
 	stirred chan struct{} // one token: there is a transfer to look after
 	pumping chan struct{} // one token: there may be a chunk to send
@@ -45,13 +45,18 @@ type engine struct {
 	share  share // of recent blocks, that was pooled
 }
 
+// maxWide is with how many peers a node exchanges chunks of its own accord, those of
+// the mesh first: where packets are lost each connection carries little, and more of
+// them carry more.
+const maxWide = 20
+
 // maxLive bounds the blocks under way and those still given to others.
 const maxLive = 16
 
 func newEngine(cfg Config, d Deps) *engine {
 	return &engine{
 		cfg: cfg, node: d.Node, net: d.Network, hook: d.Hook, clock: d.Clock, seed: trace.PeerTag(string(d.Self)), limit: d.MaxList,
-		start: make(chan *link, maxLinks), teller: make(chan struct{}, 1), stirred: make(chan struct{}, 1), pumping: make(chan struct{}, 1),
+		start: make(chan writer, maxLinks), teller: make(chan struct{}, 1), stirred: make(chan struct{}, 1), pumping: make(chan struct{}, 1),
 		links: make(map[peer.ID]*link), live: make(map[tag]*transfer), early: newEarly(), seen: newSlotCount(),
 	}
 }
@@ -123,14 +128,17 @@ func (e *engine) announced(m Message) error {
 }
 
 // enter puts a transfer among the live ones, in place of the oldest if there are
-// too many, and joins the mesh to it. The mutex is held.
+// too many, and joins the peers to it. The mutex is held.
 func (e *engine) enter(t *transfer) {
 	if len(e.order) >= maxLive {
 		e.drop(e.order[0])
 	}
 	e.live[t.tag] = t
 	e.order = append(e.order, t)
-	for _, p := range e.net.Mesh() {
+	for i, p := range e.net.Peers() {
+		if i == maxWide {
+			break
+		}
 		e.link(p)
 	}
 	poke(e.stirred)
@@ -145,6 +153,10 @@ func (e *engine) drop(t *transfer) {
 		}
 	}
 }
+
+// originBudget is how often the origin of a block sends one chunk: its neighbours
+// can pass on what it has sent once, and its uplink is what all wait for.
+const originBudget = 2
 
 // publish announces a block of ours.
 func (e *engine) publish(b *chain.Block, kind byte, push bool) error {
@@ -165,7 +177,7 @@ func (e *engine) publish(b *chain.Block, kind byte, push bool) error {
 	if err != nil {
 		return err
 	}
-	t := newTransfer(a, "", e.cfg.Budget, e.seed, time.Now())
+	t := newTransfer(a, "", min(e.cfg.Budget, originBudget), e.seed, time.Now())
 	t.chunks = chunks
 	for i := range chunks {
 		t.swarm.add(i)
@@ -217,9 +229,8 @@ func (e *engine) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return g.Wait()
-		case l := <-e.start:
-			g.Go(func() error { e.writeUrgent(ctx, l); return nil })
-			g.Go(func() error { e.writeBulk(ctx, l); return nil })
+		case w := <-e.start:
+			g.Go(func() error { w.run(ctx, e); return nil })
 		}
 	}
 }

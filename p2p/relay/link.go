@@ -18,21 +18,77 @@ import (
 // maxLinks bounds the peers a relay talks to; package p2p keeps fewer connections.
 const maxLinks = 1024
 
-// link is the way to one peer: two streams of ours, one for what is short and
-// urgent and one for pieces of blocks, which would otherwise hold up the news that
-// keeps others from sending the same. The engine's mutex guards it.
+// link is the way to one peer: a stream of ours for what is short and urgent, and
+// lanes for chunks, which would otherwise hold up the news that keeps others from
+// sending the same. The engine's mutex guards it.
 type link struct {
 	id     peer.ID
 	tag    uint64        // trace.PeerTag
 	slot   int           // its number in swarms
 	wake   chan struct{} // one token: there may be something urgent
-	out    chan piece    // room for one: what the bulk stream writes next
-	busy   bool          // it has one, or is writing it
+	lanes  []*lane       // streams of chunks
 	pace   pace
 	flush  bool          // news may go now
 	urgent []piece       // questions and answers
 	gone   bool          // a stream has ended
 	done   chan struct{} // closed then
+}
+
+// lane is one stream of chunks to a peer.
+type lane struct {
+	out  chan piece // room for one: what it writes next
+	busy bool       // it has one, or is writing it
+}
+
+// writer is a stream to be opened: a lane, or the urgent one.
+type writer struct {
+	link *link
+	lane *lane // nil: urgent
+}
+
+func (w writer) run(ctx context.Context, e *engine) {
+	if w.lane == nil {
+		e.writeUrgent(ctx, w.link)
+		return
+	}
+	e.writeLane(ctx, w.link, w.lane)
+}
+
+// maxLanes is how many streams of chunks a peer gets. What is behind a lost packet
+// on one stream waits until it has come again, what is on another does not. A second
+// one is opened where a chunk has been under way for twice as long as the fastest.
+const maxLanes = 4
+
+// idle returns the idle lane to a peer with the least under way, nil if there is
+// none. open: all lanes wait for something, and there may be another.
+func (l *link) idle(now time.Time) (best *lane, open bool) {
+	least, stuck := 0, 0
+	for _, x := range l.lanes {
+		n, late := l.pace.on(x, now)
+		if late {
+			stuck++
+		}
+		if !x.busy && (best == nil || n < least) {
+			best, least = x, n
+		}
+	}
+	return best, stuck == len(l.lanes) && stuck < maxLanes
+}
+
+// lane returns a lane for the next chunk, which it may open. The mutex is held.
+func (e *engine) lane(l *link, now time.Time) *lane {
+	best, open := l.idle(now)
+	if !open {
+		return best
+	}
+	x := &lane{out: make(chan piece, 1)}
+	select {
+	case e.start <- writer{l, x}:
+		l.lanes = append(l.lanes, x)
+		return x
+	default:
+		return best
+	}
 }
 
 // piece is a frame on its way to a writer.
@@ -51,9 +107,9 @@ func (e *engine) link(p peer.ID) *link {
 	if len(e.links) >= maxLinks {
 		return nil
 	}
-	l = &link{id: p, tag: trace.PeerTag(p.String()), slot: e.slots, pace: newPace(&e.cfg), wake: make(chan struct{}, 1), out: make(chan piece, 1), done: make(chan struct{})}
+	l = &link{id: p, tag: trace.PeerTag(p.String()), slot: e.slots, pace: newPace(&e.cfg), wake: make(chan struct{}, 1), done: make(chan struct{})}
 	select {
-	case e.start <- l:
+	case e.start <- writer{l, nil}:
 	default:
 		return nil
 	}
@@ -85,18 +141,27 @@ func (e *engine) unlink(l *link) {
 // writeUrgent writes news and questions until a stream fails or ctx ends.
 func (e *engine) writeUrgent(ctx context.Context, l *link) {
 	defer e.unlink(l)
-	s, err := e.net.Open(ctx, l.id)
-	if err != nil {
-		return
-	}
-	defer s.Reset()
-	for {
-		p, gone := e.pickUrgent(l)
-		switch {
-		case gone:
+	var streams []Stream
+	defer func() {
+		for _, s := range streams {
+			_ = s.Reset()
+		}
+	}()
+	for turn := 0; ; {
+		p, want, gone := e.pickUrgent(l)
+		if gone {
 			return
-		case p.frame != nil:
-			if err := e.send(s, l, p); err != nil {
+		}
+		if len(streams) < want {
+			s, err := e.net.Open(ctx, l.id)
+			if err != nil {
+				return
+			}
+			streams = append(streams, s)
+		}
+		if p.frame != nil {
+			turn = (turn + 1) % len(streams)
+			if err := e.send(streams[turn], l, p); err != nil {
 				return
 			}
 			continue
@@ -109,8 +174,8 @@ func (e *engine) writeUrgent(ctx context.Context, l *link) {
 	}
 }
 
-// writeBulk writes what pump gives it.
-func (e *engine) writeBulk(ctx context.Context, l *link) {
+// writeLane writes what pump gives it.
+func (e *engine) writeLane(ctx context.Context, l *link, x *lane) {
 	defer e.unlink(l)
 	s, err := e.net.Open(ctx, l.id)
 	if err != nil {
@@ -123,12 +188,12 @@ func (e *engine) writeBulk(ctx context.Context, l *link) {
 			return
 		case <-l.done:
 			return
-		case p := <-l.out:
+		case p := <-x.out:
 			if err := e.send(s, l, p); err != nil {
 				return
 			}
 			e.mu.Lock()
-			l.busy = false
+			x.busy = false
 			e.mu.Unlock()
 			poke(e.pumping)
 		}
@@ -166,16 +231,18 @@ func (f *frame) piece() int {
 	return trace.PieceNone
 }
 
-// pickUrgent takes the next news or question for a peer.
-func (e *engine) pickUrgent(l *link) (p piece, gone bool) {
+// pickUrgent takes the next news or question for a peer. streams is on how many
+// streams they go in turn.
+func (e *engine) pickUrgent(l *link) (p piece, streams int, gone bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	streams = max(1, len(l.lanes))
 	if l.flush {
 		for _, t := range e.order {
 			if n := t.news[l.slot]; n != nil && !n.empty() {
 				f := &frame{kind: frameHave, tag: t.tag, flags: n.flags, acks: n.acks, held: n.held}
 				*n = news{}
-				return piece{f, t}, false
+				return piece{f, t}, streams, false
 			}
 		}
 		l.flush = false
@@ -183,7 +250,7 @@ func (e *engine) pickUrgent(l *link) (p piece, gone bool) {
 	if len(l.urgent) > 0 && !l.gone {
 		p, l.urgent = l.urgent[0], l.urgent[1:]
 	}
-	return p, l.gone
+	return p, streams, l.gone
 }
 
 // pump gives the writers chunks, one after the other as fast as the uplink takes
@@ -192,10 +259,10 @@ func (e *engine) pump(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		l, p, wait := e.pick(time.Now())
-		if l != nil {
+		x, p, wait := e.pick(time.Now())
+		if x != nil {
 			select {
-			case l.out <- p: // it is not busy: there is room
+			case x.out <- p: // it is not busy: there is room
 				continue
 			case <-ctx.Done():
 				return nil
@@ -213,33 +280,53 @@ func (e *engine) pump(ctx context.Context) error {
 	}
 }
 
-// pick chooses the peer whose turn it is and a chunk for it: of the oldest block
-// that has one. Without any, wait is how long to pause, 0 for until woken.
-func (e *engine) pick(now time.Time) (*link, piece, time.Duration) {
+// pick chooses a peer and a chunk for it: of the oldest block that somebody lacks
+// something of, the peer that is known to hold least; those that hold as much take
+// turns. Without any, wait is how long to pause, 0 for until woken.
+func (e *engine) pick(now time.Time) (*lane, piece, time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if w := e.uplink.wait(now); w > 0 {
 		return nil, piece{}, w
 	}
-	for range e.ring {
-		e.turn = (e.turn + 1) % len(e.ring)
-		l := e.ring[e.turn]
-		if l.busy || l.gone || !l.pace.room() {
+	e.turn++
+	for _, t := range e.order {
+		l, c := e.neediest(t, now)
+		if l == nil {
 			continue
 		}
-		for _, t := range e.order {
-			if !t.push && !t.swarm.view(l.slot).wants {
-				continue
-			}
-			if c, ok := t.swarm.next(l.slot); ok {
-				l.busy = true
-				l.pace.sent(flying{t.tag, c, t.ann.shape.chunk, now})
-				e.uplink.sent(now, t.ann.shape.chunk)
-				return l, piece{&frame{kind: frameChunk, tag: t.tag, hops: t.hops[c], chunk: c, bytes: t.chunks[c]}, t}, 0
-			}
+		x := e.lane(l, now)
+		if x == nil {
+			continue
 		}
+		t.swarm.give(l.slot, c)
+		x.busy = true
+		l.pace.sent(flying{tag: t.tag, chunk: c, bytes: t.ann.shape.chunk, lane: x, at: now})
+		e.uplink.sent(now, t.ann.shape.chunk)
+		return x, piece{&frame{kind: frameChunk, tag: t.tag, hops: t.hops[c], chunk: c, bytes: t.chunks[c]}, t}, 0
 	}
 	return nil, piece{}, 0
+}
+
+// neediest returns the peer that holds least of a block, of those that can be sent
+// a chunk now, and the chunk. The mutex is held.
+func (e *engine) neediest(t *transfer, now time.Time) (to *link, chunk int) {
+	least := 0
+	for i := range e.ring {
+		l := e.ring[(e.turn+i)%len(e.ring)]
+		v := t.swarm.view(l.slot)
+		if l.gone || !t.push && !v.wants || to != nil && v.count >= least {
+			continue
+		}
+		c, ok := t.swarm.choose(l.slot)
+		if !ok || !l.pace.room() {
+			continue
+		}
+		if x, open := l.idle(now); x != nil || open {
+			to, chunk, least = l, c, v.count
+		}
+	}
+	return to, chunk
 }
 
 // byUse lists the links by how many of the chunks missing here their peers hold,

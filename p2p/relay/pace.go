@@ -4,37 +4,62 @@ import "time"
 
 // pace limits how many bytes are under way to one peer, so that what waits in
 // queues below us stays little: a chunk given to the transport cannot be taken
-// back when the peer gets it from another. It is a window that is steered by
-// delay, as LEDBAT's is (RFC 6817): it grows while chunks are acknowledged in
-// about the shortest round-trip time seen, and shrinks in proportion to what they
-// take more. All peers of a node share its uplink, so each gets a fair share of it
-// without anybody knowing its rate. A pure state machine.
+// back when the peer gets it from another. As in BBR (draft-ietf-ccwg-bbr) the
+// limit is paceGain of what the peer acknowledged lately in the shortest round-trip
+// time: enough for the transport's window to grow, and little beyond it. A lost
+// packet delays what waits for it and changes the rate only as far as the transport
+// sends less. A pure state machine.
 type pace struct {
-	cfg    *Config
-	window float64 // bytes
-	flying int     // bytes sent and not acknowledged
-	slow   bool    // the first growth is over
-	base   [2]time.Duration
-	turned time.Time // when base[0] was begun
-	flight []flying
+	cfg       *Config
+	flying    int        // bytes sent and not acknowledged
+	delivered int        // bytes acknowledged
+	best      [2]float64 // bytes a second: of this span and of the one before
+	span      time.Time  // when best[0] was begun
+	full      bool       // since then it was the limit that held us back
+	base      [2]time.Duration
+	turned    time.Time // when base[0] was begun
+	flight    []flying
 }
 
 // flying is one chunk on its way.
 type flying struct {
-	tag   tag
-	chunk int
-	bytes int
-	at    time.Time
+	tag       tag
+	chunk     int
+	bytes     int
+	lane      *lane
+	at        time.Time
+	delivered int // by then
 }
 
-func newPace(cfg *Config) pace { return pace{cfg: cfg, window: float64(cfg.WindowStart)} }
+const (
+	paceGain = 1.2 // 1.1 and 1.5: see doc.go
+	paceSpan = 4   // round trips
+)
 
-// room says whether another chunk may be sent: a window smaller than a chunk lets
+func newPace(cfg *Config) pace { return pace{cfg: cfg} }
+
+// limit is how many bytes may be under way.
+func (p *pace) limit() float64 {
+	rate := max(p.best[0], p.best[1])
+	if rate == 0 {
+		return float64(p.cfg.WindowStart)
+	}
+	return min(max(paceGain*rate*(p.rtt()+p.cfg.Tell).Seconds(), float64(p.cfg.WindowMin)), float64(p.cfg.WindowMax))
+}
+
+// room says whether another chunk may be sent: a limit smaller than a chunk lets
 // one through.
-func (p *pace) room() bool { return float64(p.flying) < p.window }
+func (p *pace) room() bool {
+	if float64(p.flying) < p.limit() {
+		return true
+	}
+	p.full = true
+	return false
+}
 
 // sent notes a chunk handed to the transport.
 func (p *pace) sent(f flying) {
+	f.delivered = p.delivered
 	p.flying += f.bytes
 	p.flight = append(p.flight, f)
 }
@@ -44,34 +69,27 @@ func (p *pace) sent(f flying) {
 func (p *pace) acked(now time.Time, t tag, chunk int) int {
 	for i, f := range p.flight {
 		if f.tag == t && f.chunk == chunk {
-			used := float64(p.flying)
 			p.flight = append(p.flight[:i], p.flight[i+1:]...)
 			p.flying -= f.bytes
-			p.steer(now, now.Sub(f.at), float64(f.bytes), used)
+			p.delivered += f.bytes
+			p.note(now, now.Sub(f.at))
+			p.measure(now, float64(p.delivered-f.delivered)/now.Sub(f.at).Seconds())
 			return f.bytes
 		}
 	}
 	return 0
 }
 
-// steer moves the window after a round trip of rtt that carried bytes while used
-// were under way.
-func (p *pace) steer(now time.Time, rtt time.Duration, bytes, used float64) {
-	p.note(now, rtt)
-	target := p.cfg.Tell + p.rtt()/4
-	off := float64(target-(rtt-p.rtt())) / float64(target)
-	switch {
-	case off < 0:
-		p.slow = true
-	case used < p.window/2: // it was not the window that held us back
-		return
+// measure takes in a rate. The best of two spans counts; one in which we did not
+// send what we might have tells nothing about what the path cannot do.
+func (p *pace) measure(now time.Time, rate float64) {
+	if now.Sub(p.span) > paceSpan*p.rtt() {
+		if p.full {
+			p.best[1], p.best[0] = p.best[0], 0
+		}
+		p.span, p.full = now, false
 	}
-	if !p.slow {
-		p.window += bytes
-	} else {
-		p.window += max(off, -1) * bytes * float64(p.cfg.WindowStart) / p.window
-	}
-	p.window = min(max(p.window, float64(p.cfg.WindowMin)), float64(p.cfg.WindowMax))
+	p.best[0] = max(p.best[0], rate)
 }
 
 // note keeps the shortest round trip of the last one to two baseSpans.
@@ -100,13 +118,25 @@ func (p *pace) rtt() time.Duration {
 // longer. Without one at all the peer had no room for what came.
 const late = 10 * time.Second
 
+// on tells how many chunks are under way on a lane, and whether one of them takes
+// twice as long as the fastest: what is behind it waits.
+func (p *pace) on(x *lane, now time.Time) (chunks int, late bool) {
+	for _, f := range p.flight {
+		if f.lane == x {
+			chunks++
+			late = late || p.rtt() > 0 && now.Sub(f.at) > 2*p.rtt()
+		}
+	}
+	return chunks, late
+}
+
 // expire gives up waiting for acknowledgements that are late. The window starts
 // again from its smallest.
 func (p *pace) expire(now time.Time) {
 	for len(p.flight) > 0 && now.Sub(p.flight[0].at) > late {
 		p.flying -= p.flight[0].bytes
 		p.flight = p.flight[1:]
-		p.window, p.slow = float64(p.cfg.WindowMin), true
+		p.best = [2]float64{1, 1}
 	}
 }
 

@@ -90,8 +90,8 @@ type Way struct {
 
 // Network is the relay's way to the peers.
 type Network interface {
-	// Mesh lists the peers of the mesh of the block topic.
-	Mesh() []peer.ID
+	// Peers lists the connected peers, those of the mesh of the block topic first.
+	Peers() []peer.ID
 	// Open opens a stream of the relay protocol. It ends with ctx.
 	Open(ctx context.Context, p peer.ID) (Stream, error)
 	// Handle registers who takes the streams that peers open; each is called on a

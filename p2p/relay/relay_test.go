@@ -119,7 +119,7 @@ func (n *node) Sign(digest common.Hash) (sig [65]byte, err error) {
 	return sig, err
 }
 
-func (n *node) Mesh() []peer.ID { return n.mesh }
+func (n *node) Peers() []peer.ID { return n.mesh }
 
 func (n *node) Open(context.Context, peer.ID) (Stream, error) { return nil, errors.New("no network") }
 

@@ -8,9 +8,9 @@ import (
 // its peers hold, and which of them goes next to whom. It is a pure state
 // machine: the caller guards it, owns the time and moves the bytes.
 //
-// A chunk that a peer lacks goes to it in this order: first the chunks this node
-// has sent least often, and among those the ones that fewest peers are known to
-// hold; what is left is decided by a permutation that differs from node to node
+// A chunk that a peer lacks goes to it in this order: first the chunks that fewest
+// peers are known to hold, and among those the ones this node has sent least often;
+// what is left is decided by a permutation that differs from node to node
 // (the seed), so that two neighbours seldom push the same chunk to a third.
 // A node sends no chunk more than budget times, unless a peer asks.
 type swarm struct {
@@ -109,9 +109,28 @@ func (s *swarm) leave(peer int) {
 	delete(s.views, peer)
 }
 
-// next chooses a chunk for a peer and counts it as sent; ok is false when there
-// is none for it now.
+// next is choose and give.
 func (s *swarm) next(peer int) (chunk int, ok bool) {
+	if chunk, ok = s.choose(peer); ok {
+		s.give(peer, chunk)
+	}
+	return chunk, ok
+}
+
+// give counts a chunk as sent to a peer.
+func (s *swarm) give(peer, chunk int) {
+	v := s.view(peer)
+	v.given++
+	if v.has.set(chunk) {
+		v.count++
+		s.known[chunk]++
+	}
+	s.sent[chunk] += min(1, 255-s.sent[chunk])
+}
+
+// choose returns the chunk that goes next to a peer; ok is false when there is
+// none for it now.
+func (s *swarm) choose(peer int) (chunk int, ok bool) {
 	v := s.view(peer)
 	if v.done || v.given >= maxGiven*s.total {
 		return 0, false
@@ -123,18 +142,11 @@ func (s *swarm) next(peer int) (chunk int, ok bool) {
 			if int(s.sent[i]) >= s.budget && !v.hungry {
 				continue
 			}
-			rank := uint64(s.sent[i])<<56 | uint64(min(s.known[i], 255))<<48 | mixed(s.seed, uint64(i))>>16
+			rank := uint64(min(s.known[i], 255))<<56 | uint64(s.sent[i])<<48 | mixed(s.seed, uint64(i))>>16
 			if rank < best {
 				best, chunk, ok = rank, i, true
 			}
 		}
-	}
-	if ok {
-		v.given++
-		v.has.set(chunk)
-		v.count++
-		s.known[chunk]++
-		s.sent[chunk] += min(1, 255-s.sent[chunk])
 	}
 	return chunk, ok
 }

@@ -17,6 +17,14 @@ func TestSwarmLaws(t *testing.T) {
 		sent := make([]int, total)
 		hungry := map[int]bool{}
 		done := map[int]bool{}
+		holders := func(chunk int) (n int) {
+			for p := range 4 {
+				if has[[2]int{p, chunk}] {
+					n++
+				}
+			}
+			return n
+		}
 		for range rapid.IntRange(1, 400).Draw(t, "steps") {
 			peer, chunk := rapid.IntRange(0, 3).Draw(t, "peer"), rapid.IntRange(0, total-1).Draw(t, "chunk")
 			switch rapid.IntRange(0, 7).Draw(t, "do") {
@@ -52,22 +60,16 @@ func TestSwarmLaws(t *testing.T) {
 					t.Fatalf("chunk %d for peer %d: held %v, has it %v, sent %d times", c, peer, s.have.get(c), has[[2]int{peer, c}], sent[c])
 				}
 				for i := range total {
-					if s.have.get(i) && !has[[2]int{peer, i}] && sent[i] < sent[c] && (sent[i] < budget || hungry[peer]) {
-						t.Fatalf("chunk %d, sent %d times, goes before %d, sent %d times", c, sent[c], i, sent[i])
+					if s.have.get(i) && !has[[2]int{peer, i}] && (sent[i] < budget || hungry[peer]) && (holders(i) < holders(c) || holders(i) == holders(c) && sent[i] < sent[c]) {
+						t.Fatalf("chunk %d, sent %d times and held by %d, goes before %d, sent %d times and held by %d", c, sent[c], holders(c), i, sent[i], holders(i))
 					}
 				}
 				has[[2]int{peer, c}] = true
 				sent[c]++
 			}
 			for i := range total {
-				known := 0
-				for p := range 4 {
-					if has[[2]int{p, i}] {
-						known++
-					}
-				}
-				if int(s.known[i]) != known {
-					t.Fatalf("%d peers hold chunk %d, known %d", known, i, s.known[i])
+				if int(s.known[i]) != holders(i) {
+					t.Fatalf("%d peers hold chunk %d, known %d", holders(i), i, s.known[i])
 				}
 			}
 		}
