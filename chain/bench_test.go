@@ -326,7 +326,7 @@ func BenchmarkOpen(b *testing.B) {
 
 // BenchmarkVerify reads everything.
 func BenchmarkVerify(b *testing.B) {
-	for _, tc := range []struct{ blocks, txs, data int }{{1000, 8, 16 << 10}, {1000, 128, 1 << 10}, {10_000, 10, 0}} {
+	for _, tc := range []struct{ blocks, txs, data int }{{1000, 8, 16 << 10}, {1000, 128, 1 << 10}, {10_000, 10, 0}, {120, 8800, 0}} {
 		b.Run(fmt.Sprintf("blocks=%d/txs=%d/data=%d", tc.blocks, tc.txs, tc.data), func(b *testing.B) {
 			w := newBenchWorld(10_000)
 			dir := benchStore(b, w, tc.blocks, tc.txs, tc.data)

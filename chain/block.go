@@ -1,15 +1,12 @@
 package chain
 
 import (
-	"bytes"
 	"fmt"
 	"sync/atomic"
 
 	"github.com/ethereum/go-ethereum/common"
-	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/ethereum/go-ethereum/rlp"
-	"github.com/ethereum/go-ethereum/trie"
 )
 
 // MaxEnvelopeBytes bounds an encoded block: the transactions, the header, the
@@ -164,21 +161,10 @@ func (b *Block) checkBody() error {
 	return nil
 }
 
-// rawList lets types.DeriveSha hash transactions without encoding them again.
-type rawList []*Tx
-
-// Len implements types.DerivableList.
-func (l rawList) Len() int { return len(l) }
-
-// EncodeIndex implements types.DerivableList.
-func (l rawList) EncodeIndex(i int, w *bytes.Buffer) { w.Write(l[i].raw) }
-
 // txRoot is Ethereum's transactions root.
 func txRoot(txs []*Tx) common.Hash {
-	return types.DeriveSha(rawList(txs), newStackTrie())
+	return deriveRoot(len(txs), func(i int) []byte { return txs[i].raw })
 }
-
-func newStackTrie() *trie.StackTrie { return trie.NewStackTrie(nil) }
 
 // appendListHead appends the RLP head of a list with a payload of n bytes.
 func appendListHead(out []byte, n int) []byte { return appendHead(out, 0xc0, n) }

@@ -31,6 +31,12 @@
 // costs about twice what it does of 10,000: buckets hold 15 entries instead of none
 // or one, and less is in the caches.
 //
+// # Cost of verifying
+//
+// The lists' roots (root.go) hold nearly all of it, and in them keccak, one permutation
+// for a transfer of 110 bytes and one for 136 bytes of a longer one. Verify spreads
+// blocks over the cores.
+//
 // # On disk
 //
 //	dir/lock   held by the running process, with its pid

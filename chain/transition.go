@@ -1,7 +1,6 @@
 package chain
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 
@@ -160,28 +159,25 @@ type receipt struct {
 // receiptList derives Ethereum's receipts root without building receipts.
 type receiptList []receipt
 
-// Len implements types.DerivableList.
-func (l receiptList) Len() int { return len(l) }
-
-// EncodeIndex implements types.DerivableList: the consensus encoding of a
-// successful receipt without logs.
-func (l receiptList) EncodeIndex(i int, w *bytes.Buffer) {
-	r := l[i]
+// appendReceipt appends the consensus encoding of a successful receipt without logs.
+func appendReceipt(out []byte, r receipt) []byte {
 	if r.kind != types.LegacyTxType {
-		w.WriteByte(r.kind)
+		out = append(out, r.kind)
 	}
-	var buf [300]byte
 	var empty [types.BloomByteLength]byte
 	payload := 1 + rlp.IntSize(r.cumulative) + 3 + len(empty) + 1
-	out := appendListHead(buf[:0], payload)
-	out = append(out, 1)
+	out = append(appendListHead(out, payload), 1)
 	out = rlp.AppendUint64(out, r.cumulative)
-	out = appendString(out, empty[:])
-	out = append(out, 0xc0)
-	w.Write(out)
+	return append(appendString(out, empty[:]), 0xc0)
 }
 
-func (l receiptList) root() common.Hash { return types.DeriveSha(l, newStackTrie()) }
+func (l receiptList) root() common.Hash {
+	var buf []byte
+	return deriveRoot(len(l), func(i int) []byte {
+		buf = appendReceipt(buf[:0], l[i])
+		return buf
+	})
+}
 
 // deriveReceipts makes the receipts of a valid block.
 func deriveReceipts(b *Block) types.Receipts {

@@ -10,6 +10,7 @@ import (
 	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/ethereum/go-ethereum/rlp"
+	"github.com/ethereum/go-ethereum/trie"
 	"github.com/holiman/uint256"
 )
 
@@ -164,13 +165,13 @@ func TestRoots(t *testing.T) {
 				t.Fatalf("receipt %d: %+v", i, r)
 			}
 		}
-		if got, want := b.header.TxHash, types.DeriveSha(txs, newStackTrie()); got != want {
+		if got, want := b.header.TxHash, types.DeriveSha(txs, trie.NewStackTrie(nil)); got != want {
 			t.Errorf("%d transactions: root %s, want %s", n, got, want)
 		}
-		if got, want := b.header.ReceiptHash, types.DeriveSha(receipts, newStackTrie()); got != want {
+		if got, want := b.header.ReceiptHash, types.DeriveSha(receipts, trie.NewStackTrie(nil)); got != want {
 			t.Errorf("%d receipts: root %s, want %s", n, got, want)
 		}
-		if got := types.NewBlock(b.header, &types.Body{Transactions: txs}, receipts, newStackTrie()); got.Hash() != b.ID() {
+		if got := types.NewBlock(b.header, &types.Body{Transactions: txs}, receipts, trie.NewStackTrie(nil)); got.Hash() != b.ID() {
 			t.Errorf("%d transactions: Ethereum's block hash is %s, ours %s", n, got.Hash(), b.ID())
 		}
 	}

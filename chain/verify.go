@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 
 	"github.com/ethereum/go-ethereum/common"
-	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/ethereum/go-ethereum/rlp"
 	"github.com/syndtr/goleveldb/leveldb"
@@ -72,7 +71,8 @@ type verifier struct {
 	done   Verified
 	bytes  atomic.Uint64
 
-	ids fingerprint // of headers: id and number
+	ids  fingerprint // of headers: id and number
+	next share       // to be checked
 
 	mu     sync.Mutex  // guards places and done.Txs
 	places fingerprint // of canonical transactions in units: number, position, and hash of a block's first
@@ -176,7 +176,7 @@ func (v *verifier) walkBlocks(ctx context.Context, g *errgroup.Group) error {
 			canonical.next()
 		}
 		if b := v.c.store.sharedBlock(sh); b != nil {
-			v.check(g, sh, b.body, isCanonical)
+			v.check(g, storedBlock{sh, b.body, isCanonical})
 			return nil
 		}
 		if !bytes.Equal(bodies.key(), blockKey(tableBody, sh.Number(), sh.id)) {
@@ -185,9 +185,10 @@ func (v *verifier) walkBlocks(ctx context.Context, g *errgroup.Group) error {
 			}
 			return fmt.Errorf("%w: body of block %d %s is missing", ErrCorrupt, sh.Number(), sh.id)
 		}
-		v.check(g, sh, bodies.take(), isCanonical)
+		v.check(g, storedBlock{sh, bodies.take(), isCanonical})
 		return nil
 	})
+	v.checkNext(g)
 	switch {
 	case err != nil:
 		return err
@@ -199,29 +200,66 @@ func (v *verifier) walkBlocks(ctx context.Context, g *errgroup.Group) error {
 	return errors.Join(bodies.it.Error(), canonical.it.Error())
 }
 
-// check compares a body with its header, beside others.
-func (v *verifier) check(g *errgroup.Group, sh *SignedHeader, body []byte, isCanonical bool) {
+// share is some stored blocks that are checked beside others.
+type share struct {
+	blocks []storedBlock
+	bytes  int
+}
+
+type storedBlock struct {
+	*SignedHeader
+	body      []byte
+	canonical bool
+}
+
+// shareBytes is enough work for a goroutine, and little memory for a few of them.
+const shareBytes = 256 << 10
+
+// check compares a body with its header when there is enough to do.
+func (v *verifier) check(g *errgroup.Group, b storedBlock) {
+	v.next.blocks = append(v.next.blocks, b)
+	v.next.bytes += len(b.body) + len(b.raw)
+	if v.next.bytes >= shareBytes {
+		v.checkNext(g)
+	}
+}
+
+// checkNext compares the bodies that wait with their headers, beside others.
+func (v *verifier) checkNext(g *errgroup.Group) {
+	blocks := v.next.blocks
+	v.next = share{}
 	g.Go(func() error {
-		places, n, err := checkStoredBody(sh, body)
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		if isCanonical {
-			v.done.Txs += n
-			if sh.Number() <= v.last && sh.Number() >= v.pruned {
-				v.places.merge(places)
+		var places fingerprint
+		txs := uint64(0)
+		root := newListRoot()
+		for _, b := range blocks {
+			here, n, err := checkStoredBody(root, b.SignedHeader, b.body)
+			if err != nil {
+				return err
+			}
+			if !b.canonical {
+				continue
+			}
+			txs += n
+			if b.Number() <= v.last && b.Number() >= v.pruned {
+				places.merge(here)
 			}
 		}
-		return err
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.places.merge(places)
+		v.done.Txs += txs
+		return nil
 	})
 }
 
 // checkStoredBody compares a body with its header.
-func checkStoredBody(sh *SignedHeader, body []byte) (places fingerprint, n uint64, err error) {
+func checkStoredBody(root *listRoot, sh *SignedHeader, body []byte) (places fingerprint, n uint64, err error) {
 	list, rest, err := rlp.SplitList(body)
 	if err != nil || len(rest) > 0 {
 		return places, 0, fmt.Errorf("%w: body of block %d %s is not a list", ErrCorrupt, sh.Number(), sh.id)
 	}
-	var raws rawStrings
+	var raws [][]byte
 	for len(list) > 0 {
 		raw, rest, err := rlp.SplitString(list)
 		if err != nil {
@@ -236,20 +274,11 @@ func checkStoredBody(sh *SignedHeader, body []byte) (places fingerprint, n uint6
 		list = rest
 		n++
 	}
-	if root := types.DeriveSha(raws, newStackTrie()); root != sh.header.TxHash {
-		return places, n, fmt.Errorf("%w: body of block %d %s hashes to %s, header has %s", ErrCorrupt, sh.Number(), sh.id, root, sh.header.TxHash)
+	if got := root.of(len(raws), func(i int) []byte { return raws[i] }); got != sh.header.TxHash {
+		return places, n, fmt.Errorf("%w: body of block %d %s hashes to %s, header has %s", ErrCorrupt, sh.Number(), sh.id, got, sh.header.TxHash)
 	}
 	return places, n, nil
 }
-
-// rawStrings are encoded transactions for types.DeriveSha.
-type rawStrings [][]byte
-
-// Len implements types.DerivableList.
-func (l rawStrings) Len() int { return len(l) }
-
-// EncodeIndex implements types.DerivableList.
-func (l rawStrings) EncodeIndex(i int, w *bytes.Buffer) { w.Write(l[i]) }
 
 // spans reads the table of units.
 func (v *verifier) spans(context.Context) error {

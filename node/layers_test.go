@@ -61,7 +61,6 @@ var fences = map[string]string{
 	"net/http":                                   "rpc node devnet devnet/* cmd/pheme",
 	"github.com/ethereum/go-ethereum":            "", // a library, not a base: only the parts named below
 	"github.com/ethereum/go-ethereum/rpc":        "rpc devnet",
-	"github.com/ethereum/go-ethereum/trie":       "chain",
 	"github.com/ethereum/go-ethereum/common":     "*",
 	"github.com/ethereum/go-ethereum/core/types": "*",
 	"github.com/ethereum/go-ethereum/crypto":     "*",
