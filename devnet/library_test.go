@@ -23,7 +23,7 @@ func TestShippedExperimentsAreValid(t *testing.T) {
 		if s.Sweep {
 			sweep, err := experiment.DecodeSweep(s.Name, text, nil)
 			if err == nil {
-				err = checkLawFigures(sweep)
+				err = checkFigures(sweep)
 			}
 			if err != nil {
 				t.Error(err)

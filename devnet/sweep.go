@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,6 +24,9 @@ const cellsFolder = "cells"
 // SweepConfig is one call of [Sweep].
 type SweepConfig struct {
 	Sweep *experiment.Sweep
+	// Where runs only the cells that match these conditions, as [experiment.Sweep.Matching] reads
+	// them; others that the sweep's folder has from before stay in its tables.
+	Where []string
 	// Out, Binary, Command, Version and Revision are as in [MeasureConfig].
 	Out, Binary, Command, Version, Revision string
 	// Table receives the final table; nil prints none.
@@ -35,12 +40,12 @@ type SweepConfig struct {
 type CellsError struct {
 	Failed, Unfit, Missed int // cells
 	Total                 int
-	Laws                  []report.Expected // missed
+	Whole                 []report.Expected // missed, of what is expected over several cells
 }
 
 func (e *CellsError) Error() string {
 	text := fmt.Sprintf("of %d cells %d failed, %d were not fit to report and %d were not as expected", e.Total, e.Failed, e.Unfit, e.Missed)
-	for _, l := range e.Laws {
+	for _, l := range e.Whole {
 		text += "\n  " + l.String()
 	}
 	return text
@@ -68,7 +73,11 @@ func Sweep(ctx context.Context, cfg SweepConfig, out io.Writer) (*report.Sweep, 
 			return nil, err
 		}
 	}
-	if err := checkLawFigures(cfg.Sweep); err != nil {
+	if err := checkFigures(cfg.Sweep); err != nil {
+		return nil, err
+	}
+	wanted, err := cfg.Sweep.Matching(cfg.Where)
+	if err != nil {
 		return nil, err
 	}
 	dir, err := report.SweepFolder(cfg.Out, cfg.Sweep.Name, cfg.Sweep.Digest())
@@ -77,7 +86,7 @@ func Sweep(ctx context.Context, cfg SweepConfig, out io.Writer) (*report.Sweep, 
 	}
 	p := newProgress(out)
 	defer p.clear()
-	s := newSweepRun(cfg, dir, p)
+	s := newSweepRun(cfg, wanted, dir, p)
 	s.announce()
 	if err := s.run(ctx); err != nil {
 		return nil, err
@@ -91,16 +100,22 @@ func Sweep(ctx context.Context, cfg SweepConfig, out io.Writer) (*report.Sweep, 
 		if err := report.SweepTable(cfg.Table, results); err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(cfg.Table, "\nreport  %s\nfigures %s\n", filepath.Join(dir, report.PageFile), filepath.Join(dir, report.SweepTableFile))
+		fmt.Fprintf(cfg.Table, "\nreport  %s\nfigures %s\ntable   %s\nchart   %s\n", filepath.Join(dir, report.PageFile),
+			filepath.Join(dir, report.SweepTableFile), filepath.Join(dir, report.SweepMarkdownFile), filepath.Join(dir, report.SweepChartFile))
 	}
 	return results, verdictOf(results)
 }
 
-// checkLawFigures refuses a law about a figure that no results hold.
-func checkLawFigures(s *experiment.Sweep) error {
+// checkFigures refuses a law or a ratio about a figure that no results hold.
+func checkFigures(s *experiment.Sweep) error {
 	for _, l := range s.Laws {
 		if complaint := report.UnknownFigure(s.Cells[0].Spec, []string{l.Y}); complaint != "" {
 			return fmt.Errorf("%w: law %s: y: %s", experiment.ErrInvalid, l.Name, complaint)
+		}
+	}
+	for _, r := range s.Ratios {
+		if complaint := report.UnknownFigure(s.Cells[0].Spec, []string{r.Figure}); complaint != "" {
+			return fmt.Errorf("%w: ratio %s: figure: %s", experiment.ErrInvalid, r.Name, complaint)
 		}
 	}
 	return nil
@@ -108,7 +123,7 @@ func checkLawFigures(s *experiment.Sweep) error {
 
 // verdictOf is the error that the cells and laws of a sweep amount to, or nil.
 func verdictOf(r *report.Sweep) error {
-	e := &CellsError{Total: len(r.Cells), Laws: report.Missed(r.Expected)}
+	e := &CellsError{Total: len(r.Cells), Whole: report.Missed(r.Expected)}
 	for i := range r.Cells {
 		switch r.Cells[i].ExitCode {
 		case 0:
@@ -120,7 +135,7 @@ func verdictOf(r *report.Sweep) error {
 			e.Failed++
 		}
 	}
-	if e.Failed+e.Unfit+e.Missed+len(e.Laws) == 0 {
+	if e.Failed+e.Unfit+e.Missed+len(e.Whole) == 0 {
 		return nil
 	}
 	return e
@@ -132,14 +147,16 @@ type sweepRun struct {
 	dir   string
 	p     *progress
 	cells []report.Cell
+	out   []bool // cells that are neither wanted nor there
 	env   report.Environment
 	jobs  jobs
 	kept  int // cells found done
 	began time.Time
 }
 
-func newSweepRun(cfg SweepConfig, dir string, p *progress) *sweepRun {
-	s := &sweepRun{cfg: cfg, dir: dir, p: p, began: time.Now(), cells: make([]report.Cell, len(cfg.Sweep.Cells))}
+func newSweepRun(cfg SweepConfig, wanted []bool, dir string, p *progress) *sweepRun {
+	n := len(cfg.Sweep.Cells)
+	s := &sweepRun{cfg: cfg, dir: dir, p: p, began: time.Now(), cells: make([]report.Cell, n), out: make([]bool, n)}
 	s.env = environment(MeasureConfig{Command: cfg.Command, Version: cfg.Version, Revision: cfg.Revision})
 	s.jobs = jobs{cores: runtime.NumCPU(), memory: host.FreeMemory(proc) / 10 * 7}
 	for i := range cfg.Sweep.Cells {
@@ -147,6 +164,10 @@ func newSweepRun(cfg SweepConfig, dir string, p *progress) *sweepRun {
 		s.cells[i] = report.Cell{Values: cell.Values, Digest: cell.Spec.Digest(), Experiment: cell.Spec, Links: cell.Spec.Links()}
 		if s.find(i) {
 			s.kept++
+			continue
+		}
+		if !wanted[i] {
+			s.out[i] = true
 			continue
 		}
 		s.jobs.waiting = append(s.jobs.waiting, job{cell: i, memory: cell.Spec.Memory(), takes: cell.Spec.Expected(), alone: !cell.Spec.Virtual()})
@@ -185,14 +206,26 @@ func (s *sweepRun) take(i int, r *report.Results) {
 }
 
 func (s *sweepRun) announce() {
-	name := s.cfg.Sweep.Name
-	s.p.say("%s: %d cells over %v, in %s", name, len(s.cells), s.cfg.Sweep.Keys, s.dir)
+	s.p.say("%s: %d cells over %v, in %s", s.cfg.Sweep.Name, len(s.cells), s.cfg.Sweep.Keys, s.dir)
 	if s.kept > 0 {
 		s.p.say("%d of them are done: their runs are taken over", s.kept)
+	}
+	if n := s.total() - s.kept; n < len(s.cells)-s.kept {
+		s.p.say("%d are to be run now: %s", n, strings.Join(s.cfg.Where, " and "))
 	}
 	if len(s.jobs.waiting) > 0 {
 		s.p.say("takes about %v; the largest cell about %d MiB", s.jobs.left(0).Round(time.Second), s.jobs.largest()>>20)
 	}
+}
+
+// total counts the cells that the tables will have.
+func (s *sweepRun) total() (n int) {
+	for _, out := range s.out {
+		if !out {
+			n++
+		}
+	}
+	return n
 }
 
 // finished is what a cell's goroutine hands back.
@@ -263,20 +296,32 @@ func (s *sweepRun) finish(f finished) {
 
 // where says where the sweep stands, and how long it still takes at the pace it has had.
 func (s *sweepRun) where() {
-	done := len(s.cells) - s.kept - len(s.jobs.waiting) - len(s.jobs.running)
+	done := s.total() - s.kept - len(s.jobs.waiting) - len(s.jobs.running)
 	if s.jobs.empty() {
 		return
 	}
-	text := fmt.Sprintf("%d of %d cells done, %d running", s.kept+done, len(s.cells), len(s.jobs.running))
+	text := fmt.Sprintf("%d of %d cells done, %d running", s.kept+done, s.total(), len(s.jobs.running))
 	s.p.now("%s, about %v left", text, s.jobs.left(time.Since(s.began)).Round(time.Second))
 }
 
-// results are the cells as they stand, with the laws fitted to those that have figures.
+// results are the cells as they stand, with the laws fitted to those that have figures and the ratios
+// of those that have been run.
 func (s *sweepRun) results() *report.Sweep {
-	r := &report.Sweep{
-		Schema: report.SweepSchema, Name: s.cfg.Sweep.Name, Digest: s.cfg.Sweep.Digest(), Environment: s.env, Keys: s.cfg.Sweep.Keys, Cells: s.cells,
+	sweep := s.cfg.Sweep
+	r := &report.Sweep{Schema: report.SweepSchema, Name: sweep.Name, Digest: sweep.Digest(), Environment: s.env, Keys: sweep.Keys, Whole: len(s.cells)}
+	for i := range sweep.Variants {
+		r.Variants = append(r.Variants, report.Variant{Name: sweep.Variants[i].Name, Settings: sweep.Variants[i].Text()})
 	}
-	figures := report.FitLaws(r, s.cfg.Sweep)
-	r.Expected = report.Judge(s.cfg.Sweep.Expect, figures)
+	places := make([]int, len(s.cells)) // in the results
+	for i := range s.cells {
+		if places[i] = -1; !s.out[i] {
+			places[i] = len(r.Cells)
+			r.Cells = append(r.Cells, s.cells[i])
+		}
+	}
+	want := maps.Clone(sweep.Expect)
+	figures := report.FitLaws(r, sweep, places, want)
+	maps.Copy(figures, report.Compare(r, sweep, places, want))
+	r.Expected = report.Judge(want, figures)
 	return r
 }

@@ -63,7 +63,7 @@ func TestSweepGoesOn(t *testing.T) {
 	cfg.Table = &table
 	r, err := Sweep(t.Context(), cfg, &said)
 	var cells *CellsError
-	if !errors.As(err, &cells) || cells.ExitCode() != 1 || cells.Failed != 1 || len(cells.Laws) != 1 {
+	if !errors.As(err, &cells) || cells.ExitCode() != 1 || cells.Failed != 1 || len(cells.Whole) != 1 {
 		t.Fatalf("Sweep() = %v, want one failed cell and a law without figures", err)
 	}
 	if !strings.Contains(said.String(), "gossip.d=3: the moon fell down") || !strings.Contains(table.String(), "gossip.d=3: the moon fell down") {

@@ -14,6 +14,7 @@ import (
 
 func sweepCommand() *cobra.Command {
 	var m measureFlags
+	var where []string
 	cmd := &cobra.Command{
 		Use:   "sweep SWEEP",
 		Short: "a grid of experiments, resumable: one table over all",
@@ -28,6 +29,7 @@ Exit codes: 0 done, 1 a cell failed, 2 bad usage or input, 3 an expectation was 
 5 a cell was not fit to report.`,
 		Example: `  pheme devnet sweep degree
   pheme devnet sweep laws --out /data/runs
+  pheme devnet sweep relay --where nodes=20 --where variant=gossip,coded
   pheme devnet sweep my.toml --seeds 5 --json > sweep.json
 
 A sweep's file is an experiment's and a grid; two [[sweep]] tables are two grids in one:
@@ -38,6 +40,24 @@ A sweep's file is an experiment's and a grid; two [[sweep]] tables are two grids
   [sweep]
   "gossip.d" = [4, 6, 8, 12]
   "chain.block_size" = ["128KiB", "1MiB"]
+
+A [variant.NAME] is a name for several settings, to be varied as one:
+
+  [variant.tuned]
+  net.relay = "gossip"
+  gossip.d = 4
+  [sweep]
+  variant = ["tuned", "coded"]
+
+A [[ratio]] divides a figure of cells by that of others which are alike in all other keys:
+
+  [[ratio]]
+  name = "faster"
+  figure = "block.p95_ms"
+  of = { variant = "tuned" }
+  over = { variant = "coded" }
+  [expect]
+  "ratio.faster.min" = ">= 5"
 
 A [[law]] fits a figure to the one key that varies, and [expect] can hold it to its fit:
 
@@ -54,17 +74,18 @@ A [[law]] fits a figure to the one key that varies, and [expect] can hold it to 
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return m.sweep(cmd, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return m.sweep(cmd, args[0], where) },
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
+	f.StringArrayVar(&where, "where", nil, "only cells with `KEY=VALUE` or one of KEY=VALUE,VALUE, such as nodes=20; several must all hold")
 	f.IntVar(&m.seeds, "seeds", 0, "run the seeds 1 to K in every cell (default: the file's)")
 	f.StringVar(&m.out, "out", "runs", "folder that keeps the runs")
 	f.BoolVar(&m.asJSON, "json", false, "print the figures of all cells as one JSON object")
 	return cmd
 }
 
-func (m *measureFlags) sweep(cmd *cobra.Command, arg string) error {
+func (m *measureFlags) sweep(cmd *cobra.Command, arg string, where []string) error {
 	name, text, err := readExperiment(arg)
 	if err != nil {
 		return usageError{err}
@@ -74,7 +95,7 @@ func (m *measureFlags) sweep(cmd *cobra.Command, arg string) error {
 		return usageError{err}
 	}
 	cfg := devnet.SweepConfig{
-		Sweep: sweep, Out: m.out, Version: node.Version, Revision: node.Revision(), Command: "pheme " + strings.Join(os.Args[1:], " "),
+		Sweep: sweep, Where: where, Out: m.out, Version: node.Version, Revision: node.Revision(), Command: "pheme " + strings.Join(os.Args[1:], " "),
 	}
 	if !m.asJSON {
 		cfg.Table = cmd.OutOrStdout()

@@ -12,8 +12,8 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// LawPrefix begins the names of what is expected of a sweep's laws; other expectations are each
-// cell's own.
+// LawPrefix begins the names of what is expected of a sweep's laws. Expectations that begin with
+// neither it nor [RatioPrefix] are each cell's own.
 const LawPrefix = "law."
 
 // maxCells bounds a sweep.
@@ -21,17 +21,22 @@ const maxCells = 2000
 
 // Sweep is a grid of experiments. Its file is an experiment file with a table [sweep], or several
 // [[sweep]], in which each key is a key of the file and each value a list: every combination is a
-// cell. Cells of several tables are put together; a cell that stands in two counts once.
+// cell. Cells of several tables are put together; a cell that stands in two counts once. The table
+// with holds settings of all cells of its [[sweep]], which are no keys of the sweep: what must follow
+// from the others, such as slots long enough for a large block.
 //
-//	[sweep]
-//	"gossip.d" = [4, 6, 8, 12]
-//	"net.nodes" = [50, 100]
+//	[[sweep]]
+//	gossip.d = [4, 6, 8, 12]
+//	net.nodes = [50, 100]
+//	with = { chain.slot = "2s" }
 type Sweep struct {
-	Name  string
-	Keys  []string // whose values differ between cells, sorted
-	Cells []Cell
-	Laws  []Law
-	// Expect holds what the laws must come to.
+	Name     string
+	Keys     []string // whose values differ between cells, sorted
+	Cells    []Cell
+	Variants []Variant
+	Laws     []Law
+	Ratios   []Ratio
+	// Expect holds what the laws and ratios must come to.
 	Expect map[string]Expectation
 }
 
@@ -62,9 +67,11 @@ func (l Law) Scaled(x float64) float64 {
 
 // sweepFile is what a sweep's file holds besides an experiment.
 type sweepFile struct {
-	Spec  `toml:",inline"`
-	Sweep any   `toml:"sweep"`
-	Law   []Law `toml:"law"`
+	Spec    `toml:",inline"`
+	Sweep   any            `toml:"sweep"`
+	Variant map[string]any `toml:"variant"`
+	Law     []Law          `toml:"law"`
+	Ratio   []Ratio        `toml:"ratio"`
 }
 
 // DecodeSweep reads a sweep's file strictly. change, if not nil, is laid over each cell before it is
@@ -81,13 +88,17 @@ func DecodeSweep(name string, text []byte, change func(*Spec)) (*Sweep, error) {
 	if err := toml.Unmarshal(text, &tree); err != nil {
 		return bad("%w", err)
 	}
-	delete(tree, "sweep")
-	delete(tree, "law")
+	for _, own := range []string{"sweep", "variant", "law", "ratio"} {
+		delete(tree, own)
+	}
 	grids, err := gridsOf(file.Sweep)
 	if err != nil {
 		return bad("%w", err)
 	}
-	s := &Sweep{Name: file.Name, Laws: file.Law, Expect: lawsExpected(tree)}
+	s := &Sweep{Name: file.Name, Laws: file.Law, Ratios: file.Ratio, Expect: sweepExpected(tree)}
+	if s.Variants, err = variantsOf(file.Variant); err != nil {
+		return bad("%w", err)
+	}
 	if s.Name == "" {
 		s.Name = "sweep"
 		tree["name"] = s.Name
@@ -95,13 +106,15 @@ func DecodeSweep(name string, text []byte, change func(*Spec)) (*Sweep, error) {
 	if err := s.fill(name, tree, grids, change); err != nil {
 		return nil, err
 	}
-	if err := s.checkLaws(); err != nil {
-		return bad("%w", err)
+	for _, check := range []func() error{s.checkVariants, s.checkLaws, s.checkRatios} {
+		if err := check(); err != nil {
+			return bad("%w", err)
+		}
 	}
 	return s, nil
 }
 
-// Digest names the sweep by its cells and laws.
+// Digest names the sweep by its cells, laws and ratios.
 func (s *Sweep) Digest() string {
 	h := sha256.New()
 	for i := range s.Cells {
@@ -110,15 +123,18 @@ func (s *Sweep) Digest() string {
 	for _, l := range s.Laws {
 		fmt.Fprintln(h, l)
 	}
+	for _, r := range s.Ratios {
+		fmt.Fprintln(h, r.Name, r.Figure, r.Pairs)
+	}
 	return hex.EncodeToString(h.Sum(nil)[:4])
 }
 
-// lawsExpected takes what is expected of laws out of the tree of an experiment.
-func lawsExpected(tree map[string]any) map[string]Expectation {
+// sweepExpected takes what is expected of laws and ratios out of the tree of an experiment.
+func sweepExpected(tree map[string]any) map[string]Expectation {
 	out := map[string]Expectation{}
 	expect, _ := tree["expect"].(map[string]any)
 	for key, v := range expect {
-		if text, ok := v.(string); ok && strings.HasPrefix(key, LawPrefix) {
+		if text, ok := v.(string); ok && (strings.HasPrefix(key, LawPrefix) || strings.HasPrefix(key, RatioPrefix)) {
 			out[key] = Expectation(text)
 			delete(expect, key)
 		}
@@ -130,7 +146,11 @@ func lawsExpected(tree map[string]any) map[string]Expectation {
 type grid struct {
 	keys   []string
 	values [][]any
+	with   map[string]any // by dotted key
 }
+
+// withKey is the key of a [sweep] that holds settings of all its cells.
+const withKey = "with"
 
 // gridsOf reads [sweep] or [[sweep]].
 func gridsOf(v any) ([]grid, error) {
@@ -153,9 +173,17 @@ func gridsOf(v any) ([]grid, error) {
 	var out []grid
 	cells := 0
 	for _, nested := range tables {
-		t := map[string]any{}
+		t, with := map[string]any{}, map[string]any{}
+		if nested[withKey] != nil {
+			table, ok := nested[withKey].(map[string]any)
+			if !ok {
+				return nil, fmt.Errorf(`sweep: with: want a table of keys and values, such as with = { chain.slot = "2s" }`)
+			}
+			flatten("", table, with)
+			delete(nested, withKey)
+		}
 		flatten("", nested, t)
-		g := grid{keys: slices.Sorted(maps.Keys(t))}
+		g := grid{keys: slices.Sorted(maps.Keys(t)), with: with}
 		size := 1
 		for _, k := range g.keys {
 			list, ok := t[k].([]any)
@@ -224,10 +252,10 @@ func (s *Sweep) fill(name string, tree map[string]any, grids []grid, change func
 			c := raw{values: map[string]string{}}
 			var label []string
 			copied := clone(tree)
+			if err := s.lay(copied, g, values); err != nil {
+				return fmt.Errorf("%w: %s: sweep: %w", ErrInvalid, name, err)
+			}
 			for i, k := range g.keys {
-				if err := set(copied, k, values[i]); err != nil {
-					return fmt.Errorf("%w: %s: sweep: %w", ErrInvalid, name, err)
-				}
 				c.values[k] = text(values[i])
 				label = append(label, k+"="+c.values[k])
 			}
@@ -270,6 +298,29 @@ func (s *Sweep) fill(name string, tree map[string]any, grids []grid, change func
 			cell.Values = append(cell.Values, c.values[k])
 		}
 		s.Cells = append(s.Cells, cell)
+	}
+	return nil
+}
+
+// lay puts the settings of a cell into the tree of an experiment: its variant's, over them its table's,
+// over both its own.
+func (s *Sweep) lay(tree map[string]any, g grid, values []any) error {
+	if i := slices.Index(g.keys, VariantKey); i >= 0 {
+		if err := s.settle(tree, values[i]); err != nil {
+			return err
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(g.with)) {
+		if err := set(tree, k, g.with[k]); err != nil {
+			return err
+		}
+	}
+	for i, k := range g.keys {
+		if k != VariantKey {
+			if err := set(tree, k, values[i]); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

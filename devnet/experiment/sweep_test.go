@@ -116,6 +116,7 @@ func TestDecodeSweepErrors(t *testing.T) {
 // Every cell of what decodes is a valid experiment, and repeats from its resolved file.
 func FuzzDecodeSweep(f *testing.F) {
 	f.Add([]byte(lawSweep))
+	f.Add([]byte(variantSweep))
 	f.Add([]byte("[[sweep]]\n\"gossip.d\" = [4]\n[[sweep]]\nfault = [[], [{at = \"1s\"}]]\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		s, err := DecodeSweep("f", text, nil)

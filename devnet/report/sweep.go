@@ -16,10 +16,19 @@ type Sweep struct {
 	Name        string      `json:"name"`
 	Digest      string      `json:"digest"` // over those of the cells
 	Environment Environment `json:"environment"`
-	Keys        []string    `json:"keys"` // of the experiment file, whose values differ between cells
+	Keys        []string    `json:"keys"`  // of the experiment file, whose values differ between cells
+	Whole       int         `json:"whole"` // cells of the sweep, of which those below have been run
+	Variants    []Variant   `json:"variants,omitempty"`
 	Cells       []Cell      `json:"cells"`
 	Laws        []Law       `json:"laws,omitempty"`
-	Expected    []Expected  `json:"expected,omitempty"` // of the laws
+	Ratios      []Ratio     `json:"ratios,omitempty"`
+	Expected    []Expected  `json:"expected,omitempty"` // of the laws and ratios
+}
+
+// Variant is a name for several settings that vary together.
+type Variant struct {
+	Name     string `json:"name"`
+	Settings string `json:"settings"`
 }
 
 // Cell is one experiment of a sweep.

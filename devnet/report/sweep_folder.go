@@ -40,14 +40,18 @@ func WriteSweep(dir string, s *Sweep) error {
 	if err != nil {
 		return fmt.Errorf("encode sweep: %w", err)
 	}
-	var table, page bytes.Buffer
+	var table, page, markdown bytes.Buffer
 	if err := sweepCSV(&table, s); err != nil {
 		return err
 	}
 	if err := SweepPage(&page, s); err != nil {
 		return err
 	}
-	for name, content := range map[string][]byte{SweepTableFile: table.Bytes(), PageFile: page.Bytes(), SweepResultsFile: append(text, '\n')} {
+	sweepMarkdown(&markdown, s)
+	files := map[string][]byte{
+		SweepTableFile: table.Bytes(), PageFile: page.Bytes(), SweepResultsFile: append(text, '\n'), SweepMarkdownFile: markdown.Bytes(), SweepChartFile: SweepChart(s),
+	}
+	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
 			return fmt.Errorf("write the sweep: %w", err)
 		}
@@ -56,9 +60,14 @@ func WriteSweep(dir string, s *Sweep) error {
 }
 
 // FitLaws fits the laws of a sweep to its cells and returns their figures by name. A law lacks what
-// it needs where a cell has no figure.
-func FitLaws(r *Sweep, s *experiment.Sweep) map[string]stats.Figure {
+// it needs where a cell has no figure. places are those of the sweep's cells among the results', -1 for
+// one that has not been run; then there is no law, and want loses what it has of it.
+func FitLaws(r *Sweep, s *experiment.Sweep, places []int, want map[string]experiment.Expectation) map[string]stats.Figure {
 	figures := map[string]stats.Figure{}
+	if slices.Contains(places, -1) {
+		maps.DeleteFunc(want, func(key string, _ experiment.Expectation) bool { return strings.HasPrefix(key, experiment.LawPrefix) })
+		return figures
+	}
 	for _, law := range s.Laws {
 		var points []LawPoint
 		for i := range s.Cells {
@@ -149,13 +158,19 @@ func SweepTable(w io.Writer, s *Sweep) error {
 		rows = append(rows, sweepRow(&s.Cells[i], columns))
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %d cells%s\n\n", s.Name, len(s.Cells), sweepLinks(s))
+	fmt.Fprintf(&b, "%s  %s%s\n\n", s.Name, s.extent(), sweepLinks(s))
 	align(&b, rows, len(s.Keys))
 	for i := range s.Laws {
 		if i == 0 {
 			b.WriteString("\n")
 		}
 		fmt.Fprintf(&b, "%s\n", s.Laws[i].text())
+	}
+	for i := range s.Ratios {
+		if i == 0 {
+			b.WriteString("\n")
+		}
+		fmt.Fprintf(&b, "%s\n", s.Ratios[i].text())
 	}
 	for i, e := range s.Expected {
 		if i == 0 {
