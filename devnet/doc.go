@@ -39,6 +39,6 @@
 // can. go test ./devnet -run '^$' -bench '^BenchmarkVirtual$/nodes=100$' -benchtime 1x -cpu 1 -cpuprofile cpu.out shows it again.
 //
 // Goroutines: those of the cluster's children (one waiting on each) and of the workload (one a
-// node), and one a running cell of a sweep; all end before Measure, Sweep or Up returns. Refused: a run whose figures would not be honest,
+// node), one a seed that runs (see lanes) and one a running cell of a sweep; all end before Measure, Sweep or Up returns. Refused: a run whose figures would not be honest,
 // by an [UnfitError] that names the reason and what to change.
 package devnet

@@ -39,6 +39,7 @@ type MeasureConfig struct {
 	Table io.Writer
 
 	engine engine // tests: instead of the one the experiment names
+	lanes  *lanes // of the sweep that the run belongs to; nil: this machine's
 }
 
 // engine runs one seed of a resolved experiment and returns what its nodes recorded. It owns time:
@@ -83,7 +84,11 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 			return nil, err
 		}
 	}
-	announce(p, spec)
+	side := cfg.lanes
+	if side == nil {
+		side = lanesHere()
+	}
+	announce(p, spec, side)
 	if err := fitsHere(spec); err != nil {
 		return nil, err
 	}
@@ -94,33 +99,10 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 			run = virtualEngine(cfg.Binary)
 		}
 	}
-	var runs []report.Run
-	var notes []string
-	seeds := newSeeds(spec)
-	for {
-		seed, more := seeds.next(runs)
-		if !more {
-			break
-		}
-		seen, err := run(ctx, spec, seed, p)
-		if err != nil {
-			return nil, err
-		}
-		record, err := recorder.Join(seen.input)
-		if err != nil {
-			return nil, err
-		}
-		seen.judgeHost(record)
-		seen.floors.apply(record)
-		if err := fit(spec, seen, record); err != nil {
-			return nil, err
-		}
-		runs = append(runs, report.Run{
-			Seed: seed, Record: record, Warmup: sealedIn(seen), Slots: blockSlots(spec), Wall: seen.wall, Host: seen.host, Processes: seen.processes, Faults: seen.faults,
-		})
-		notes = append(notes, remarks(spec, seen, record)...)
+	runs, notes, err := measureSeeds(ctx, side, run, spec, p)
+	if err != nil {
+		return nil, err
 	}
-	notes = append(notes, seeds.remark(spec)...)
 	results := report.New(spec, env, runs, unique(notes))
 	if baseline != nil {
 		if err := results.LayOver(baseline); err != nil {
@@ -146,7 +128,7 @@ func blockSlots(s experiment.Spec) int {
 }
 
 // announce says what is going to happen and how long it takes.
-func announce(p *progress, s experiment.Spec) {
+func announce(p *progress, s experiment.Spec, side *lanes) {
 	over := s.Net.Transport
 	if s.Shaped() {
 		over += " shaped in real time"
@@ -155,7 +137,7 @@ func announce(p *progress, s experiment.Spec) {
 		over = "modelled links in virtual time"
 	}
 	p.say("%d nodes over %s, %s of degree %d, %s relay", s.Net.Nodes, over, s.Net.Topology, s.Net.Degree, s.Net.Relay)
-	p.say("links %s; %s", s.Links(), seedsText(s.Seeds))
+	p.say("links %s; %s", s.Links(), seedsText(s.Seeds, side.width(s)))
 	if s.Proposers() == 0 {
 		p.say("%g transactions of %s a second for %v, no blocks, after %d slots of %v", s.Load.TxRate, s.Load.TxSize, s.Load.Duration, s.Load.Warmup, s.Chain.Slot)
 	} else {
@@ -165,14 +147,17 @@ func announce(p *progress, s experiment.Spec) {
 	if r := &s.Report; r.UntilCI > 0 {
 		p.say("further seeds, %d in all at most, until the interval of %s is within %g %% of it", r.UntilSeeds, r.UntilFigure, 100*r.UntilCI)
 	}
-	p.say("takes about %v and %.1f GiB of memory", s.Expected().Round(time.Second), float64(s.Memory())/(1<<30))
+	p.say("takes about %v and %.1f GiB of memory", side.expected(s).Round(time.Second), float64(side.width(s))*float64(s.Memory())/(1<<30))
 }
 
-func seedsText(seeds []int64) string {
-	if len(seeds) == 1 {
+func seedsText(seeds []int64, width int) string {
+	switch {
+	case len(seeds) == 1:
 		return fmt.Sprintf("seed %d", seeds[0])
+	case width == 1:
+		return fmt.Sprintf("%d seeds, one run each", len(seeds))
 	}
-	return fmt.Sprintf("%d seeds, one run each", len(seeds))
+	return fmt.Sprintf("%d seeds, one run each, %d at a time", len(seeds), width)
 }
 
 // publish writes the run's folder, the table, and what to do next.

@@ -16,6 +16,7 @@ const pipeEvery = 5 * time.Second
 type progress struct {
 	w   io.Writer
 	tty bool
+	up  func(text string) // of one run among several: who is told instead, see board
 
 	mu    sync.Mutex
 	open  bool // a line is waiting to be written over
@@ -45,6 +46,10 @@ func (p *progress) say(format string, args ...any) {
 
 // now writes where the run stands, until the next word.
 func (p *progress) now(format string, args ...any) {
+	if p.up != nil {
+		p.up(fmt.Sprintf(format, args...))
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.tty {

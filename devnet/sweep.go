@@ -7,14 +7,12 @@ import (
 	"io"
 	"maps"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pheme-net/pheme/devnet/experiment"
-	"github.com/pheme-net/pheme/devnet/host"
 	"github.com/pheme-net/pheme/devnet/report"
 )
 
@@ -150,7 +148,8 @@ type sweepRun struct {
 	out   []bool // cells that are neither wanted nor there
 	env   report.Environment
 	jobs  jobs
-	kept  int // cells found done
+	lanes *lanes // which all cells share
+	kept  int    // cells found done
 	began time.Time
 }
 
@@ -158,7 +157,8 @@ func newSweepRun(cfg SweepConfig, wanted []bool, dir string, p *progress) *sweep
 	n := len(cfg.Sweep.Cells)
 	s := &sweepRun{cfg: cfg, dir: dir, p: p, began: time.Now(), cells: make([]report.Cell, n), out: make([]bool, n)}
 	s.env = environment(MeasureConfig{Command: cfg.Command, Version: cfg.Version, Revision: cfg.Revision})
-	s.jobs = jobs{cores: runtime.NumCPU(), memory: host.FreeMemory(proc) / 10 * 7}
+	s.lanes = lanesHere()
+	s.jobs = jobs{cores: s.lanes.cores, memory: s.lanes.room}
 	for i := range cfg.Sweep.Cells {
 		cell := &cfg.Sweep.Cells[i]
 		s.cells[i] = report.Cell{Values: cell.Values, Digest: cell.Spec.Digest(), Experiment: cell.Spec, Links: cell.Spec.Links()}
@@ -271,7 +271,7 @@ func (s *sweepRun) run(ctx context.Context) error {
 func (s *sweepRun) measure(ctx context.Context, j job) finished {
 	cfg := MeasureConfig{
 		Experiment: s.cells[j.cell].Experiment, Out: filepath.Join(s.dir, cellsFolder), Binary: s.cfg.Binary,
-		Command: s.cfg.Command, Version: s.cfg.Version, Revision: s.cfg.Revision, engine: s.cfg.engine,
+		Command: s.cfg.Command, Version: s.cfg.Version, Revision: s.cfg.Revision, engine: s.cfg.engine, lanes: s.lanes,
 	}
 	r, err := Measure(ctx, cfg, io.Discard)
 	return finished{j, r, err}

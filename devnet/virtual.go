@@ -46,12 +46,13 @@ type virtualSight struct {
 // virtualEngine runs every node in one child process in virtual time.
 func virtualEngine(binary string) engine {
 	return func(ctx context.Context, spec experiment.Spec, seed int64, p *progress) (*observation, error) {
-		if binary == "" {
+		program := binary
+		if program == "" {
 			self, err := os.Executable()
 			if err != nil {
 				return nil, fmt.Errorf("find this program: %w", err)
 			}
-			binary = self
+			program = self
 		}
 		dir, err := os.MkdirTemp("", "pheme-virtual-")
 		if err != nil {
@@ -63,7 +64,7 @@ func virtualEngine(binary string) engine {
 			return nil, fmt.Errorf("encode experiment: %w", err)
 		}
 		began := time.Now()
-		child := exec.CommandContext(ctx, binary, VirtualCommand)
+		child := exec.CommandContext(ctx, program, VirtualCommand)
 		child.Env = append(os.Environ(), "GOMAXPROCS=1") // a bubble has one lock: more cores slow it down
 		child.SysProcAttr = cluster.OwnGroup()           // it dies with us, not of the terminal's Ctrl-C
 		child.Stdin = bytes.NewReader(task)
