@@ -109,6 +109,16 @@ func TestPlannedTransactionsAreValid(t *testing.T) {
 	}
 }
 
+// TestShortSignatures: among these transactions is one whose first signatures are so short and so long in turn that its size was
+// missed four times.
+func TestShortSignatures(t *testing.T) {
+	s := spec(func(s *experiment.Spec) {
+		s.Engine, s.Net.Nodes, s.Load.Blocks = "virtual", 100, 3
+		s.Chain.BlockSize, s.Load.TxSize, s.Chain.Slot = 1<<20, 2<<10, experiment.Duration(12*time.Second)
+	})
+	plan(t, s, 1)
+}
+
 func TestOlderTransactionsTipMore(t *testing.T) {
 	p := plan(t, spec(func(s *experiment.Spec) { s.Load.Blocks = 4 }), 1)
 	type sent struct {
