@@ -57,9 +57,10 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	f := &flight{s: s}
 	defer f.release()
 	body, err := s.readBody(f, w, r)
-	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-		// A client that is cut off while it sends never sees the answer.
+	if err != nil { // a client that is cut off while it sends never sees the answer
 		io.CopyN(io.Discard, r.Body, int64(8*s.cfg.MaxBody))
+	}
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		http.Error(w, fmt.Sprintf("the body has more than %d bytes: send smaller batches", s.cfg.MaxBody), http.StatusRequestEntityTooLarge)
 		return
 	} else if errors.Is(err, errBusy) {
