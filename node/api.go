@@ -13,6 +13,7 @@ import (
 	"github.com/pheme-net/pheme/chain"
 	"github.com/pheme-net/pheme/mempool"
 	"github.com/pheme-net/pheme/p2p"
+	"github.com/pheme-net/pheme/p2p/relay"
 	"github.com/pheme-net/pheme/rpc"
 )
 
@@ -64,6 +65,18 @@ func (v netView) Info() rpc.NetInfo {
 		Listen: addrsOf(v.n.host),
 		Relay:  v.n.net.Relay(),
 		Mesh:   map[string]int{"block": s.MeshBlock, "tx": s.MeshTx},
+
+		Relayed: apiRelay(s.Relay),
+		Repairs: rpc.RepairStats(s.Repair),
+	}
+}
+
+func apiRelay(s relay.Stats) rpc.RelayStats {
+	return rpc.RelayStats{
+		Published: rpc.BlockForms(s.Published), Received: rpc.BlockForms(s.Received),
+		FromPool: s.FromPool, WithAnswers: s.WithAnswers, FromChunks: s.FromChunks, FetchedWhole: s.FetchedWhole,
+		HitRate: s.HitRate(), TxsFetched: s.TxsFetched, TxsServed: s.TxsServed,
+		ChunksSent: s.ChunksSent, ChunksTaken: s.ChunksReceived, ChunksAgain: s.ChunksDuplicate,
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/p2p/relay"
 	"github.com/pheme-net/pheme/p2p/trace"
 )
 
@@ -184,6 +185,12 @@ var (
 	seriesDuplicate = counter("pheme_network_duplicate_bytes_total", "Payload bytes that had come before, by class.", "class")
 	seriesDropped   = counter("pheme_network_dropped_messages_total", "Messages lost before they were written or judged, by reason.", "reason")
 	seriesVerdicts  = counter("pheme_network_verdicts_total", "Messages judged, by topic and verdict.", "topic", "verdict")
+	seriesRelayed   = counter("pheme_relay_blocks_total", "Blocks by what was done with them (published, received) and form (gossip, compact, coded).", "direction", "form")
+	seriesPieced    = counter("pheme_relay_completed_total", "Announced blocks by what made them whole: pool, answers, chunks, or fetched after all.", "of")
+	seriesAnnounced = counter("pheme_relay_announced_bytes_total", "Transactions of announced blocks that were compared with the pool; by pheme_relay_pooled_bytes_total over this, the hit rate.")
+	seriesPooled    = counter("pheme_relay_pooled_bytes_total", "Of them, pooled beforehand.")
+	seriesSingles   = counter("pheme_relay_transactions_total", "Single transactions of announced blocks that were asked for, by direction (fetched, served).", "direction")
+	seriesChunks    = counter("pheme_relay_chunks_total", "Chunks of blocks: sent, received and needed, received again.", "direction")
 	seriesCalls     = counter("pheme_rpc_calls_total", "JSON-RPC calls answered.")
 	seriesPanics    = counter("pheme_rpc_panics_total", "JSON-RPC calls that crashed: each is a defect.")
 )
@@ -244,9 +251,29 @@ func (s *state) Collect(out chan<- prometheus.Metric) {
 			send(seriesVerdicts, float64(count), topic, verdict)
 		}
 	}
+	sendRelay(send, net.Relay)
 	calls, panics := n.rpc.Counts()
 	send(seriesCalls, float64(calls))
 	send(seriesPanics, float64(panics))
+}
+
+func sendRelay(send func(series, float64, ...string), r relay.Stats) {
+	for direction, by := range map[string]relay.Forms{"published": r.Published, "received": r.Received} {
+		send(seriesRelayed, float64(by.Gossip), direction, "gossip")
+		send(seriesRelayed, float64(by.Compact), direction, "compact")
+		send(seriesRelayed, float64(by.Coded), direction, "coded")
+	}
+	send(seriesPieced, float64(r.FromPool), "pool")
+	send(seriesPieced, float64(r.WithAnswers), "answers")
+	send(seriesPieced, float64(r.FromChunks), "chunks")
+	send(seriesPieced, float64(r.FetchedWhole), "fetched")
+	send(seriesAnnounced, float64(r.AnnouncedBytes))
+	send(seriesPooled, float64(r.PooledBytes))
+	send(seriesSingles, float64(r.TxsFetched), "fetched")
+	send(seriesSingles, float64(r.TxsServed), "served")
+	send(seriesChunks, float64(r.ChunksSent), "sent")
+	send(seriesChunks, float64(r.ChunksReceived), "received")
+	send(seriesChunks, float64(r.ChunksDuplicate), "duplicate")
 }
 
 func oneIf(b bool) float64 {

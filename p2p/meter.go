@@ -27,6 +27,9 @@ var topicNames = [numTopics]string{"block", "tx"}
 // meter holds the counters of a Net. All of it is atomic.
 type meter struct {
 	withheld     atomic.Uint64
+	sessions     atomic.Uint64 // of repair
+	gained       atomic.Uint64 // transactions, by them
+	moved        atomic.Uint64 // bytes, by them
 	in, out, dup [trace.NumClasses]atomic.Uint64
 	dropped      [numDrops]atomic.Uint64
 	verdicts     [numTopics][numVerdicts]atomic.Uint64
@@ -37,6 +40,7 @@ func (m *meter) fill(s *Stats) {
 	for c := range trace.NumClasses {
 		s.In[c], s.Out[c], s.Duplicate[c] = m.in[c].Load(), m.out[c].Load(), m.dup[c].Load()
 	}
+	s.Repair = RepairStats{Sessions: m.sessions.Load(), Gained: m.gained.Load(), Bytes: m.moved.Load()}
 	s.Dropped = make(map[string]uint64)
 	for r := range m.dropped {
 		if n := m.dropped[r].Load(); n > 0 {

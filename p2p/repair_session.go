@@ -64,6 +64,9 @@ func (n *Net) beginRepair(s *countedStream) {
 // that they add up, and its end.
 func (n *Net) endRepair(s *countedStream, gained int) {
 	now, in, out := n.clock.Now(), s.in.Load(), s.out.Load()
+	n.meter.sessions.Add(1)
+	n.meter.gained.Add(uint64(max(0, gained)))
+	n.meter.moved.Add(uint64(in + out))
 	n.hook.Emit(trace.Event{At: now, Kind: trace.MsgWritten, Class: trace.ClassRepair, Peer: s.tag, Size: uint32(out)})
 	n.hook.Emit(trace.Event{At: now, Kind: trace.MsgRead, Class: trace.ClassRepair, Peer: s.tag, Size: uint32(in)})
 	n.hook.Emit(trace.Event{At: now, Kind: trace.RepairEnd, Peer: s.tag, Size: uint32(in + out), Aux: int64(gained)})

@@ -7,6 +7,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/pheme-net/pheme/p2p/relay"
 	"github.com/pheme-net/pheme/p2p/trace"
 )
 
@@ -42,6 +43,15 @@ type Stats struct {
 	Withheld          uint64                       // messages accepted and not passed on: of a silent node
 	Held              int                          // blocks waiting for their parent or their slot
 	Syncing           bool                         // a catch-up is under way
+	Relay             relay.Stats
+	Repair            RepairStats
+}
+
+// RepairStats counts exchanges of repair, on either side.
+type RepairStats struct {
+	Sessions uint64
+	Gained   uint64 // transactions
+	Bytes    uint64 // moved both ways
 }
 
 // Stats returns the counters.
@@ -49,6 +59,7 @@ func (n *Net) Stats() Stats {
 	var s Stats
 	n.meter.fill(&s)
 	s.Peers, s.MeshBlock, s.MeshTx = n.peers.count(), n.tracers[topicBlock].size(), n.tracers[topicTx].size()
+	s.Relay = n.relay.Stats()
 	s.Syncing, s.Withheld = n.sync.busy.Load(), n.meter.withheld.Load()
 	n.holdMu.Lock()
 	s.Held = n.holder.len()

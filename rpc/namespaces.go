@@ -120,6 +120,8 @@ func (a *phemeAPI) Status(ctx context.Context) Status {
 		Genesis: s.genesis,
 		SlotMS:  g.SlotMS,
 		Relay:   net.Relay,
+		Relayed: net.Relayed,
+		Repairs: net.Repairs,
 		Head: HeadStatus{
 			Number:    head.Number.Uint64(),
 			ID:        head.Hash(),

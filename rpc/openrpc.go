@@ -81,7 +81,7 @@ func methodDocs() map[string]methodDoc {
 		"pheme_network":                           {"how many nodes there are, and means and maxima of head, pool and load over all", ""},
 		"pheme_setMetadata":                       {"write entries of this node's record; an empty value removes one; unix socket only", "entries"},
 		"pheme_peers":                             {"connected peers with score, mesh, round trip and head", ""},
-		"pheme_status":                            {"the node at this moment", ""},
+		"pheme_status":                            {"the node at this moment, and what its relay and its repair have done", ""},
 		"pheme_waitReceipt":                       {"the receipt once there is one, or null after the time", "hash timeoutMs"},
 		"rpc_discover":                            {"this document, also as rpc.discover", ""},
 		"rpc_modules":                             {"versions of the namespaces", ""},

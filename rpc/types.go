@@ -16,6 +16,8 @@ type Status struct {
 	Genesis     common.Hash    `json:"genesis"`
 	SlotMS      uint64         `json:"slot_ms"`
 	Relay       string         `json:"relay"` // how it sends blocks of its own
+	Relayed     RelayStats     `json:"relayed"`
+	Repairs     RepairStats    `json:"repairs"`
 	Head        HeadStatus     `json:"head"`
 	Peers       int            `json:"peers"`
 	Members     map[string]int `json:"members,omitempty"` // state to members in it, this node too
@@ -55,6 +57,42 @@ type NetInfo struct {
 	Listen []string // multiaddrs with /p2p/<id>
 	Relay  string
 	Mesh   map[string]int // topic to peers in its mesh
+
+	Relayed RelayStats
+	Repairs RepairStats
+}
+
+// RelayStats is what a node has done to send and receive blocks since it started.
+type RelayStats struct {
+	Published BlockForms `json:"published"` // its own blocks
+	Received  BlockForms `json:"received"`  // blocks of others, by the form in which they came first
+
+	FromPool     uint64 `json:"from_pool"`     // announced blocks put together of the pool
+	WithAnswers  uint64 `json:"with_answers"`  // and of transactions asked for
+	FromChunks   uint64 `json:"from_chunks"`   // put together of chunks
+	FetchedWhole uint64 `json:"fetched_whole"` // given up in pieces and fetched
+
+	HitRate     float64 `json:"hit_rate"`     // share of announced transactions, by bytes, that was pooled; 0 before any
+	TxsFetched  uint64  `json:"txs_fetched"`  // single transactions of blocks asked for and got
+	TxsServed   uint64  `json:"txs_served"`   // and given
+	ChunksSent  uint64  `json:"chunks_sent"`  //
+	ChunksTaken uint64  `json:"chunks_taken"` // received and needed
+	ChunksAgain uint64  `json:"chunks_again"` // received and not needed any more
+}
+
+// BlockForms counts blocks by the form they were sent in.
+type BlockForms struct {
+	Gossip  uint64 `json:"gossip"`  // whole
+	Compact uint64 `json:"compact"` // as short ids
+	Coded   uint64 `json:"coded"`   // as chunks
+}
+
+// RepairStats counts exchanges in which two nodes compared their pools, since this one
+// started.
+type RepairStats struct {
+	Sessions uint64 `json:"sessions"`
+	Gained   uint64 `json:"gained"` // transactions
+	Bytes    uint64 `json:"bytes"`  // both ways
 }
 
 // LinkCount is the answer of admin_links: what the node's shaped links have carried

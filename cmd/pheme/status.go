@@ -69,9 +69,20 @@ func printStatus(cmd *cobra.Command, s rpc.Status) {
 		fmt.Fprintf(w, "members   %d alive, %d suspect, %d dead, %d left\n", s.Members["alive"], s.Members["suspect"], s.Members["dead"], s.Members["left"])
 	}
 	fmt.Fprintf(w, "pool      %d executable, %d future, %d bytes\n", s.Pool.Executable, s.Pool.Future, s.Pool.Bytes)
+	r := s.Relayed
+	fmt.Fprintf(w, "relay     %s: sent %s; got %s\n", s.Relay, forms(r.Published), forms(r.Received))
+	if r.Received.Compact+r.Received.Coded > 0 {
+		fmt.Fprintf(w, "          made whole by the pool %d, with transactions asked for %d, by chunks %d, fetched after all %d; %.0f %% of the bytes were pooled\n",
+			r.FromPool, r.WithAnswers, r.FromChunks, r.FetchedWhole, 100*r.HitRate)
+	}
+	fmt.Fprintf(w, "repair    %d exchanges, %d transactions gained, %d bytes\n", s.Repairs.Sessions, s.Repairs.Gained, s.Repairs.Bytes)
 	for _, a := range s.Listen {
 		fmt.Fprintf(w, "listens   %s\n", a)
 	}
+}
+
+func forms(f rpc.BlockForms) string {
+	return fmt.Sprintf("%d whole, %d compact, %d coded", f.Gossip, f.Compact, f.Coded)
 }
 
 // defaultRPC is where a node serves unless told otherwise.

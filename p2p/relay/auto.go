@@ -30,7 +30,7 @@ func (a *auto) Publish(b *chain.Block) error {
 	a.mu.Unlock()
 	switch size := b.BodySize(); {
 	case size <= a.cfg.Whole || size <= autoWhole && (!s.known || s.value < warm):
-		return a.node.Gossip(EncodeGossip(b))
+		return a.publishWhole(b)
 	case s.known && s.value < cold:
 		return a.publish(b, kindCoded, true)
 	default:

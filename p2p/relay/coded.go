@@ -11,7 +11,7 @@ func (c *coded) Name() string { return "coded" }
 // Publish implements Relay.
 func (c *coded) Publish(b *chain.Block) error {
 	if b.BodySize() <= c.cfg.Whole {
-		return c.node.Gossip(EncodeGossip(b))
+		return c.publishWhole(b)
 	}
 	return c.publish(b, kindCoded, true)
 }

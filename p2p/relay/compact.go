@@ -21,7 +21,7 @@ func (c *compact) Name() string { return "compact" }
 // Publish implements Relay.
 func (c *compact) Publish(b *chain.Block) error {
 	if b.BodySize() <= c.cfg.Whole {
-		return c.node.Gossip(EncodeGossip(b))
+		return c.publishWhole(b)
 	}
 	return c.publish(b, kindCompact, false)
 }
@@ -257,6 +257,7 @@ func (e *engine) solved(from peer.ID, t *transfer, p *puzzle) bool {
 		e.mu.Unlock()
 		return false
 	}
+	e.pieced(t, false)
 	_ = e.node.Complete(from, b, Way{Pool: true}) // what it thinks of the block is no business of ours
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -308,6 +309,7 @@ func (e *engine) answer(l *link, t *transfer, q *question, now time.Time) {
 			continue
 		}
 		f.txs = append(f.txs, numbered{i, raw})
+		e.stats.TxsServed++
 		if size += len(raw); size > maxTxsBytes-chain.MaxTxBytes {
 			l.urgent = append(l.urgent, piece{f, t})
 			f, size = &frame{kind: frameTxs, tag: t.tag}, 0
@@ -366,6 +368,7 @@ func (e *engine) gotTxs(l *link, t *transfer, f *frame) error {
 	for k, n := range f.txs {
 		if t.block == nil && p.set(n.index, txs[k]) {
 			t.gained = time.Now()
+			e.stats.TxsFetched++
 		}
 	}
 	whole := t.block == nil && p.lack == 0 && !t.opening

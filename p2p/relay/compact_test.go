@@ -74,6 +74,9 @@ func TestCompactFromThePool(t *testing.T) {
 	if f := e.next("b"); f == nil || f.flags&flagDone == 0 {
 		t.Errorf("the mesh hears %+v", f)
 	}
+	if s := e.Stats(); s.Received.Compact != 1 || s.FromPool != 1 || s.WithAnswers != 0 || s.HitRate() < 0.95 || s.HitRate() > 1 {
+		t.Errorf("Stats() = %+v", s)
+	}
 	if size := len(announceCompact(t, b)); size > 3000 {
 		t.Errorf("the announcement of %d bytes has %d", b.Size(), size)
 	}
@@ -107,6 +110,9 @@ func TestCompactLacksLittle(t *testing.T) {
 		if err := e.handle("a", answer); err != nil || len(n.whole) != 1 {
 			t.Fatalf("the answer: %v, %d blocks", err, len(n.whole))
 		}
+	}
+	if s := e.Stats(); s.FromPool != 0 || s.WithAnswers != 1 || s.TxsFetched != 1 {
+		t.Errorf("Stats() = %+v", s)
 	}
 }
 

@@ -43,6 +43,7 @@ type engine struct {
 	early  early
 	seen   slotCount
 	share  share // of recent blocks, that was pooled
+	stats  Stats
 }
 
 // maxWide is with how many peers a node exchanges chunks of its own accord, those of
@@ -74,7 +75,11 @@ func (e *engine) Receive(m Message) error {
 	if err != nil {
 		return err
 	}
-	return e.node.Take(m, b)
+	if err := e.node.Take(m, b); err != nil {
+		return err
+	}
+	e.count(func(s *Stats) { s.Received.add(kindGossip) })
+	return nil
 }
 
 // announced judges an announcement and begins the transfer of its block.
@@ -110,8 +115,9 @@ func (e *engine) announced(m Message) error {
 		return fmt.Errorf("%w %d", chain.ErrEquivocation, a.header.Slot())
 	}
 	e.enter(t)
+	e.stats.Received.add(a.kind)
 	if t.puzzle != nil {
-		e.share.note(float64(t.puzzle.pooled) / float64(a.shape.size))
+		e.compared(t.puzzle.pooled, a.shape.size)
 	}
 	waiting := e.early.take(t.tag)
 	e.mu.Unlock()
@@ -186,6 +192,7 @@ func (e *engine) publish(b *chain.Block, kind byte, push bool) error {
 	e.mu.Lock()
 	e.seen.add(a.header.Slot(), t.id)
 	e.enter(t)
+	e.stats.Published.add(kind)
 	e.mu.Unlock()
 	if err := e.node.Gossip(payload); err != nil { // before the first chunk is on its way
 		return err
@@ -195,6 +202,12 @@ func (e *engine) publish(b *chain.Block, kind byte, push bool) error {
 	e.mu.Unlock()
 	poke(e.pumping)
 	return nil
+}
+
+// publishWhole sends a block of ours in one message.
+func (e *engine) publishWhole(b *chain.Block) error {
+	e.count(func(s *Stats) { s.Published.add(kindGossip) })
+	return e.node.Gossip(EncodeGossip(b))
 }
 
 // Taken implements Relay.
@@ -306,6 +319,7 @@ func (e *engine) review(now time.Time) (fetch []*transfer, busy bool) {
 		case t.block != nil || t.opening || now.Sub(t.gained) < e.patience():
 		case t.failed || t.asks >= maxAsks:
 			fetch = append(fetch, t)
+			e.stats.FetchedWhole++
 			t.gained, t.asks = now, 0
 		default:
 			e.want(t)

@@ -44,6 +44,9 @@ func TestChunksCompleteABlock(t *testing.T) {
 	if len(n.whole) != 1 || n.whole[0].ID() != b.ID() || n.ways[0].Hops != 5 {
 		t.Fatalf("completed %d blocks, %+v", len(n.whole), n.ways)
 	}
+	if s := e.Stats(); s.Received.Coded != 1 || s.FromChunks != 1 || s.ChunksReceived < 6 || s.ChunksReceived+s.ChunksDuplicate != uint64(2*len(chunks)) {
+		t.Errorf("Stats() = %+v of %d chunks, each twice", s, len(chunks))
+	}
 	if v := x.tell(e.links["a"].slot); v.flags&flagDone == 0 {
 		t.Error("the mesh is not told")
 	}

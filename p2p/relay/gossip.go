@@ -16,7 +16,7 @@ type gossip struct{ *engine }
 func (g *gossip) Name() string { return "gossip" }
 
 // Publish implements Relay.
-func (g *gossip) Publish(b *chain.Block) error { return g.node.Gossip(EncodeGossip(b)) }
+func (g *gossip) Publish(b *chain.Block) error { return g.publishWhole(b) }
 
 // EncodeGossip is the gossip relay's message for b: the kind byte, the envelope.
 func EncodeGossip(b *chain.Block) []byte {

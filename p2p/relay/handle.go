@@ -45,6 +45,7 @@ func (e *engine) gotChunk(l *link, t *transfer, f *frame) error {
 	fresh := t.block == nil && !t.swarm.have.get(f.chunk)
 	if !fresh {
 		e.credit(l, t, f.chunk)
+		e.stats.ChunksDuplicate++
 	}
 	e.mu.Unlock()
 	if !fresh {
@@ -59,6 +60,9 @@ func (e *engine) gotChunk(l *link, t *transfer, f *frame) error {
 	if t.put(f.chunk, f.bytes, f.hops+min(1, 255-f.hops)) {
 		t.gained, t.asks = time.Now(), 0
 		e.gained(l, t, f.chunk)
+		e.stats.ChunksReceived++
+	} else {
+		e.stats.ChunksDuplicate++ // while it was verified
 	}
 	open := t.swarm.complete() && t.block == nil && !t.opening && !t.failed
 	t.opening = t.opening || open
@@ -139,6 +143,7 @@ func (e *engine) open(from peer.ID, t *transfer) {
 		b, err = e.assemble(t, list)
 	}
 	if err == nil {
+		e.pieced(t, true)
 		_ = e.node.Complete(from, b, Way{Hops: int(hops)}) // what it thinks of the block is no business of ours
 	}
 	e.mu.Lock()
@@ -172,7 +177,7 @@ func (e *engine) assemble(t *transfer, list []byte) (*chain.Block, error) {
 	}
 	if t.ann.kind != kindCompact { // its puzzle has told
 		e.mu.Lock()
-		e.share.note(float64(found) / float64(len(list)))
+		e.compared(found, len(list))
 		e.mu.Unlock()
 	}
 	return chain.NewBlock(t.ann.header, txs)

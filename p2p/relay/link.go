@@ -301,6 +301,7 @@ func (e *engine) pick(now time.Time) (*lane, piece, time.Duration) {
 		}
 		t.swarm.give(l.slot, c)
 		x.busy = true
+		e.stats.ChunksSent++
 		l.pace.sent(flying{tag: t.tag, chunk: c, bytes: t.ann.shape.chunk, lane: x, at: now})
 		e.uplink.sent(now, t.ann.shape.chunk)
 		return x, piece{&frame{kind: frameChunk, tag: t.tag, hops: t.hops[c], chunk: c, bytes: t.chunks[c]}, t}, 0
