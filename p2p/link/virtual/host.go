@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/connmgr"
@@ -46,6 +47,8 @@ type Host struct {
 	ids   identify.IDService
 	store peerstore.Peerstore
 	under io.Closer // what the transport leaves open
+
+	closed atomic.Bool
 }
 
 var _ host.Host = (*Host)(nil)
@@ -133,8 +136,10 @@ func (h *Host) WireBytes() (in, out uint64) {
 	return c.Received, c.Sent
 }
 
-// Close closes every connection and waits for identify.
+// Close closes every connection and waits for identify. From then on no datagram leaves, nor arrives.
 func (h *Host) Close() error {
+	h.closed.Store(true)
+	_ = h.ClosePackets() // never fails
 	return errors.Join(h.BlankHost.Close(), h.ids.Close(), h.under.Close(), h.store.Close())
 }
 

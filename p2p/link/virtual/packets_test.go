@@ -2,9 +2,13 @@ package virtual
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/pheme-net/pheme/p2p/link"
 )
@@ -60,6 +64,37 @@ func TestQUICStack(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.pipe(0, 1)
+		})
+	})
+}
+
+// TestClosedHostsSendNothing: a host that is closed says no goodbye, whatever still runs in it, and hears nothing.
+func TestClosedHostsSendNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		play(t, uniformConfig(t, 2, "uniform:50ms", 50*link.Mbit, 1), Direct, func(w *field) {
+			var got [2][]string
+			for i, h := range w.hosts {
+				if _, err := h.OpenPackets(nil, func(_ peer.ID, b []byte) { got[i] = append(got[i], string(b)) }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			send := func(from, to int, text string) {
+				addr := netip.AddrPortFrom(netip.MustParseAddr(w.net.udpAddr(to).IP.String()), port)
+				w.hosts[from].SendPacket(w.hosts[to].ID(), addr, []byte(text), false)
+				time.Sleep(time.Second)
+			}
+			send(0, 1, "alive")
+			send(1, 0, "alive")
+			if err := w.hosts[0].Close(); err != nil {
+				t.Fatal(err)
+			}
+			send(0, 1, "goodbye")
+			send(1, 0, "are you there?")
+			for i := range got {
+				if !slices.Equal(got[i], []string{"alive"}) {
+					t.Errorf("host %d got %q", i, got[i])
+				}
+			}
 		})
 	})
 }

@@ -32,12 +32,12 @@ func (h *Host) ClosePackets() error {
 	return nil
 }
 
-// SendPacket sends a datagram, which arrives once or not at all. introduce makes
+// SendPacket sends a datagram, which arrives once or not at all; of a closed host, not at all. introduce makes
 // it as long as one that says in full who sends it.
 func (h *Host) SendPacket(_ peer.ID, at netip.AddrPort, b []byte, introduce bool) {
 	ip := at.Addr().As4()
 	to, ok := h.net.byIP[string(ip[:])]
-	if !ok {
+	if !ok || h.closed.Load() {
 		return
 	}
 	size := len(b) + sealBytes
