@@ -97,7 +97,8 @@
 // payload with its framing is one event, what else the message carried another
 // of class control. Requests for blocks are msg.written at the server and
 // msg.read at the client, of class sync, one a block. A session of repair is one
-// msg.written and one msg.read of class repair at each end, when it ends.
+// msg.written and one msg.read of class repair at each end, when it ends. All of
+// membership in a second is one of each, without a Peer.
 //
 //   - Path and hops: block.received gives the sender of the copy that counted;
 //     follow Peer back to the node that has block.sealed. hops(i) = hops(Peer) + 1,

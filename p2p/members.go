@@ -46,6 +46,9 @@ type members struct {
 	tags    sync.Map            // uint64 to peer.ID, for the host's goroutine
 	moved   uint64              // Run's: bytes until the last look
 	looked  time.Time           // Run's: when that was
+	toldAt  time.Time           // Run's: when its bytes were last told
+	toldIn  uint64              // Run's: bytes told by then
+	toldOut uint64              // Run's
 	where   map[swim.ID]located // Run's
 	allowed map[peer.ID]*bucket // Run's
 	running atomic.Bool
@@ -179,8 +182,10 @@ func (m *members) loop(ctx context.Context, s *swim.Node, h packetHost, port uin
 	defer timer.Stop()
 	refresh := time.NewTimer(refreshMin)
 	defer refresh.Stop()
+	phased := false
 	for {
 		m.flush(s, h)
+		m.tell(time.Now())
 		timer.Reset(time.Until(s.Next()))
 		select {
 		case <-ctx.Done():
@@ -200,8 +205,14 @@ func (m *members) loop(ctx context.Context, s *swim.Node, h packetHost, port uin
 			if err := s.Move(now, port, m.net.reachedAt()); err != nil {
 				log.Warnw("membership: our addresses cannot be told", "err", err)
 			}
-			m.describe(s, now)
-			refresh.Reset(refreshAfter(s.Size()))
+			if phased {
+				m.describe(s, now)
+			}
+			after := refreshAfter(s.Size())
+			if !phased { // nodes that start together must not all have news together
+				after, phased = rand.N(after), true
+			}
+			refresh.Reset(after)
 		}
 	}
 }
@@ -254,12 +265,38 @@ func (m *members) flush(s *swim.Node, h packetHost) {
 	}
 }
 
+// tellEvery is how often the bytes of membership are told: as one event each way, not one for each of some fifty small
+// datagrams a second.
+const tellEvery = time.Second
+
+// tell emits what membership has received and sent since it was last told.
+func (m *members) tell(now time.Time) {
+	if now.Sub(m.toldAt) < tellEvery {
+		return
+	}
+	m.toldAt = now
+	at := m.net.clock.Now()
+	for _, way := range []struct {
+		kind trace.Kind
+		sum  uint64
+		told *uint64
+	}{
+		{trace.MsgRead, m.net.meter.in[trace.ClassMember].Load(), &m.toldIn},
+		{trace.MsgWritten, m.net.meter.out[trace.ClassMember].Load(), &m.toldOut},
+	} {
+		if n := way.sum - *way.told; n > 0 {
+			m.net.hook.Emit(trace.Event{At: at, Kind: way.kind, Class: trace.ClassMember, Size: uint32(n)})
+			*way.told = way.sum
+		}
+	}
+}
+
 // Our record tells head, pool and version; it is refreshed every refreshMin, or
-// less often among more than 100 members, so that all of them together make no
-// more than ten new records a second.
+// less often among more than 20 members, so that all of them together make no
+// more than two new records a second: each costs every member some 1,800 bytes.
 const (
 	refreshMin  = 10 * time.Second
-	refreshEach = 100 * time.Millisecond
+	refreshEach = 500 * time.Millisecond
 )
 
 func refreshAfter(n int) time.Duration { return max(refreshMin, time.Duration(n)*refreshEach) }
