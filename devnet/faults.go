@@ -434,17 +434,29 @@ func (f *faultRun) results(in recorder.Input) (out []report.Fault) {
 func (f *faultRun) upSpans(i int) []recorder.Span {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.spans[i]) == 1 && f.spans[i][0] == (recorder.Span{From: -always, To: always}) {
-		return nil
-	}
-	if f.spans[i] == nil {
-		return []recorder.Span{{From: always, To: always}} // never
-	}
-	return slices.Clone(f.spans[i])
+	return spansOf(f.spans[i])
 }
 
-// lives says whether a node is to be alive at the end.
-func (f *faultRun) lives(i int) bool {
+// spansOf are spans as the recorder takes them.
+func spansOf(spans []recorder.Span) []recorder.Span {
+	switch {
+	case len(spans) == 1 && spans[0] == (recorder.Span{From: -always, To: always}):
+		return nil
+	case spans == nil:
+		return []recorder.Span{{From: always, To: always}} // never
+	}
+	return slices.Clone(spans)
+}
+
+// lives is when a node ran; nil is always.
+func (f *faultRun) lives(i int) []recorder.Span {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return spansOf(f.life[i])
+}
+
+// survives says whether a node is to be alive at the end.
+func (f *faultRun) survives(i int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.alive[i]

@@ -394,7 +394,7 @@ func (r *virtualRun) collect() *virtualSight {
 	for i, m := range r.members {
 		m.mu.Lock()
 		s.Input.Nodes = append(s.Input.Nodes, recorder.Node{
-			Name: fmt.Sprintf("n%d", i), Region: regionOf(&r.links, i), Tag: m.tag, Events: m.events, Up: r.faults.upSpans(i),
+			Name: fmt.Sprintf("n%d", i), Region: regionOf(&r.links, i), Tag: m.tag, Events: m.events, Up: r.faults.upSpans(i), Lives: r.faults.lives(i),
 		})
 		m.events = nil
 		m.mu.Unlock()

@@ -338,7 +338,7 @@ func (e *processRun) record() (*observation, error) {
 	seen := &observation{warmup: e.warmup}
 	seen.input = recorder.Input{Window: e.window, Horizon: e.spec.Horizon(), Slot: e.spec.Chain.Slot.D()}
 	for i, n := range e.cluster.Nodes() {
-		one := recorder.Node{Name: n.Name(), Region: regionOf(e.links, i), Up: e.faults.upSpans(i)}
+		one := recorder.Node{Name: n.Name(), Region: regionOf(e.links, i), Up: e.faults.upSpans(i), Lives: e.faults.lives(i)}
 		ended := false
 		for _, life := range n.Traces() {
 			h, events, lost, err := trace.ReadFile(life)
@@ -349,7 +349,7 @@ func (e *processRun) record() (*observation, error) {
 			one.Events = append(one.Events, events...)
 			one.Lost += lost
 		}
-		if !ended && e.faults.lives(i) {
+		if !ended && e.faults.survives(i) {
 			seen.open = append(seen.open, n.Name())
 		}
 		seen.input.Nodes = append(seen.input.Nodes, one)

@@ -15,6 +15,9 @@
 //     size came again.
 //   - First copy: the one that completed m at the node; its sender is the node's parent in the
 //     delivery tree. Hops: 1 + the parent's. Copies: all bytes received for m / its size.
+//   - A crash is confirmed at a node when that node holds the crashed one for dead; the nodes that count are those
+//     that ran from the crash to the horizon, or until it came back. A false death is one told of a node that ran, and
+//     had for a horizon. Bytes of membership are those of its datagrams and streams.
 //   - Stage split: the latency cut at the events along the parent chain; parts add up to it. A block
 //     in pieces is followed from the piece that completed it back to block.sealed, piece by piece: what
 //     let its sender send it, a copy of its own or the whole block, and who had sent that.

@@ -29,6 +29,8 @@ type Node struct {
 	Lost   uint64 // events the ring had to drop
 	// Up lists when the node was up and subscribed; nil is the whole run.
 	Up []Span
+	// Lives lists when the node ran, which it does before it serves; nil is the whole run.
+	Lives []Span
 }
 
 // Input is one run of one seed.
@@ -51,7 +53,8 @@ type Run struct {
 	Slots       []Slot     // one a slot of the window
 	Lost        uint64     // events lost by any node
 	ReorgDepth  int        // the most blocks that a node took off its canonical chain at once
-	Early       []Early    // blocks accepted before they were received: a broken instrument
+	Members     Members
+	Early       []Early // blocks accepted before they were received: a broken instrument
 }
 
 // Message is a block or a transaction.
@@ -137,6 +140,7 @@ func Join(in Input) (*Run, error) {
 	j.load()
 	j.heads()
 	j.reorgs()
+	j.members()
 	return j.run, nil
 }
 

@@ -45,6 +45,7 @@ func summarize(spec experiment.Spec, runs []Run) map[string]stats.Figure {
 	s.txFigures()
 	s.netFigures()
 	s.chainFigures()
+	s.memberFigures()
 	s.runFigures()
 	return s.out
 }

@@ -40,6 +40,12 @@ var headline = []row{
 	{"net.bytes_per_node_per_s", "network", "a node receives", byteRate, "bytes received a second on gossip and fetch streams, mean over nodes; handshakes, security and muxing are not in it"},
 	{"net.multiplier", "network", "multiplier", times, "block bytes on the wire / (block size x nodes reached)"},
 	{"heal.heads_equal_ms", "after a heal", "one head", millisecond, "from the end of a partition until all nodes that are up had one head; the longest"},
+	{"members.suspect_p50_ms", "a crash", "suspected p50", millisecond, "from a node's crash until the first other node suspected it"},
+	{"members.dead_p99_ms", "a crash", "confirmed p99", millisecond, "from a node's crash until another node held it for dead, over all crashes and nodes"},
+	{"members.dead_max_ms", "a crash", "by all", millisecond, "the longest of these"},
+	{"members.rejoin_max_ms", "a crash", "return seen by all", millisecond, "from a node's start until those that had held it for dead held it for alive; the longest"},
+	{"members.false_deaths", "members", "false deaths", plain, "nodes held for dead by another although they ran"},
+	{"net.member_per_node_per_s", "members", "a node receives", byteRate, "bytes of membership received a second"},
 	{"run.max_rss_bytes", "run", "largest process", byteCount, "most memory a process held: one node, or all of them in virtual time"},
 	{"run.events_lost", "run", "events lost", plain, "trace events dropped; more than none is not reported"},
 }
@@ -109,8 +115,11 @@ func (r *Results) headline() (rows []row) {
 	for _, h := range headline {
 		f, ok := r.Summary[h.metric]
 		aboutBlocks := strings.HasPrefix(h.metric, "block.") || h.metric == "net.multiplier"
-		healed := f.Value.Valid() || !strings.HasPrefix(h.metric, "heal.")
-		if ok && healed && f.Why != NotShaped && !(aboutBlocks && r.Experiment.Proposers() == 0) {
+		told := f.Value.Valid() || !strings.HasPrefix(h.metric, "heal.") && !strings.HasPrefix(h.metric, "members.")
+		if h.group == "members" && r.Experiment.Net.Members != "full" {
+			told = false // it only watches: few want to know
+		}
+		if ok && told && f.Why != NotShaped && !(aboutBlocks && r.Experiment.Proposers() == 0) {
 			rows = append(rows, h)
 		}
 	}
