@@ -72,10 +72,11 @@ func TestPartitionOfProcesses(t *testing.T) {
 	}
 }
 
-// TestProcessesGrow: processes that are told one address find each other, and one that is killed finds them again.
+// TestProcessesGrow: processes that are told one address find each other. The one at that address, which was told none,
+// is killed, and finds the others again by the anchors it kept.
 func TestProcessesGrow(t *testing.T) {
 	const second = experiment.Duration(time.Second)
-	s := faultyProcesses(5, 8, experiment.Fault{At: second, For: second, Kill: "3"})
+	s := faultyProcesses(5, 10, experiment.Fault{At: 2 * second, For: second, Kill: "0"})
 	s.Net.Topology = experiment.Discovery
 	r := measureFaults(t, s)
 	if f := r.Runs[0].Faults[0]; math.IsInf(float64(f.HeadsEqual), 1) {

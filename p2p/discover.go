@@ -125,7 +125,7 @@ func (n *Net) runDiscovery(ctx context.Context) error {
 		case now := <-tick.C:
 			n.discover(ctx, failed, now)
 			n.trim(now)
-			if written, err = n.writeAnchors(written); err != nil {
+			if written, err = n.writeAnchors(ctx, written); err != nil {
 				log.Warnw("anchors are not written", "err", err)
 			}
 		}
@@ -173,8 +173,7 @@ func (n *Net) discover(ctx context.Context, failed map[peer.ID]time.Time, now ti
 		return len(c.info.Addrs) == 0 || n.connected(c.info.ID) || n.peers.penalty(c.info.ID) <= graylist
 	})
 	for i := range all {
-		best := slices.MaxFunc(all[i].info.Addrs, func(a, b ma.Multiaddr) int { return cmp.Compare(rank(a), rank(b)) })
-		all[i].group = group(best)
+		all[i].group = group(bestOf(all[i].info.Addrs))
 	}
 	var g errgroup.Group
 	failures := make(chan peer.ID, dialsAtOnce)
@@ -221,14 +220,19 @@ func (n *Net) trim(now time.Time) {
 	}
 }
 
-// writeAnchors keeps the oldest connections we chose in the anchor file.
-func (n *Net) writeAnchors(before []string) ([]string, error) {
+// writeAnchors keeps the oldest connections we chose in the anchor file. A node that the others start from may have
+// chosen none, since all dialled it: then it keeps the oldest of those, at the addresses that they tell as members. That
+// an attacker may be among them is better than to know nobody.
+func (n *Net) writeAnchors(ctx context.Context, before []string) ([]string, error) {
 	if n.cfg.Anchors == "" {
 		return nil, nil
 	}
-	outbound, _ := n.sides()
+	anchors, inbound := n.sides()
+	if len(anchors) == 0 {
+		anchors = n.asMembers(ctx, inbound)
+	}
 	var now []string
-	for _, c := range outbound[:min(maxAnchors, len(outbound))] {
+	for _, c := range anchors[:min(maxAnchors, len(anchors))] {
 		now = append(now, fmt.Sprintf("%s/p2p/%s", c.info.Addrs[0], c.info.ID))
 	}
 	if len(now) < len(before) && len(now) < maxAnchors || slices.Equal(now, before) {
@@ -246,6 +250,29 @@ func (n *Net) writeAnchors(before []string) ([]string, error) {
 		return before, fmt.Errorf("p2p: write anchors: %w", err)
 	}
 	return now, nil
+}
+
+// asMembers are those of candidates that are members, the oldest first, at the address of theirs that is best to dial.
+func (n *Net) asMembers(ctx context.Context, all []candidate) (out []candidate) {
+	told := map[peer.ID][]ma.Multiaddr{}
+	_ = n.members.do(ctx, func(s *swim.Node, _ time.Time) { // no member is known where membership does not run
+		for _, m := range s.Members()[1:] {
+			told[peer.ID(m.Record.ID)] = addrsOf(m.Record)
+		}
+	})
+	for _, c := range all {
+		if addrs := told[c.info.ID]; len(addrs) > 0 {
+			c.info.Addrs = []ma.Multiaddr{bestOf(addrs)}
+			out = append(out, c)
+		}
+	}
+	slices.SortFunc(out, func(a, b candidate) int { return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.info.ID, b.info.ID)) })
+	return out
+}
+
+// bestOf is the address that is best to dial.
+func bestOf(addrs []ma.Multiaddr) ma.Multiaddr {
+	return slices.MaxFunc(addrs, func(a, b ma.Multiaddr) int { return cmp.Compare(rank(a), rank(b)) })
 }
 
 // readAnchors reads the anchor file; there is none on the first start.

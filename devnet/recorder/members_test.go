@@ -9,6 +9,19 @@ import (
 	"github.com/pheme-net/pheme/p2p/trace"
 )
 
+// TestPeers: what is connected as the window ends counts, in the life that a node is in.
+func TestPeers(t *testing.T) {
+	up, down := trace.PeerUp, trace.PeerDown
+	run, err := Join(Input{Window: Span{0, 100}, Horizon: time.Second, Slot: 100, Nodes: []Node{
+		{Tag: 1, Events: []trace.Event{{At: -5, Kind: up, Peer: 2}, {At: 1, Kind: up, Peer: 3}, {At: 2, Kind: down, Peer: 3}, {At: 200, Kind: down, Peer: 2}}},
+		{Tag: 2, Events: []trace.Event{{At: -5, Kind: up, Peer: 1}, {At: 60, Kind: up, Peer: 3}}, Lives: []Span{{-100, 40}, {50, 1000}}},
+		{Tag: 3, Up: []Span{{-100, 50}}},
+	}})
+	if err != nil || !reflect.DeepEqual(run.Peers, []int{1, 1}) {
+		t.Errorf("peers %v, %v, want one each of the two that are up", run.Peers, err)
+	}
+}
+
 // TestMembers: four nodes, of which n3 crashes at 1 s and is back at 9 s, and n2 is once taken for dead while it runs.
 func TestMembers(t *testing.T) {
 	const s = int64(time.Second)

@@ -54,6 +54,7 @@ type Run struct {
 	Lost        uint64     // events lost by any node
 	ReorgDepth  int        // the most blocks that a node took off its canonical chain at once
 	Members     Members
+	Peers       []int   // of each node that is up as the window ends
 	Early       []Early // blocks accepted before they were received: a broken instrument
 }
 
@@ -141,6 +142,7 @@ func Join(in Input) (*Run, error) {
 	j.heads()
 	j.reorgs()
 	j.members()
+	j.peers()
 	return j.run, nil
 }
 

@@ -230,6 +230,7 @@ func (s *summary) netFigures() {
 	whole := func(m *recorder.Message) float64 { return float64(m.Size) * float64(len(m.Deliveries)) }
 	s.out["net.multiplier"] = s.blocks.ratio(wire, whole, len(s.blocks.messages))
 	s.out["net.tx_multiplier"] = s.txs.ratio(wire, whole, len(s.txs.messages))
+	s.peerFigures()
 	var loads []float64
 	for _, r := range s.runs {
 		for _, n := range r.Record.Nodes {
@@ -242,6 +243,19 @@ func (s *summary) netFigures() {
 	slices.Sort(loads)
 	s.out["net.load_max_over_mean"] = stats.Bare(loads[len(loads)-1]/mean(loads), len(loads), "a maximum")
 	s.out["net.load_p99_over_p50"] = stats.Bare(stats.Percentile(loads, .99)/stats.Percentile(loads, .50), len(loads), "one value a node")
+}
+
+// peerFigures are of the connections as windows end: the fewest and the most of any node.
+func (s *summary) peerFigures() {
+	var all []int
+	for _, r := range s.runs {
+		all = append(all, r.Record.Peers...)
+	}
+	if len(all) == 0 {
+		all = []int{0}
+	}
+	s.out["net.peers_min"] = stats.Bare(float64(slices.Min(all)), len(all), "a minimum")
+	s.out["net.peers_max"] = stats.Bare(float64(slices.Max(all)), len(all), "a maximum")
 }
 
 // kindKeys are the kinds of bytes in metric names.
