@@ -34,7 +34,7 @@ type pieceOut struct {
 type pieces struct {
 	in   []pieceIn // of each piece the first copy; every answer
 	out  []pieceOut
-	held [4]uint64 // the numbers in it from announced to 254: no block has more chunks
+	held [8]uint64 // the numbers in it from announced to 510: no block has more chunks
 }
 
 // fresh says whether a piece is read for the first time, and notes it.
