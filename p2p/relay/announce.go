@@ -18,6 +18,7 @@ import (
 // both. It is signed whole, so that nobody between can change any of it.
 type announcement struct {
 	header *chain.SignedHeader
+	tag    tag // what it is called in frames: of what its proposer signed
 	body   announced
 	kind   byte
 	shape  shape
@@ -64,10 +65,12 @@ func (a *announcement) encode(sign func(common.Hash) ([signatureBytes]byte, erro
 	}
 	out := append(make([]byte, 0, 1+len(body)+signatureBytes), a.kind)
 	out = append(out, body...)
-	sig, err := sign(announceHash(out))
+	hash := announceHash(out)
+	sig, err := sign(hash)
 	if err != nil {
 		return nil, fmt.Errorf("relay: sign announcement: %w", err)
 	}
+	a.tag = tag(hash[:])
 	return append(out, sig[:]...), nil
 }
 
@@ -89,7 +92,8 @@ func decodeAnnouncement(payload []byte, maxList int) (*announcement, error) {
 		return bad("not of a known kind")
 	}
 	unsigned, sig := payload[:len(payload)-signatureBytes], payload[len(payload)-signatureBytes:]
-	a := &announcement{kind: payload[0]}
+	hash := announceHash(unsigned)
+	a := &announcement{kind: payload[0], tag: tag(hash[:])}
 	if err := rlp.DecodeBytes(unsigned[1:], &a.body); err != nil {
 		return bad("%v", err)
 	}
@@ -112,7 +116,7 @@ func decodeAnnouncement(payload []byte, maxList int) (*announcement, error) {
 			return nil, err
 		}
 	}
-	if !signedBy(a.header.Proposer(), announceHash(unsigned), sig) {
+	if !signedBy(a.header.Proposer(), hash, sig) {
 		return bad("not signed by the proposer")
 	}
 	return a, nil
@@ -151,10 +155,13 @@ func (a *announcement) layout() error {
 	if len(sizes) > 0 || uint64(at) != b.Size {
 		return fmt.Errorf("%w: announcement: transactions of %d bytes in a list of %d", ErrMessage, at, b.Size)
 	}
-	last := -1
+	last, room := -1, maxPrefill
 	for _, p := range b.Prefilled {
 		if p.Index >= uint64(n) || int(p.Index) <= last || len(p.Raw) != a.parts[p.Index].size {
 			return fmt.Errorf("%w: announcement: prefilled transaction %d", ErrMessage, p.Index)
+		}
+		if room -= len(p.Raw); room < 0 {
+			return fmt.Errorf("%w: announcement: more than %d bytes of prefilled transactions", ErrMessage, maxPrefill)
 		}
 		last = int(p.Index)
 	}

@@ -296,11 +296,12 @@ func (e *engine) answer(l *link, t *transfer, q *question, now time.Time) {
 		q.open = nil
 		return
 	}
+	key := newShortKey(t.id, t.ann.body.Nonce)
 	var later []int
 	f := &frame{kind: frameTxs, tag: t.tag}
 	size := 0
 	for _, i := range q.open {
-		raw := t.raw(i)
+		raw := t.raw(i, key)
 		if raw == nil {
 			later = append(later, i)
 			continue
@@ -331,15 +332,21 @@ func (e *engine) answerAll(t *transfer) {
 	}
 }
 
-// raw is transaction i of a block as far as it is here, else nil.
-func (t *transfer) raw(i int) []byte {
+// raw is transaction i of a block as far as it is here, else nil. It is also nil
+// where the proposer has described another than the block has, since who asks
+// would take ours for wrong.
+func (t *transfer) raw(i int, key shortKey) []byte {
+	var x *chain.Tx
 	switch {
-	case t.block != nil:
-		return t.block.Txs()[i].Raw()
-	case t.puzzle != nil && t.puzzle.txs[i] != nil:
-		return t.puzzle.txs[i].Raw()
+	case t.block != nil && i < len(t.block.Txs()):
+		x = t.block.Txs()[i]
+	case t.puzzle != nil:
+		x = t.puzzle.txs[i]
 	}
-	return nil
+	if p := t.ann.parts[i]; x == nil || len(x.Raw()) != p.size || key.id(x.Hash()) != p.id {
+		return nil
+	}
+	return x.Raw()
 }
 
 // gotTxs puts answers into their places. What was not asked for, or came before,

@@ -37,8 +37,7 @@ func solver(t *testing.T, b *chain.Block, pooled ...int) (*node, *engine, *trans
 	if err := e.Receive(Message{From: "a", Payload: announceCompact(t, b)}); err != nil {
 		t.Fatal(err)
 	}
-	id := b.ID()
-	return n, e, e.live[tag(id[:])]
+	return n, e, e.byID(b.ID())
 }
 
 // announceCompact is a compact message without prefilled transactions.

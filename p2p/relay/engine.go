@@ -90,7 +90,7 @@ func (e *engine) announced(m Message) error {
 	}
 	id := a.header.ID()
 	e.mu.Lock()
-	t := e.live[tag(id[:])]
+	t := e.byID(id)
 	e.mu.Unlock()
 	if t != nil { // another announcement of the same block: the first one counts
 		return fmt.Errorf("%w: %s is announced already", chain.ErrKnown, id)
@@ -105,7 +105,7 @@ func (e *engine) announced(m Message) error {
 		}
 	}
 	e.mu.Lock()
-	if e.live[t.tag] != nil {
+	if e.byID(id) != nil {
 		e.mu.Unlock()
 		return fmt.Errorf("%w: %s is announced already", chain.ErrKnown, id)
 	}
@@ -150,6 +150,16 @@ func (e *engine) enter(t *transfer) {
 	poke(e.stirred)
 }
 
+// byID is the transfer of a block, nil without one. The mutex is held.
+func (e *engine) byID(id common.Hash) *transfer {
+	for _, t := range e.order {
+		if t.id == id {
+			return t
+		}
+	}
+	return nil
+}
+
 func (e *engine) drop(t *transfer) {
 	delete(e.live, t.tag)
 	for i, o := range e.order {
@@ -185,8 +195,8 @@ func (e *engine) publish(b *chain.Block, kind byte, push bool) error {
 	}
 	t := newTransfer(a, "", min(e.cfg.Budget, originBudget), e.seed, time.Now())
 	t.chunks = chunks
-	for i := range chunks {
-		t.swarm.add(i)
+	for i, c := range chunks {
+		t.put(i, c, 0)
 	}
 	t.finish(b, 0)
 	e.mu.Lock()
@@ -212,10 +222,9 @@ func (e *engine) publishWhole(b *chain.Block) error {
 
 // Taken implements Relay.
 func (e *engine) Taken(b *chain.Block) {
-	id := b.ID()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if t := e.live[tag(id[:])]; t != nil && t.block == nil && len(b.TxList()) == t.ann.shape.size && !t.failed {
+	if t := e.byID(b.ID()); t != nil && t.block == nil && len(b.TxList()) == t.ann.shape.size && !t.failed {
 		e.completed(t, b, t.farthest())
 	}
 }

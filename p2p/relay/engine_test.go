@@ -18,12 +18,11 @@ func receiver(t *testing.T, b *chain.Block) (*node, *engine, *transfer, [][]byte
 	if err := e.Receive(Message{From: "a", Payload: announce(t, "coded", b)}); err != nil {
 		t.Fatal(err)
 	}
-	id := b.ID()
 	chunks, err := shapeOf(len(b.TxList())).encode(b.TxList())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return n, e, e.live[tag(id[:])], chunks
+	return n, e, e.byID(b.ID()), chunks
 }
 
 func (t *transfer) frame(i int, bytes []byte, hops byte) *frame {
@@ -150,8 +149,7 @@ func TestChunksThatAreNotTheBlock(t *testing.T) {
 	if err := e.Receive(Message{From: "a", Payload: payload}); err != nil {
 		t.Fatal(err)
 	}
-	id := b.ID()
-	x := e.live[tag(id[:])]
+	x := e.byID(b.ID())
 	for i := range shape.data {
 		if err := e.handle("b", x.frame(i, chunks[i], 0)); err != nil {
 			t.Fatalf("chunk %d: %v", i, err)

@@ -35,7 +35,9 @@ const (
 	flagsEnd
 )
 
-// tag names a block within a frame.
+// tag names an announcement within a frame: the first bytes of the hash that its
+// proposer signed. It is not the block that it names: of a block whose proposer
+// signed two, who follows one must not take the pieces of the other for wrong.
 type tag [8]byte
 
 // Bounds of frames, the same for every node.

@@ -189,8 +189,10 @@ func (e *engine) writeLane(ctx context.Context, l *link, x *lane) {
 		case <-l.done:
 			return
 		case p := <-x.out:
-			if err := e.send(s, l, p); err != nil {
-				return
+			if e.genuine(l, p) {
+				if err := e.send(s, l, p); err != nil {
+					return
+				}
 			}
 			e.mu.Lock()
 			x.busy = false
@@ -198,6 +200,29 @@ func (e *engine) writeLane(ctx context.Context, l *link, x *lane) {
 			poke(e.pumping)
 		}
 	}
+}
+
+// genuine says whether a chunk that is about to be written is what the proposer
+// signed: who gets another one takes it for our fault. One that came to us was
+// looked at then.
+func (e *engine) genuine(l *link, p piece) bool {
+	t, c := p.of, p.frame.chunk
+	e.mu.Lock()
+	sure := t.sure.get(c)
+	e.mu.Unlock()
+	if sure {
+		return true
+	}
+	good := t.ann.holds(c, p.frame.bytes)
+	e.node.Charge(len(p.frame.bytes))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if good {
+		t.sure.set(c)
+	} else {
+		l.pace.acked(time.Now(), t.tag, c) // it is not under way
+	}
+	return good
 }
 
 // send writes one frame.

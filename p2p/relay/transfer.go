@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -23,6 +24,7 @@ type transfer struct {
 	push   bool    // chunks go to peers that did not ask
 	swarm  *swarm
 	chunks [][]byte
+	sure   bitmap  // chunks that are what the proposer signed; others follow from the block, and it may have signed something else
 	hops   []uint8 // by chunk: how far from the origin this copy has come
 	news   map[int]*news
 	puzzle *puzzle           // compact: what is known of the transactions
@@ -49,8 +51,8 @@ func (n *news) empty() bool { return len(n.acks) == 0 && len(n.held) == 0 && n.f
 func newTransfer(a *announcement, from peer.ID, budget int, seed uint64, now time.Time) *transfer {
 	id := a.header.ID()
 	t := &transfer{
-		tag: tag(id[:]), id: id, ann: a, from: from, push: a.body.Push,
-		swarm: newSwarm(a.shape.data, a.shape.total(), budget, seed), chunks: make([][]byte, a.shape.total()),
+		tag: a.tag, id: id, ann: a, from: from, push: a.body.Push,
+		swarm: newSwarm(a.shape.data, a.shape.total(), budget, seed), chunks: make([][]byte, a.shape.total()), sure: newBitmap(a.shape.total()),
 		hops: make([]uint8, a.shape.total()), news: make(map[int]*news), asked: make(map[int]bool), parked: make(map[int]*question), begun: now, gained: now,
 	}
 	return t
@@ -72,6 +74,7 @@ func (t *transfer) put(chunk int, bytes []byte, hops uint8) bool {
 		return false
 	}
 	t.chunks[chunk], t.hops[chunk] = bytes, hops
+	t.sure.set(chunk)
 	return true
 }
 
@@ -94,7 +97,11 @@ func (t *transfer) finish(b *chain.Block, hops uint8) {
 		if t.chunks[i] == nil {
 			t.hops[i] = hops
 		}
-		t.chunks[i] = t.ann.shape.cut(list, i)
+		c := t.ann.shape.cut(list, i)
+		if !bytes.Equal(t.chunks[i], c) {
+			t.sure.clear(i)
+		}
+		t.chunks[i] = c
 		t.swarm.add(i)
 	}
 }

@@ -1,0 +1,372 @@
+package relay
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/pheme-net/pheme/chain"
+)
+
+// bent is what a proposer signs that does not keep to the rules: the announcement of
+// a relay for a block, changed.
+func bent(t testing.TB, payload []byte, change func(*announced)) []byte {
+	t.Helper()
+	a, err := decodeAnnouncement(payload, 4<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &announcement{kind: a.kind, body: a.body}
+	b.body.Leaves, b.body.IDs, b.body.Sizes = bytes.Clone(a.body.Leaves), bytes.Clone(a.body.IDs), bytes.Clone(a.body.Sizes)
+	change(&b.body)
+	out, err := b.encode((&node{}).Sign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// told is an engine with peers a and b that heard of a block from a.
+func told(t *testing.T, b *chain.Block, payload []byte, pooled ...int) (*node, *engine, *transfer) {
+	t.Helper()
+	n := &node{mesh: []peer.ID{"a", "b"}, pool: make(map[common.Hash]*chain.Tx)}
+	for _, i := range pooled {
+		n.pool[b.Txs()[i].Hash()] = b.Txs()[i]
+	}
+	e := n.relay(t, "coded").(*coded).engine
+	if err := e.Receive(Message{From: "a", Payload: payload}); err != nil {
+		t.Fatal(err)
+	}
+	return n, e, e.byID(b.ID())
+}
+
+// sends writes what a lane of a peer would, and returns the chunks.
+func (e *engine) sends(t *testing.T, p peer.ID) (out []*frame) {
+	t.Helper()
+	for range 4 * 512 {
+		x, piece, _ := e.pick(time.Now().Add(time.Hour))
+		if x == nil {
+			return out
+		}
+		x.busy = false
+		for _, l := range e.links {
+			if slices.Contains(l.lanes, x) && e.genuine(l, piece) && l.id == p {
+				out = append(out, piece.frame)
+			}
+			l.pace.acked(time.Now(), piece.of.tag, piece.frame.chunk)
+		}
+	}
+	t.Fatal("it sends for ever")
+	return nil
+}
+
+// TestTwoRootsOfOneBlock: a proposer tells one half of the network other chunks than
+// the other. Who follows the first root gets no bytes of the second for its own, and
+// no honest neighbour is blamed for passing on what it heard.
+func TestTwoRootsOfOneBlock(t *testing.T) {
+	b := sampleOf(t, 6, 8<<10)
+	first := announce(t, "coded", b)
+	second := bent(t, first, func(a *announced) { a.Leaves[0] ^= 1; a.Leaves[leafBytes+3] ^= 1 })
+	n, e, x := told(t, b, first)
+	_, _, y := told(t, b, second)
+	if err := e.Receive(Message{From: "b", Payload: second}); !errors.Is(err, chain.ErrKnown) {
+		t.Fatalf("the second root: %v, want that the block is known", err)
+	}
+	chunk := make([]byte, y.ann.shape.chunk) // of the second root, which only its proposer has
+	for range 100 {
+		if err := e.handle("b", y.frame(0, chunk, 0)); err != nil {
+			t.Fatalf("a chunk of the other root: %v", err)
+		}
+		if err := e.handle("b", &frame{kind: frameHave, tag: y.tag, flags: flagDone | flagAll | flagWant}); err != nil {
+			t.Fatalf("news of the other root: %v", err)
+		}
+	}
+	if len(n.blamed) != 0 || x.swarm.count != 0 || e.early.bytes > earlyPerPeer {
+		t.Errorf("%d blamed, %d chunks held, %d bytes kept", len(n.blamed), x.swarm.count, e.early.bytes)
+	}
+	chunks, err := x.ann.shape.encode(b.TxList())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range x.ann.shape.data {
+		if err := e.handle("b", x.frame(i, chunks[i], 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(n.whole) != 1 {
+		t.Errorf("%d blocks complete", len(n.whole))
+	}
+}
+
+// TestWrongHashesOfARightBlock: a proposer signs hashes some of which are not those
+// of the block's chunks. Who has the block gives no chunk that its peers would have
+// to blame it for.
+func TestWrongHashesOfARightBlock(t *testing.T) {
+	b := sampleOf(t, 6, 8<<10)
+	payload := bent(t, announce(t, "coded", b), func(a *announced) { a.Leaves[5*leafBytes] ^= 1 })
+	for name, complete := range map[string]func(*engine, *transfer){
+		"fetched": func(e *engine, _ *transfer) { e.Taken(b) },
+		"decoded": func(e *engine, x *transfer) {
+			chunks, err := x.ann.shape.encode(b.TxList())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, c := range chunks {
+				if i != 5 {
+					if err := e.handle("a", x.frame(i, c, 0)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		},
+	} {
+		_, e, x := told(t, b, payload)
+		complete(e, x)
+		if x.block == nil {
+			t.Fatalf("%s: not complete", name)
+		}
+		if err := e.handle("b", &frame{kind: frameHave, tag: x.tag, flags: flagWant | flagStarved | flagAll}); err != nil {
+			t.Fatal(err)
+		}
+		sent := e.sends(t, "b")
+		_, other, y := told(t, b, payload)
+		for _, f := range sent {
+			if err := other.handle("a", y.frame(f.chunk, f.bytes, 0)); err != nil {
+				t.Errorf("%s: chunk %d: %v", name, f.chunk, err)
+			}
+		}
+	}
+}
+
+// TestWrongIDsOfARightBlock: a proposer describes transactions that the block has
+// not, more of them than there are. Who has the block answers no question with what
+// the asker must blame it for, and asking does not bring it down.
+func TestWrongIDsOfARightBlock(t *testing.T) {
+	b := sampleOf(t, 6, 8<<10)
+	good := announceCompact(t, b)
+	for name, change := range map[string]func(*announced){
+		"another id": func(a *announced) { a.IDs[2*shortBytes] ^= 1 },
+		"more transactions than there are": func(a *announced) {
+			a.IDs = append(a.IDs, 1, 2, 3, 4, 5, 6)
+			sizes, last := []byte(nil), 0
+			for s := a.Sizes; len(s) > 0; {
+				v, used := binary.Uvarint(s)
+				sizes, last, s = append(sizes, s[:used]...), int(v), s[used:]
+				if len(s) == 0 { // the last in two, whose strings are as long as its one
+					sizes = sizes[:len(sizes)-used]
+				}
+			}
+			a.Sizes = binary.AppendUvarint(binary.AppendUvarint(sizes, 1000), uint64(last-1000-3))
+		},
+	} {
+		payload := bent(t, good, change)
+		n, e, x := told(t, b, payload)
+		e.Taken(b)
+		if x.block == nil {
+			t.Fatalf("%s: not complete", name)
+		}
+		var all []int
+		for i := range x.ann.parts {
+			all = append(all, i)
+		}
+		if err := e.handle("b", &frame{kind: frameAsk, tag: x.tag, asked: all}); err != nil {
+			t.Fatal(err)
+		}
+		_, other, y := told(t, b, payload)
+		other.mu.Lock()
+		other.ask(y, "a")
+		other.mu.Unlock()
+		answers := 0
+		for f := e.next("b"); f != nil; f = e.next("b") {
+			answers += len(f.txs)
+			if f.kind == frameTxs {
+				if err := other.handle("a", f); err != nil {
+					t.Errorf("%s: the answer: %v", name, err)
+				}
+			}
+		}
+		if answers < 5 || len(n.blamed) != 0 {
+			t.Errorf("%s: %d answers, %d blamed", name, answers, len(n.blamed))
+		}
+	}
+}
+
+// TestDuplicateIDs: a proposer gives two transactions one id. Its block comes in
+// chunks, and nobody is blamed.
+func TestDuplicateIDs(t *testing.T) {
+	b := sampleOf(t, 6, 8<<10)
+	payload := bent(t, announceCompact(t, b), func(a *announced) { copy(a.IDs[shortBytes:2*shortBytes], a.IDs) })
+	n, e, x := told(t, b, payload, 0, 1, 2, 3, 4, 5)
+	if x.block != nil || !x.wanted {
+		t.Fatalf("complete %v, chunks asked for %v", x.block != nil, x.wanted)
+	}
+	chunks, err := x.ann.shape.encode(b.TxList())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := len(chunks) - 1; i >= 0; i-- {
+		if err := e.handle("b", x.frame(i, chunks[i], 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(n.whole) != 1 || n.whole[0].ID() != b.ID() || len(n.blamed) != 0 {
+		t.Errorf("%d blocks, %d blamed", len(n.whole), len(n.blamed))
+	}
+}
+
+// TestPrefillOverflow: who announces more bytes of transactions than belong there
+// makes every node carry them before anything is checked: it is refused.
+func TestPrefillOverflow(t *testing.T) {
+	b := sampleOf(t, 20, 1<<10)
+	payload := bent(t, announceCompact(t, b), func(a *announced) {
+		for i, x := range b.Txs() {
+			a.Prefilled = append(a.Prefilled, prefilled{uint64(i), x.Raw()})
+		}
+	})
+	if _, err := decodeAnnouncement(payload, 4<<20); !errors.Is(err, ErrMessage) {
+		t.Errorf("the whole block in its announcement: %v", err)
+	}
+}
+
+// TestLyingBitmaps: a peer says that it has all and gives nothing, or that it has
+// nothing and takes all. The others are asked as well, the block comes, and the node
+// gives the taker no more than twice.
+func TestLyingBitmaps(t *testing.T) {
+	b := sampleOf(t, 6, 8<<10)
+	n, e, x := told(t, b, announce(t, "coded", b))
+	for range 50 {
+		if err := e.handle("a", &frame{kind: frameHave, tag: x.tag, flags: flagDone | flagAll, acks: []int{0, 1, 2, 3}, held: []int{4, 5}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.review(time.Now().Add(time.Second))
+	asked := x.tell(e.links["b"].slot)
+	if asked.flags&flagStarved == 0 {
+		t.Errorf("only the liar is asked: b hears %b", asked.flags)
+	}
+	chunks, err := x.ann.shape.encode(b.TxList())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range chunks {
+		if err := e.handle("b", x.frame(i, c, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(n.whole) != 1 {
+		t.Fatalf("%d blocks", len(n.whole))
+	}
+	given := 0
+	for range 20 {
+		if err := e.handle("a", &frame{kind: frameHave, tag: x.tag, flags: flagAll | flagWant | flagStarved}); err != nil {
+			t.Fatal(err)
+		}
+		given += len(e.sends(t, "a"))
+	}
+	if given == 0 || given > maxGiven*x.swarm.total || len(n.blamed) != 0 {
+		t.Errorf("%d chunks given of %d, %d blamed", given, x.swarm.total, len(n.blamed))
+	}
+}
+
+// TestRequestsForEverything: who asks for all transactions over and over has each
+// once, and what waits for it is no more than the block.
+func TestRequestsForEverything(t *testing.T) {
+	b := sampleOf(t, 40, 10<<10)
+	var all []int
+	for i := range b.Txs() {
+		all = append(all, i)
+	}
+	_, e, x := told(t, b, announceCompact(t, b), all...)
+	if x.block == nil {
+		t.Fatal("not complete")
+	}
+	for range 1000 {
+		if err := e.handle("b", &frame{kind: frameAsk, tag: x.tag, asked: all}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	times, waiting := map[int]int{}, 0
+	for _, p := range e.links["b"].urgent {
+		for _, a := range p.frame.txs {
+			times[a.index]++
+			waiting += len(a.raw)
+		}
+	}
+	if len(times) != len(all) || waiting > b.Size() {
+		t.Errorf("%d of %d transactions wait, %d bytes of %d", len(times), len(all), waiting, b.Size())
+	}
+	// A question that cannot be answered is parked once, however often it is put.
+	_, e, x = told(t, b, announceCompact(t, b), all[:38]...)
+	for range 1000 {
+		if err := e.handle("b", &frame{kind: frameAsk, tag: x.tag, asked: []int{38, 39}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if q := x.parked[e.links["b"].slot]; len(x.parked) != 1 || len(q.open) != 2 || len(e.links["b"].urgent) != 0 {
+		t.Errorf("%d questions are parked, %v", len(x.parked), q)
+	}
+}
+
+// script is a peer's stream: it says what it is given and then ends.
+type script struct {
+	*bytes.Reader
+	from peer.ID
+}
+
+func (s script) Write(b []byte) (int, error) { return len(b), nil }
+func (s script) Reset() error                { return nil }
+func (s script) Peer() peer.ID               { return s.from }
+
+// TestTheGuiltyIsBlamed: a stream that says what no honest peer does costs its peer
+// score, and is not read on; one that breaks off costs nobody any.
+func TestTheGuiltyIsBlamed(t *testing.T) {
+	b := sampleOf(t, 6, 8<<10)
+	for _, c := range []struct {
+		name   string
+		say    func(*transfer, [][]byte) []byte
+		guilty bool
+	}{
+		{"nothing", func(*transfer, [][]byte) []byte { return nil }, false},
+		{"half a frame", func(x *transfer, c [][]byte) []byte { return x.frame(0, c[0], 0).encode()[:100] }, false},
+		{"a good chunk", func(x *transfer, c [][]byte) []byte { return x.frame(0, c[0], 0).encode() }, false},
+		{"another chunk", func(x *transfer, c [][]byte) []byte { return x.frame(1, c[0], 0).encode() }, true},
+		{"a frame too long", func(*transfer, [][]byte) []byte { return binary.AppendUvarint(nil, maxFrame+1) }, true},
+		{"no frame", func(*transfer, [][]byte) []byte { return []byte{3, 9, 9, 9} }, true},
+		{"asks of a block without ids", func(x *transfer, _ [][]byte) []byte {
+			return (&frame{kind: frameAsk, tag: x.tag, asked: []int{0}}).encode()
+		}, true},
+		{"a bitmap beyond", func(x *transfer, _ [][]byte) []byte {
+			return (&frame{kind: frameHave, tag: x.tag, held: []int{x.swarm.total}}).encode()
+		}, true},
+		{"chunks of a block nobody announced", func(_ *transfer, c [][]byte) []byte {
+			return bytes.Repeat((&frame{kind: frameChunk, tag: tag{7}, bytes: c[0]}).encode(), 200)
+		}, false},
+	} {
+		n, e, x := told(t, b, announce(t, "coded", b))
+		chunks, err := x.ann.shape.encode(b.TxList())
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := x.frame(2, chunks[2], 0).encode() // so that it is seen whether the stream is read
+		last := x.frame(3, chunks[3], 0).encode()
+		if c.name == "half a frame" {
+			last = nil
+		}
+		e.read(script{bytes.NewReader(slices.Concat(first, c.say(x, chunks), last)), "b"})
+		if c.guilty != (len(n.blamed) == 1 && n.blamed[0] == "b") || len(n.blamed) > 1 || !x.swarm.have.get(2) {
+			t.Errorf("%s: blamed %q, read %v", c.name, n.blamed, x.swarm.have.get(2))
+		}
+		if last != nil && c.guilty == x.swarm.have.get(3) {
+			t.Errorf("%s: read on: %v", c.name, x.swarm.have.get(3))
+		}
+		if e.early.bytes > earlyPerPeer {
+			t.Errorf("%s: %d bytes are kept for it", c.name, e.early.bytes)
+		}
+	}
+}
