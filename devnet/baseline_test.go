@@ -52,7 +52,9 @@ func TestBaselineIsLaidOver(t *testing.T) {
 
 func TestBaselineOfAnotherRelayIsFound(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "runs")
-	cfg := MeasureConfig{Experiment: smallSpec(), Out: out, engine: scriptedEngine(nil)}
+	gossip := smallSpec()
+	gossip.Net.Relay = "gossip"
+	cfg := MeasureConfig{Experiment: gossip, Out: out, engine: scriptedEngine(nil)}
 	spec := smallSpec()
 	spec.Resolve()
 	spec.Net.Relay = "compact"

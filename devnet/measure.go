@@ -188,8 +188,8 @@ func next(r *report.Results) string {
 	switch s := r.Experiment; {
 	case s.Virtual() && s.Net.Nodes < 100:
 		return command + "--engine virtual --nodes 100 --seeds 1"
-	case s.Virtual() && s.Net.Relay == "gossip":
-		return command + "--engine virtual --nodes 100 --relay auto --seeds 1"
+	case s.Virtual() && s.Net.Relay != gossipRelay:
+		return command + "--engine virtual --nodes 100 --relay gossip --seeds 1"
 	case s.Virtual():
 		return command + "--engine virtual --nodes 20 --block-size 1MiB --slot 6s --seeds 1"
 	case len(s.Seeds) == 1 && s.Chain.BlockSize < 1<<20:

@@ -40,7 +40,7 @@ func TestProcessorQueues(t *testing.T) {
 // the hashing of its bytes, exactly, and its import by the recovery of the senders and the transfers.
 func TestChargeClosedForm(t *testing.T) {
 	s := virtualSpec(2, 4, "uniform:50ms:0ms")
-	s.Load.Pools, s.CPU = experiment.PoolsCold, experiment.CPU{Mode: experiment.CPUOff}
+	s.Net.Relay, s.Load.Pools, s.CPU = "gossip", experiment.PoolsCold, experiment.CPU{Mode: experiment.CPUOff}
 	free := fastest(t, s)
 	s.CPU = experiment.CPU{Mode: experiment.CPUCharge, Cores: 1, SignatureUS: 2000, HashUS: 300, TransferUS: 700}
 	charged := fastest(t, s)

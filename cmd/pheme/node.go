@@ -73,7 +73,7 @@ While the node serves, node.json in the data dir says where: JSON-RPC, socket, p
 	f.StringArrayVar(&flags.P2P.Bootstrap, "bootstrap", nil, "multiaddr of a peer to start from; repeat for more")
 	f.StringArrayVar(&flags.P2P.Static, "static", nil, "multiaddr of a peer to stay connected to; repeat for more")
 	f.BoolVar(&flags.P2P.MDNS, "mdns", false, "find peers on the local network")
-	f.StringVar(&flags.P2P.Relay, "relay", "gossip", "how blocks of its own travel: gossip, compact, coded or auto")
+	f.StringVar(&flags.P2P.Relay, "relay", "auto", "how blocks of its own travel: gossip, compact, coded or auto")
 	f.Var(&blockSize, "block-size", "size our own blocks are filled to, such as 128KiB (default: the genesis limit)")
 	f.BoolVar(&flags.Pool.JournalSync, "journal-sync", false, "fsync the pool's journal before answering: acknowledged transactions survive power loss")
 	f.Lookup("block-size").DefValue = "" // the text names it

@@ -19,7 +19,7 @@ func TestDefaultIsTheDocumentedExperiment(t *testing.T) {
 	}
 	want := Spec{
 		Name: "default", Engine: "process", Seeds: []int64{1},
-		Net:    Net{Nodes: 8, Topology: "random", Degree: 7, Transport: "tcp", Members: "on", Relay: "gossip"},
+		Net:    Net{Nodes: 8, Topology: "random", Degree: 7, Transport: "tcp", Members: "on", Relay: "auto"},
 		Gossip: Gossip{D: 8, Dlo: 6, Dhi: 12, Dout: 2, Dlazy: 6, TxD: 4, Heartbeat: Duration(700 * time.Millisecond), IDontWant: 4 << 10},
 		Repair: Repair{Interval: Duration(2 * time.Second), Fanout: 2, Mode: "push-pull"},
 		Chain:  Chain{Slot: Duration(time.Second), BlockSize: 128 << 10},

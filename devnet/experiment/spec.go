@@ -202,7 +202,7 @@ func (n *Net) resolve(shaped bool) {
 	fill(&n.Topology, "random")
 	fill(&n.Degree, max(1, min(n.Nodes-1, 10))) // all to all while small; 10 gives GossipSub's D=8 a choice
 	fill(&n.Transport, "tcp")                   // QUIC costs 2.4-3x its CPU on loopback
-	fill(&n.Relay, "gossip")
+	fill(&n.Relay, "auto")
 	if !shaped {
 		return
 	}

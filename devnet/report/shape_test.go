@@ -147,7 +147,7 @@ func TestLayOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := r.Overlays[0]
-	if want := []Difference{{"engine", "process", "virtual"}, {"net.relay", "gossip", "coded"}}; !slices.Equal(o.Differences, want) {
+	if want := []Difference{{"engine", "process", "virtual"}, {"net.relay", "auto", "coded"}}; !slices.Equal(o.Differences, want) {
 		t.Errorf("differences %v, want %v: the name is none", o.Differences, want)
 	}
 	if o.Name != "virtual engine, coded" || o.Block.Lost != base.Block.Lost || o.Summary["block.p50_ms"] != base.Summary["block.p50_ms"] {

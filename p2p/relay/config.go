@@ -39,7 +39,7 @@ func (c Config) fill() Config {
 		}
 	}
 	if c.Name == "" {
-		c.Name = "gossip"
+		c.Name = "auto"
 	}
 	def(&c.Whole, 16<<10) // less than a packet or two to each of eight peers: nothing to save
 	def(&c.Budget, 3)     // 2 costs 10 % of time at 1 MiB and 30 % at 128 KiB, 4 gains 2 and 7 % for a copy more
