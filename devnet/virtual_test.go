@@ -31,10 +31,11 @@ func measureVirtual(t *testing.T, s experiment.Spec) *report.Results {
 }
 
 // TestVirtualClosedForm: between two nodes a block takes its bytes at the rate of the link plus the
-// delay, and the transactions' gossip shares that link; nothing else may be in the figure.
+// delay; nothing else may be in the figure. Its transactions are in the proposer's pool alone: their
+// gossip would share the link with it, so that nothing has opened the windows before it either.
 func TestVirtualClosedForm(t *testing.T) {
 	s := virtualSpec(2, 6, "uniform:50ms:0ms")
-	s.Net.Relay = "gossip"
+	s.Net.Relay, s.Load.Pools, s.Net.Window = "gossip", experiment.PoolsCold, "open"
 	r := measureVirtual(t, s)
 	size := float64(r.Summary["block.size_bytes"].Value)
 	want := size*8/50e6*1e3 + 50
