@@ -21,7 +21,7 @@ func ExampleConfig() ([]byte, error) {
 	f.Pool.PerSender, f.Pool.TTL, f.Pool.JournalSync = pool.PerSender, duration(pool.TTL), pool.JournalSync
 	f.P2P = sectionOf(net)
 	f.RPC.Hosts, f.RPC.Origins = []string{}, []string{}
-	f.RPC.MaxBody, f.RPC.MaxBatch, f.RPC.MaxResponse, f.RPC.MaxConns = api.MaxBody, api.MaxBatch, api.MaxResponse, api.MaxConns
+	f.RPC.MaxBody, f.RPC.MaxBatch, f.RPC.MaxResponse, f.RPC.MaxConns, f.RPC.MaxRate = api.MaxBody, api.MaxBatch, api.MaxResponse, api.MaxConns, api.MaxRate
 	text, err := toml.Marshal(f)
 	if err != nil {
 		return nil, fmt.Errorf("encode configuration: %w", err)

@@ -49,6 +49,7 @@ type file struct {
 		MaxBatch    int      `toml:"max_batch" comment:"calls of a batch"`
 		MaxResponse int      `toml:"max_response" comment:"bytes of an answer"`
 		MaxConns    int      `toml:"max_conns" comment:"connections"`
+		MaxRate     int      `toml:"max_rate" comment:"calls a second of one address, unless it is this machine's; a batch counts its calls"`
 	} `toml:"rpc"`
 }
 
@@ -150,7 +151,7 @@ func (f *file) config() Config {
 	c.Pool.MaxCount, c.Pool.MaxBytes, c.Pool.MaxFuture = f.Pool.MaxCount, f.Pool.MaxBytes, f.Pool.MaxFuture
 	c.Pool.PerSender, c.Pool.TTL, c.Pool.JournalSync = f.Pool.PerSender, time.Duration(f.Pool.TTL), f.Pool.JournalSync
 	c.RPC.Hosts, c.RPC.Origins = f.RPC.Hosts, f.RPC.Origins
-	c.RPC.MaxBody, c.RPC.MaxBatch, c.RPC.MaxResponse, c.RPC.MaxConns = f.RPC.MaxBody, f.RPC.MaxBatch, f.RPC.MaxResponse, f.RPC.MaxConns
+	c.RPC.MaxBody, c.RPC.MaxBatch, c.RPC.MaxResponse, c.RPC.MaxConns, c.RPC.MaxRate = f.RPC.MaxBody, f.RPC.MaxBatch, f.RPC.MaxResponse, f.RPC.MaxConns, f.RPC.MaxRate
 	return c
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -407,7 +408,7 @@ func (r *rig) dialWS() *websocket.Conn {
 }
 
 // subscribeTo subscribes and returns the id.
-func subscribeTo(t *testing.T, conn *websocket.Conn, namespace string, params ...any) string {
+func subscribeTo(t testing.TB, conn *websocket.Conn, namespace string, params ...any) string {
 	t.Helper()
 	must(t, conn.WriteMessage(websocket.TextMessage, mustMarshal(t, map[string]any{
 		"jsonrpc": "2.0", "id": 7, "method": namespace + "_subscribe", "params": params})))
@@ -433,6 +434,7 @@ func bubble(t *testing.T, f func(t *testing.T)) {
 
 // pipeListener is a listener in memory, for virtual time.
 type pipeListener struct {
+	from   string // what the next connection says of its address; empty: nothing an address is read of
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
@@ -460,8 +462,20 @@ func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0
 
 func (l *pipeListener) dial() net.Conn {
 	client, server := net.Pipe()
-	l.conns <- server
+	l.conns <- from{server, l.from}
 	return client
+}
+
+type from struct {
+	net.Conn
+	addr string
+}
+
+func (f from) RemoteAddr() net.Addr {
+	if at, err := netip.ParseAddrPort(f.addr); err == nil {
+		return net.TCPAddrFromAddrPort(at)
+	}
+	return f.Conn.RemoteAddr()
 }
 
 func (l *pipeListener) DialContext(context.Context, string, string) (net.Conn, error) {

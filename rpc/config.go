@@ -27,6 +27,7 @@ type Config struct {
 	MaxBatch    int // calls in a batch
 	MaxResponse int // bytes of the answers of a batch; the answer that passes it ends the batch
 	MaxConns    int // open connections to the port, and as many to the socket
+	MaxRate     int // calls a second of one client address that is not of this machine, and at once; a batch counts its calls
 	MaxInFlight int // calls running at once on one WebSocket or socket connection; the next is not read
 	MaxSubs     int // subscriptions of one connection
 	MaxQueue    int // messages waiting on one connection before it counts as lagging and is closed
@@ -66,6 +67,7 @@ func (c Config) fill() Config {
 	def(&c.MaxBatch, 100)       // what ethers sends at most
 	def(&c.MaxResponse, 16<<20) // two full blocks of 5,000 transactions with their receipts: 2 x (3.5 + 5) MB
 	def(&c.MaxConns, 2048)      // a thousand subscribers and as many callers
+	def(&c.MaxRate, 2000)       // a tenth of what a core checks of transactions in a second
 	def(&c.MaxInFlight, 16)
 	def(&c.MaxSubs, 16)
 	def(&c.MaxQueue, 256)
@@ -89,7 +91,7 @@ func (c Config) validate() error {
 		v    int
 	}{
 		{"MaxHeader", c.MaxHeader}, {"MaxBody", c.MaxBody}, {"MaxBatch", c.MaxBatch}, {"MaxResponse", c.MaxResponse},
-		{"MaxConns", c.MaxConns}, {"MaxInFlight", c.MaxInFlight}, {"MaxSubs", c.MaxSubs}, {"MaxQueue", c.MaxQueue},
+		{"MaxConns", c.MaxConns}, {"MaxRate", c.MaxRate}, {"MaxInFlight", c.MaxInFlight}, {"MaxSubs", c.MaxSubs}, {"MaxQueue", c.MaxQueue},
 		{"MaxFilters", c.MaxFilters}, {"MaxMemory", c.MaxMemory}, {"MaxCache", c.MaxCache},
 		{"HeaderTimeout", int(c.HeaderTimeout)}, {"ReadTimeout", int(c.ReadTimeout)}, {"WriteTimeout", int(c.WriteTimeout)},
 		{"IdleTimeout", int(c.IdleTimeout)}, {"FilterTimeout", int(c.FilterTimeout)}, {"SyncTimeout", int(c.SyncTimeout)},

@@ -61,6 +61,9 @@ func (d *dispatcher) serve(ctx context.Context, f *flight, body []byte) answer {
 		return answer{}
 	}
 	calls, batch, err := parse(body)
+	if f.hasty = !d.s.rates.take(f.received, f.from, max(1, len(calls))); f.hasty {
+		return answer{appendFault(nil, firstID(calls), d.s.tooHasty())}
+	}
 	switch {
 	case err != nil:
 		return answer{appendFault(nil, nil, err)}

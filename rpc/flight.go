@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net/netip"
 	"sync/atomic"
 	"time"
 )
@@ -21,8 +22,10 @@ var errBusy = &codeError{codeBusy, "too many large requests and answers are on t
 // single call that is kept in the cache costs nothing: it is written from there.
 type flight struct {
 	s        *Server
-	received time.Time // when its last byte was read
+	received time.Time  // when its last byte was read
+	from     netip.Addr // the client's, not valid on the unix socket
 	batch    bool
+	hasty    bool // refused, for its client calls too often
 	leased   atomic.Int64
 }
 

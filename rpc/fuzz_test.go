@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -122,7 +123,7 @@ func FuzzFrame(f *testing.F) {
 			t.Skip("waits")
 		}
 		conn := &memoryFrames{in: [][]byte{body, []byte(chainIDCall)}}
-		r.s.serveStream(t.Context(), conn, r.s.public)
+		r.s.serveStream(t.Context(), conn, netip.Addr{}, r.s.public)
 		last := false
 		for _, answer := range conn.out {
 			if !json.Valid(answer) {

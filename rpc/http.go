@@ -54,7 +54,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, text, status)
 		return
 	}
-	f := &flight{s: s}
+	f := &flight{s: s, from: addressOf(r.RemoteAddr)}
 	defer f.release()
 	body, err := s.readBody(f, w, r)
 	if err != nil { // a client that is cut off while it sends never sees the answer
@@ -72,15 +72,20 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.received = time.Now()
-	s.writeHTTP(w, s.call(r.Context(), f, s.public, body))
+	a := s.call(r.Context(), f, s.public, body)
+	writeHTTP(w, f, a)
 }
 
 // writeHTTP sends an answer, a small one in one piece.
-func (s *Server) writeHTTP(w http.ResponseWriter, a answer) {
+func writeHTTP(w http.ResponseWriter, f *flight, a answer) {
 	size := total(a[:])
 	h := w.Header()
 	h["Content-Type"] = contentJSON
 	h["Content-Length"] = []string{strconv.Itoa(size)}
+	if f.hasty {
+		h.Set("Retry-After", "1")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}
 	if size <= small {
 		w.Write(bytes.Join(a[:], nil))
 		return

@@ -36,6 +36,7 @@ type Server struct {
 	recent  *recent
 	genesis common.Hash // its id; costs a state root to compute
 	guard   guard
+	rates   *rates
 
 	loads  chan struct{} // a place for each block that may be read and decoded at once
 	memory atomic.Int64  // leased by flights
@@ -72,6 +73,7 @@ func New(cfg Config, c *chain.Chain, deps Deps) (*Server, error) {
 		loads:   make(chan struct{}, 4), // a full block takes 20 MB decoded
 		genesis: c.GenesisID(),
 		guard:   g,
+		rates:   newRates(cfg.MaxRate),
 		ready:   make(chan struct{}),
 	}
 	s.stop, s.beginStop = context.WithCancel(context.Background())

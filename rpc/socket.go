@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -60,7 +61,7 @@ func (s *Server) serveSocket(ctx context.Context, l net.Listener) error {
 		}
 		s.streams.Go(func() {
 			defer c.Close()
-			s.serveStream(ctx, newJSONStream(c, s.cfg.MaxBody, s.cfg.WriteTimeout), s.local)
+			s.serveStream(ctx, newJSONStream(c, s.cfg.MaxBody, s.cfg.WriteTimeout), netip.Addr{}, s.local)
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -55,6 +56,7 @@ const pingEvery = 30 * time.Second
 type stream struct {
 	s       *Server
 	conn    frames
+	from    netip.Addr
 	api     *dispatcher
 	out     chan message
 	slots   chan struct{}
@@ -71,11 +73,11 @@ type message struct {
 
 // serveStream serves a connection until it ends, the server stops, or ctx ends, which
 // cuts it. It returns when all its goroutines have.
-func (s *Server) serveStream(ctx context.Context, conn frames, api *dispatcher) {
+func (s *Server) serveStream(ctx context.Context, conn frames, from netip.Addr, api *dispatcher) {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	st := &stream{
-		s: s, conn: conn, api: api, end: end,
+		s: s, conn: conn, from: from, api: api, end: end,
 		out:   make(chan message, s.cfg.MaxQueue+s.cfg.MaxInFlight),
 		slots: make(chan struct{}, s.cfg.MaxInFlight),
 		subs:  make(map[string]*subscription),
@@ -116,7 +118,7 @@ func reasonOf(ctx context.Context) closeReason {
 // read starts a call for every message until the connection gives no more.
 func (st *stream) read(ctx context.Context) error {
 	for {
-		f := &flight{s: st.s}
+		f := &flight{s: st.s, from: st.from}
 		body, err := st.conn.read(f)
 		if err != nil {
 			f.release()

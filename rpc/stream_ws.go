@@ -33,7 +33,7 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	conn.SetReadLimit(int64(s.cfg.MaxBody))
 	f := &wsFrames{conn: conn, timeout: s.cfg.WriteTimeout, closed: make(chan struct{})}
 	conn.SetPongHandler(func(string) error { return f.alive() })
-	s.serveStream(r.Context(), f, s.public)
+	s.serveStream(r.Context(), f, addressOf(r.RemoteAddr), s.public)
 }
 
 // wsFrames is a WebSocket connection as frames.

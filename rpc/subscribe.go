@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"strings"
 	"sync"
+	"time"
 )
 
 // subscription is one stream's wish for one kind of events.
@@ -71,6 +72,10 @@ func (st *stream) subscription(ctx context.Context, body []byte) bool {
 	namespace, name, _ := strings.Cut(call.method, "_")
 	if !call.isCall() || name != "subscribe" && name != "unsubscribe" {
 		return false
+	}
+	if !st.s.rates.take(time.Now(), st.from, 1) {
+		st.reply(call.id, nil, st.s.tooHasty())
+		return true
 	}
 	var params []json.RawMessage
 	var first string

@@ -1,0 +1,95 @@
+package rpc
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// maxAddresses bounds the addresses whose rate is known at once; 4,096 take 400 KB.
+const maxAddresses = 4096
+
+// rates holds each client address to a number of calls a second, by a bucket that fills
+// at that rate and holds a second's worth. Addresses of this machine are not limited,
+// and an IPv6 client counts by its /64, which is what one gets at the least.
+type rates struct {
+	perSecond int
+
+	mu sync.Mutex
+	by map[netip.Addr]*bucket
+}
+
+type bucket struct {
+	left float64 // calls
+	at   time.Time
+}
+
+func newRates(perSecond int) *rates {
+	return &rates{perSecond: perSecond, by: make(map[netip.Addr]*bucket)}
+}
+
+// take takes n calls of an address and reports whether they were there; a batch larger
+// than a bucket takes a full one. The zero address, a client on the unix socket, is free.
+func (r *rates) take(now time.Time, from netip.Addr, n int) bool {
+	if from = from.Unmap(); !from.IsValid() || from.IsLoopback() {
+		return true
+	}
+	if from.Is6() {
+		wide, _ := from.WithZone("").Prefix(64) // 64 is a length it has
+		from = wide.Addr()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b := r.by[from]
+	if b == nil {
+		r.makeRoom(now)
+		b = &bucket{left: float64(r.perSecond), at: now}
+		r.by[from] = b
+	}
+	r.fill(b, now)
+	need := float64(min(n, r.perSecond))
+	if b.left < need {
+		return false
+	}
+	b.left -= need
+	return true
+}
+
+func (r *rates) fill(b *bucket, now time.Time) {
+	b.left = min(float64(r.perSecond), b.left+now.Sub(b.at).Seconds()*float64(r.perSecond))
+	b.at = now
+}
+
+// makeRoom forgets the addresses that have been idle for a second; if all are busy,
+// whichever comes first.
+func (r *rates) makeRoom(now time.Time) {
+	if len(r.by) < maxAddresses {
+		return
+	}
+	for addr, b := range r.by {
+		if now.Sub(b.at) >= time.Second {
+			delete(r.by, addr)
+		}
+	}
+	for addr := range r.by {
+		if len(r.by) < maxAddresses {
+			return
+		}
+		delete(r.by, addr)
+	}
+}
+
+// tooHasty is the answer to a call above the rate.
+func (s *Server) tooHasty() error {
+	return &codeError{codeBusy, fmt.Sprintf("too many calls from your address: send at most %d a second, or use a node of your own", s.cfg.MaxRate)}
+}
+
+// addressOf returns the client's address, the zero one if it has none.
+func addressOf(remote string) netip.Addr {
+	at, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Addr()
+}
