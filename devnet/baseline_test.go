@@ -2,9 +2,11 @@ package devnet
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,6 +78,62 @@ func TestBaselineOfAnotherRelayIsFound(t *testing.T) {
 	spec.Net.Relay = "gossip"
 	if r, err := baselineOf(cfg, spec); r != nil || err != nil {
 		t.Errorf("gossip has the baseline %v, %v", r, err)
+	}
+}
+
+// In virtual time plain gossip is run first and stands beside; it is run once, and what it lacks does not
+// keep the other relay from being measured.
+func TestTwin(t *testing.T) {
+	var ran []string
+	fails := error(nil)
+	spec := smallSpec()
+	spec.Engine, spec.Net.Relay, spec.Seeds = "virtual", "coded", []int64{1}
+	spec.Expect = map[string]experiment.Expectation{"block.p50_ms": "< 0"}
+	cfg := MeasureConfig{Experiment: spec, Out: filepath.Join(t.TempDir(), "runs"), Twin: true}
+	cfg.engine = func(ctx context.Context, s experiment.Spec, seed int64, p *progress) (*observation, error) {
+		ran = append(ran, s.Net.Relay)
+		if s.Net.Relay == "gossip" && fails != nil {
+			return nil, fails
+		}
+		return scriptedEngine(nil)(ctx, s, seed, p)
+	}
+	measure := func() (*report.Results, string) {
+		ran = nil
+		var table bytes.Buffer
+		cfg.Table = &table
+		r, err := Measure(t.Context(), cfg, &bytes.Buffer{})
+		var missed *MissedError
+		if !errors.As(err, &missed) {
+			t.Fatal(err)
+		}
+		return r, table.String()
+	}
+	r, table := measure()
+	if !slices.Equal(ran, []string{"gossip", "coded"}) || len(r.Overlays) != 1 || !strings.Contains(table, "95 % interval           gossip\n") {
+		t.Errorf("ran %q, %d overlays, table:\n%s", ran, len(r.Overlays), table)
+	}
+	if got, err := report.ReadResults(filepath.Join(cfg.Out, report.LatestLink)); err != nil || got.Experiment.Net.Relay != "coded" {
+		t.Errorf("latest is %v, %v", got, err)
+	}
+	if r, _ = measure(); !slices.Equal(ran, []string{"coded"}) || len(r.Overlays) != 1 {
+		t.Errorf("the second time it ran %q, %d overlays", ran, len(r.Overlays))
+	}
+	cfg.Out, fails = filepath.Join(t.TempDir(), "runs"), &UnfitError{}
+	if r, table = measure(); len(r.Overlays) != 0 || !strings.Contains(table, "Plain gossip has no figures beside it") {
+		t.Errorf("%d overlays beside an unfit run, table:\n%s", len(r.Overlays), table)
+	}
+	cfg.Experiment.Net.Nodes, cfg.Experiment.Load.Blocks = 50, 2000
+	if r, table = measure(); len(ran) != 1 || !strings.Contains(table, "--relay gossip makes it") {
+		t.Errorf("ran %q beside a long run, table:\n%s", ran, table)
+	}
+	for _, other := range []func(*experiment.Spec){
+		func(s *experiment.Spec) { s.Net.Relay = "gossip" }, func(s *experiment.Spec) { s.Engine = "process" },
+		func(s *experiment.Spec) { s.Load.Work = experiment.WorkTxs }, func(s *experiment.Spec) { s.Net.Mixed.Share = 0.5 },
+	} {
+		s := spec
+		if other(&s); hasTwin(s) {
+			t.Errorf("%+v has a twin", s.Net)
+		}
 	}
 }
 

@@ -31,6 +31,9 @@ type MeasureConfig struct {
 	// Baseline is the folder of a finished run to lay over this one in the report. "" looks in Out for
 	// the same experiment with the gossip relay, where the relay is another.
 	Baseline string
+	// Twin runs the same experiment with the gossip relay first, where there is no baseline, the relay is
+	// another, the engine virtual and the run short enough.
+	Twin bool
 	// Command is the command line that asked for the run, for the report's reproduce box.
 	Command string
 	// Version and Revision describe the binary in the report.
@@ -75,6 +78,12 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 	if err != nil {
 		return nil, err
 	}
+	var without []string // why there is nothing beside
+	if baseline == nil && cfg.Twin && hasTwin(spec) {
+		if baseline, without, err = twinOf(ctx, cfg, spec, out); err != nil {
+			return nil, err
+		}
+	}
 	p := newProgress(out)
 	defer p.clear()
 	if spec.CPU.Mode == experiment.CPUMeasure {
@@ -103,7 +112,7 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 	if err != nil {
 		return nil, err
 	}
-	results := report.New(spec, env, runs, unique(notes))
+	results := report.New(spec, env, runs, unique(append(notes, without...)))
 	if baseline != nil {
 		if err := results.LayOver(baseline); err != nil {
 			return nil, err

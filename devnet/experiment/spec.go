@@ -348,6 +348,9 @@ func (s *Spec) Expected() time.Duration {
 		ms := 5 + 0.4*seconds // to set up; heartbeats, status, repair
 		if s.Proposers() > 0 {
 			ms += float64(blocks+1) * (1.5 + 10*float64(s.Chain.BlockSize)/(1<<20))
+			if s.Net.Relay != "gossip" {
+				ms += float64(blocks+1) * (6 + 24*float64(s.Chain.BlockSize)/(1<<20)) // chunks, and news of them
+			}
 		}
 		if !s.Load.Placed() {
 			ms += s.Load.TxRate * seconds * (0.4 + 0.02*float64(s.Load.TxSize)/1024) // gossiped to each

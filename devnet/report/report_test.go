@@ -230,7 +230,14 @@ func TestSplitBarsAddUp(t *testing.T) {
 
 func TestTable(t *testing.T) {
 	quiet, _ := syntheticResults(t, 8, 0, "CPU-bound: the cores were 97 % busy while blocks travelled, so these latencies are the machine's, not the network's.")
-	for file, r := range map[string]*Results{"table.txt": quiet, "table-rich.txt": richResults(t)} {
+	coded, _ := syntheticResults(t, 8, 0)
+	coded.Experiment.Net.Relay = "coded"
+	gossip, _ := syntheticResults(t, 8, 5)
+	gossip.Experiment.Net.Relay = "gossip"
+	if err := coded.LayOver(gossip); err != nil {
+		t.Fatal(err)
+	}
+	for file, r := range map[string]*Results{"table.txt": quiet, "table-rich.txt": richResults(t), "table-beside.txt": coded} {
 		var b bytes.Buffer
 		if err := Table(&b, r); err != nil {
 			t.Fatal(err)

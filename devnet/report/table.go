@@ -50,13 +50,19 @@ var headline = []row{
 	{"run.events_lost", "run", "events lost", plain, "trace events dropped; more than none is not reported"},
 }
 
-// Table writes the final table, at most 80 columns wide, with the notes under it.
+// Table writes the final table, at most 80 columns wide, with the notes under it. Beside another relay
+// stand the figures of plain gossip, where there is such a run.
 func Table(w io.Writer, r *Results) error {
 	var b strings.Builder
 	e := &r.Experiment
 	fmt.Fprintf(&b, "%s\n", wrap(fmt.Sprintf("%s  %s engine, %s, links %s", e.Name, e.Engine, seedList(e.Seeds), r.Links), 80))
 	fmt.Fprintf(&b, "%s\n\n", wrap(plan(r), 80))
-	fmt.Fprintf(&b, "%-16s%-18s%12s   %-20s%7s\n", "", "", "value", "95 % interval", "n")
+	twin := r.twin()
+	column := fmt.Sprintf("%9s", "n")
+	if twin != nil {
+		column = fmt.Sprintf("%12s", twin.Name)
+	}
+	fmt.Fprintf(&b, "%-16s%-18s%12s   %-18s%s\n", "", "", "value", "95 % interval", column)
 	last := ""
 	for _, h := range r.headline() {
 		f := r.Summary[h.metric]
@@ -65,7 +71,15 @@ func Table(w io.Writer, r *Results) error {
 			group = ""
 		}
 		last = h.group
-		line := fmt.Sprintf("%-16s%-18s%12s   %-20s%7d", group, h.label, h.unit.figure(float64(f.Value)), note(h.unit, f), f.N)
+		column := fmt.Sprintf("%9d", f.N)
+		if twin != nil {
+			value, ok := twin.Summary[h.metric]
+			if !ok {
+				value = stats.Missing("")
+			}
+			column = fmt.Sprintf("%12s", h.unit.figure(float64(value.Value)))
+		}
+		line := fmt.Sprintf("%-16s%-18s%12s   %-18s%s", group, h.label, h.unit.figure(float64(f.Value)), note(h.unit, f), column)
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	if stretch := r.Summary["block.stretch_p95"]; stretch.Why == NotShaped {
@@ -88,6 +102,17 @@ func Table(w io.Writer, r *Results) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// twin is the run laid over that differs in its relay alone: its figures have a column of their own, in
+// place of the samples'.
+func (r *Results) twin() *Overlay {
+	for i := range r.Overlays {
+		if d := r.Overlays[i].Differences; len(d) == 1 && d[0].Key == "net.relay" {
+			return &r.Overlays[i]
+		}
+	}
+	return nil
 }
 
 // lines are an overlay in the terminal's table.
