@@ -336,3 +336,28 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestMemory holds the estimate against resident sets that were measured, in GiB: never below one, and at most twice as much.
+func TestMemory(t *testing.T) {
+	for _, m := range []struct {
+		nodes    int
+		block    Bytes
+		relay    string
+		pools    string
+		measured float64
+	}{
+		{200, 1 << 20, "gossip", PoolsCold, 1.51},
+		{300, 128 << 10, "gossip", PoolsCold, 1.52},
+		{1000, 1 << 20, "gossip", PoolsCold, 3.18},
+		{100, 4 << 20, "gossip", PoolsCold, 1.75},
+		{100, 128 << 10, "gossip", PoolsWarm, 1.33},
+		{300, 1 << 20, "coded", PoolsCold, 3.91},
+		{300, 128 << 10, "auto", PoolsWarm, 1.59},
+	} {
+		s := Spec{Engine: "virtual", Net: Net{Nodes: m.nodes, Relay: m.relay}, Chain: Chain{BlockSize: m.block}, Load: Load{Pools: m.pools}}
+		s.Resolve()
+		if got := float64(s.Memory()) / (1 << 30); got < m.measured || got > 2*m.measured {
+			t.Errorf("%d nodes, %s, %s, %s pools: Memory() = %.2f GiB, measured %.2f", m.nodes, m.block, m.relay, m.pools, got, m.measured)
+		}
+	}
+}

@@ -344,7 +344,7 @@ func (s *Spec) Horizon() time.Duration { return max(10*time.Second, 10*s.Chain.S
 func (s *Spec) Expected() time.Duration {
 	blocks := s.Load.Warmup + s.Slots()
 	if s.Virtual() {
-		seconds := float64(blocks+3) * s.Chain.Slot.D().Seconds()
+		seconds := s.seconds()
 		ms := 5 + 0.4*seconds // to set up; heartbeats, status, repair
 		if s.Proposers() > 0 {
 			ms += float64(blocks+1) * (1.5 + 10*float64(s.Chain.BlockSize)/(1<<20))
@@ -363,14 +363,29 @@ func (s *Spec) Expected() time.Duration {
 	return time.Duration(len(s.Seeds)) * (setup + slots + 2*time.Second)
 }
 
-// Memory is about how much the run of one seed takes at its peak, in bytes.
+// Memory is about how much the run of one seed takes at its peak, in bytes, rather too much than too little: TestMemory has what was
+// measured.
 func (s *Spec) Memory() int64 {
 	if !s.Virtual() {
 		return int64(s.Net.Nodes) * (65 << 20) // a node each, as processes
 	}
-	// A node, idle but connected, with what it records; and the copies of a block that it is sending and
-	// receiving at the peak, while all do. The first is what the collector lets grow before it works.
-	return 1<<30 + int64(s.Net.Nodes)*(3<<19+15*int64(s.Chain.BlockSize))
+	node := int64(2 << 20) // idle but connected
+	switch {
+	case s.Proposers() == 0:
+	case s.Net.Relay == "gossip":
+		node += 2 * int64(s.Chain.BlockSize) // of the copies that it is sending and receiving at the peak all nodes share one
+	default:
+		node += 10 * int64(s.Chain.BlockSize) // chunks are in nobody else's hands
+	}
+	if !s.Load.Placed() {
+		node += int64(s.Load.TxRate*s.seconds()) * 4 << 10 // what each records of a transaction, and remembers so as not to take it twice
+	}
+	return 5<<28 + int64(s.Net.Nodes)*node // the first is the program, and what the collector lets grow before it works
+}
+
+// seconds is how long the run of a seed is in virtual time.
+func (s *Spec) seconds() float64 {
+	return float64(s.Load.Warmup+s.Slots()+3) * s.Chain.Slot.D().Seconds()
 }
 
 // Digest names the resolved experiment: the first 8 hex digits of the SHA-256 of its JSON form,
