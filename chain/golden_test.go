@@ -36,6 +36,7 @@ func TestGolden(t *testing.T) {
 	put("block.id", b.id[:])
 	put("block.raw", b.raw)
 	put("block.signed_header", b.Encode())
+	put("block.brief", encodeRLP(b.Brief()))
 	put("state.root", b.state.Root().Bytes())
 	put("state.bucket", b.state.Bucket(BucketOf(w.user(0))))
 	put("state.proof", b.state.Prove(BucketOf(w.user(0))).Encode())

@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 	"time"
@@ -70,5 +71,57 @@ func TestCheckHeaders(t *testing.T) {
 	}
 	if !tips[1].Better(one) || one.Better(tips[1].SignedHeader) || c.HeadHeader().ID() != base.ID() || c.Low() != 0 {
 		t.Error("order of headers, head or window")
+	}
+}
+
+// TestBriefs: a header comes out of its brief byte for byte; one that breaks a rule
+// does not, and is no header of its proposer then.
+func TestBriefs(t *testing.T) {
+	w := newWorld(3, 2)
+	c := openChain(t, w, Config{}, "")
+	base := w.genesis()
+	tips := w.run(base, 12, 2, 3)
+	tips = append(tips, w.bent(tips[11], tips[11].Slot()+1, nil, func(h *types.Header) { h.Extra = []byte("a label") }))
+	var briefs []Brief
+	for _, p := range tips {
+		briefs = append(briefs, p.Brief())
+	}
+	if size := len(encodeRLP(briefs[5])); size > 190 {
+		t.Errorf("a brief has %d bytes", size)
+	}
+	got, err := c.Headers(base.SignedHeader, briefs)
+	if err != nil || len(got) != len(tips) {
+		t.Fatalf("Headers = %d, %v", len(got), err)
+	}
+	for i, sh := range got {
+		if !bytes.Equal(sh.Encode(), tips[i].SignedHeader.Encode()) {
+			t.Fatalf("header %d is %x, want %x", i, sh.Encode(), tips[i].SignedHeader.Encode())
+		}
+	}
+	if err := c.CheckHeaders(base.SignedHeader, got, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for name, bend := range map[string]func(*types.Header){
+		"gas limit": func(h *types.Header) { h.GasLimit++ },
+		"time":      func(h *types.Header) { h.Time++ },
+		"mix":       func(h *types.Header) { h.MixDigest[0]++ },
+		"number":    func(h *types.Header) { h.Number.SetUint64(9) },
+	} {
+		bad := w.bent(base, 3, nil, bend)
+		got, err := c.Headers(base.SignedHeader, []Brief{bad.Brief()})
+		if err != nil || got[0].id == bad.id {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := c.CheckHeaders(base.SignedHeader, got, time.Now()); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, b := range map[string]Brief{
+		"extra":    {Slot: 1, Extra: make([]byte, MaxExtraBytes+1)},
+		"far slot": {Slot: w.g.maxSlot() + 1},
+	} {
+		if _, err := c.Headers(base.SignedHeader, []Brief{b}); !errors.Is(err, ErrInvalidBlock) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

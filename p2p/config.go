@@ -241,7 +241,7 @@ func gossipProtocol(net string, topic int) protocol.ID {
 
 const (
 	statusProtocol = protocol.ID("/pheme/status/1")
-	blocksProtocol = protocol.ID("/pheme/blocks/2")
+	blocksProtocol = protocol.ID("/pheme/blocks/3")
 	repairProtocol = protocol.ID("/pheme/repair/1")
 	stateProtocol  = protocol.ID("/pheme/state/1")
 	swimProtocol   = protocol.ID("/pheme/swim/1")

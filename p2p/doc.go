@@ -14,7 +14,7 @@
 //     relay owns the meaning of the block topic's messages.
 //
 //   - Protocols /pheme/status/1 (handshake, then head notices),
-//     /pheme/blocks/2 (blocks by id, headers after a locator), /pheme/repair/1
+//     /pheme/blocks/3 (blocks by id, headers after a locator), /pheme/repair/1
 //     (pools reconciled by package recon, and what differs), /pheme/state/1
 //     (the state after a pivot, subtree by subtree) and /pheme/relay/1 (chunks of
 //     blocks and what belongs to them, as package relay says).

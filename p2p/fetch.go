@@ -181,16 +181,21 @@ func (n *Net) askHeaders(ctx context.Context, p peer.ID, locator []common.Hash, 
 		if err != nil {
 			return err
 		}
-		if _, headers, err = decodeAnswer(b); err != nil || len(headers) == 0 {
+		a, err := decodeAnswer(b)
+		if err != nil || len(a.Headers) == 0 {
 			return err
 		}
-		if !slices.Contains(locator, headers[0].Parent()) {
+		if !slices.Contains(locator, a.After) {
 			return fmt.Errorf("%w: headers that follow what was not asked for", ErrProtocol)
 		}
-		parent := base(headers[0].Parent())
+		parent := base(a.After)
 		if parent == nil {
-			return fmt.Errorf("%w: our header %s cannot be read", chain.ErrStorage, headers[0].Parent())
+			return fmt.Errorf("%w: our header %s cannot be read", chain.ErrStorage, a.After)
 		}
+		if headers, err = n.chain.Headers(parent, a.Headers); err != nil {
+			return err
+		}
+		n.charge(chain.Work{Signatures: len(headers)})
 		return n.chain.CheckHeaders(parent, headers, time.Now())
 	})
 	if err != nil && verdict(err) == Reject {

@@ -20,11 +20,11 @@ var ErrProtocol = fmt.Errorf("%w: peer protocol", chain.ErrInvalid)
 const (
 	maxStatusBytes  = 256
 	maxRequestBytes = 8 << 10
-	maxHeaders      = 1024                 // headers in one answer
-	maxHeadersBytes = maxHeaders*1200 + 64 // encoded
-	maxAsked        = 64                   // blocks in one request
-	maxLocator      = 128                  // ids in a locator: twice log2 of any chain's length
-	maxAnswerBytes  = 8 << 20              // blocks in one answer, but always at least one
+	maxHeaders      = 1024                // headers in one answer
+	maxHeadersBytes = maxHeaders*240 + 64 // encoded
+	maxAsked        = 64                  // blocks in one request
+	maxLocator      = 128                 // ids in a locator: twice log2 of any chain's length
+	maxAnswerBytes  = 8 << 20             // blocks in one answer, but always at least one
 )
 
 // writeFrame writes a length as an unsigned varint, then b, in one write.
@@ -140,37 +140,34 @@ func decodeRequest(b []byte) (request, error) {
 	return r, nil
 }
 
-// answer is what askAfter gives: signed headers of consecutive canonical blocks.
+// answer is what askAfter gives: consecutive canonical headers. Without any, After
+// says nothing.
 type answer struct {
-	Headers []rlp.RawValue
+	After   common.Hash // parent of the first one
+	Headers []chain.Brief
 }
 
 func newAnswer(headers []*chain.SignedHeader) (a answer) {
-	for _, h := range headers {
-		a.Headers = append(a.Headers, h.Encode())
+	for i, h := range headers {
+		if i == 0 {
+			a.After = h.Parent()
+		}
+		a.Headers = append(a.Headers, h.Brief())
 	}
 	return a
 }
 
 func (a answer) encode() []byte { return mustEncode(a) }
 
-// decodeAnswer reads an answer and the headers in it, which it checks no further.
-// Errors wrap ErrProtocol.
-func decodeAnswer(b []byte) (a answer, headers []*chain.SignedHeader, err error) {
+// decodeAnswer reads an answer and checks it no further. Errors wrap ErrProtocol.
+func decodeAnswer(b []byte) (a answer, err error) {
 	if err := decodeRLP(b, maxHeadersBytes, &a); err != nil {
-		return a, nil, err
+		return a, err
 	}
 	if len(a.Headers) > maxHeaders {
-		return a, nil, fmt.Errorf("%w: answer with %d headers", ErrProtocol, len(a.Headers))
+		return a, fmt.Errorf("%w: answer with %d headers", ErrProtocol, len(a.Headers))
 	}
-	for _, raw := range a.Headers {
-		h, err := chain.DecodeSignedHeader(raw)
-		if err != nil {
-			return a, nil, fmt.Errorf("%w: %w", ErrProtocol, err)
-		}
-		headers = append(headers, h)
-	}
-	return a, headers, nil
+	return a, nil
 }
 
 func decodeRLP(b []byte, limit int, v any) error {

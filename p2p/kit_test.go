@@ -102,13 +102,13 @@ func (w *world) tx(user, size int) *chain.Tx {
 }
 
 // pay makes the next transfer of a user to an address.
-func (w *world) pay(user int, to common.Address) *chain.Tx { return w.payWith(user, to, 0) }
+func (w *world) pay(user int, to common.Address) *chain.Tx { return w.payWith(user, to, 1, 0) }
 
-// payWith is pay with size bytes of data.
-func (w *world) payWith(user int, to common.Address, size int) *chain.Tx {
+// payWith is pay of an amount with size bytes of data.
+func (w *world) payWith(user int, to common.Address, wei int64, size int) *chain.Tx {
 	w.t.Helper()
 	inner := types.MustSignNewTx(w.users[user], types.NewLondonSigner(new(big.Int).SetUint64(w.genesis.ChainID)), &types.DynamicFeeTx{
-		ChainID: new(big.Int).SetUint64(w.genesis.ChainID), Nonce: w.nonces[user], To: &to, Value: big.NewInt(1),
+		ChainID: new(big.Int).SetUint64(w.genesis.ChainID), Nonce: w.nonces[user], To: &to, Value: big.NewInt(wei),
 		Gas: 21_000 + 16*uint64(size), GasFeeCap: big.NewInt(3_000_000_000), GasTipCap: big.NewInt(1_000_000_000), Data: bytes.Repeat([]byte{1}, size),
 	})
 	w.nonces[user]++
@@ -298,6 +298,7 @@ func (b *testBackend) full(yes bool) {
 }
 
 func (b *testBackend) ImportBlock(_ context.Context, _ peer.ID, blk *chain.Block) error {
+	b.net.charge(chain.Work{Signatures: len(blk.Txs()), Transfers: len(blk.Txs())})
 	return b.add(blk)
 }
 

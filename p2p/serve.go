@@ -16,7 +16,19 @@ import (
 // not answer, for the peer asked too much or is of another network, resets.
 
 // serve is the handler of the blocks protocol.
-func (n *Net) serve(raw network.Stream) {
+func (n *Net) serve(s network.Stream) {
+	n.serveOne(s, maxRequestBytes, func(s *countedStream, b []byte) (sent int, err error) {
+		r, err := decodeRequest(b)
+		if err != nil {
+			return 0, err
+		}
+		return n.answer(s, r)
+	})
+}
+
+// serveOne reads one request of at most limit bytes and has it answered, if the peer
+// may ask now. answer returns the bytes that count for what the peer may ask later.
+func (n *Net) serveOne(raw network.Stream, limit int, answer func(*countedStream, []byte) (int, error)) {
 	s := n.counted(raw)
 	if !n.tasks.begin(s) {
 		_ = s.Reset()
@@ -35,12 +47,9 @@ func (n *Net) serve(raw network.Stream) {
 	}
 	sent := 0
 	defer func() { n.peers.finish(p, sent, time.Now()) }()
-	b, err := readFrame(s, maxRequestBytes)
+	b, err := readFrame(s, limit)
 	if err == nil {
-		var r request
-		if r, err = decodeRequest(b); err == nil {
-			sent, err = n.answer(s, r)
-		}
+		sent, err = answer(s, b)
 	}
 	if err != nil {
 		_ = s.Reset()

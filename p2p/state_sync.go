@@ -94,15 +94,33 @@ type stateFetcher struct {
 func (f *stateFetcher) run(ctx context.Context, root recon.Digest) error {
 	ours := f.staging.State()
 	diff := recon.NewDiff(treeShape, recon.Digest(ours.Root()), root)
+	var put errgroup.Group // one round is written while the next one is fetched
+	put.SetLimit(1)
 	for !diff.Done() {
-		if err := f.look(ctx, diff, ours); err != nil {
-			return err
+		err := f.look(ctx, diff, ours)
+		var got stateParts
+		if err == nil {
+			got, err = f.fetch(ctx, diff.Take(stateRound*stateChunk))
 		}
-		if err := f.fetch(ctx, diff.Take(stateRound*stateChunk)); err != nil {
-			return err
+		if len(got.parts) > 0 {
+			put.Go(func() error { return f.staging.Put(got.parts, got.digests) }) // what came is kept, whatever did not
+		}
+		if err != nil {
+			return errors.Join(err, put.Wait())
 		}
 	}
-	return nil
+	return put.Wait()
+}
+
+// stateParts are parts with their digests.
+type stateParts struct {
+	parts   []chain.Part
+	digests []common.Hash
+}
+
+func (s *stateParts) add(b recon.Branch, raw []byte) {
+	s.parts = append(s.parts, chain.Part{Subtree: subtree(b.Node), Raw: raw})
+	s.digests = append(s.digests, common.Hash(b.Theirs))
 }
 
 // look asks for the children of the nodes that wait. ours is the state that the
@@ -129,35 +147,30 @@ func (f *stateFetcher) look(ctx context.Context, diff *recon.Diff, ours chain.St
 	return nil
 }
 
-// fetch gets subtrees and puts them into the staged state, in one write. One that
-// is empty on their side is not asked for.
-func (f *stateFetcher) fetch(ctx context.Context, all []recon.Branch) error {
+// fetch gets subtrees. One that is empty on their side is not asked for. With an
+// error there may be some.
+func (f *stateFetcher) fetch(ctx context.Context, all []recon.Branch) (got stateParts, err error) {
 	if len(all) == 0 {
-		return nil
+		return got, nil
 	}
 	full := slices.DeleteFunc(slices.Clone(all), func(b recon.Branch) bool { return b.Theirs == recon.Digest{} })
 	answers, err := f.ask(ctx, askParts, full)
 	if err != nil && len(answers) == 0 {
-		return err
-	}
-	var parts []chain.Part
-	var digests []common.Hash
-	put := func(b recon.Branch, raw []byte) {
-		parts = append(parts, chain.Part{Subtree: subtree(b.Node), Raw: raw})
-		digests = append(digests, common.Hash(b.Theirs))
+		return got, err
 	}
 	for i, raw := range answers {
 		if raw != nil {
-			put(full[i], raw)
+			f.net.charge(chain.Work{HashedBytes: len(raw)})
+			got.add(full[i], raw)
 		}
 	}
 	for _, b := range all {
 		if b.Theirs == (recon.Digest{}) {
-			put(b, nil)
+			got.add(b, nil)
 		}
 	}
-	f.moved = f.moved || len(parts) > 0
-	return errors.Join(f.staging.Put(parts, digests), err) // what came is kept, whatever did not
+	f.moved = f.moved || len(got.parts) > 0
+	return got, err
 }
 
 // ask gets the answers for nodes, a chunk a request, several at once. With an error

@@ -176,7 +176,7 @@ func TestStateSyncResumes(t *testing.T) {
 			if r.Kind == askParts {
 				asked.Add(int32(len(trees)))
 			}
-			_ = good.net.answerState(good.net.counted(s), r, trees)
+			_, _ = good.net.answerState(good.net.counted(s), r, trees)
 		}
 	})
 	link(cold, good)
