@@ -27,8 +27,9 @@ type Config struct {
 	Extra       string  // extraData of built blocks, at most 32 bytes
 	Shared      *Shared // where chains of one process keep their blocks; nil keeps them in the database
 
-	marker    marker       // tests: a marker on a simulated disk
-	failpoint func(string) // tests: called at the named steps of a commit and of opening
+	marker    marker               // tests: a marker on a simulated disk
+	failpoint func(string)         // tests: called at the named steps of a commit and of opening
+	batch     func(*leveldb.Batch) // tests: sees what a commit is about to write
 	tune      func(*opt.Options)
 	unitTxs   int // tests: transactions that end a unit of lookups
 }
@@ -48,6 +49,9 @@ func (c Config) withDefaults(g *Genesis) (Config, error) {
 	}
 	if c.failpoint == nil {
 		c.failpoint = func(string) {}
+	}
+	if c.batch == nil {
+		c.batch = func(*leveldb.Batch) {}
 	}
 	return c, nil
 }
@@ -154,7 +158,7 @@ func (c *Chain) open(dir string, st storage.Storage) error {
 // openStore opens the database in a folder, or in memory.
 func (c *Chain) openStore(folder string, st storage.Storage, mark marker) error {
 	c.store = &store{
-		folder: folder, stor: st, mark: mark, shared: c.cfg.Shared, failpoint: c.cfg.failpoint, opts: databaseOptions(folder == ""),
+		folder: folder, stor: st, mark: mark, shared: c.cfg.Shared, failpoint: c.cfg.failpoint, batch: c.cfg.batch, opts: databaseOptions(folder == ""),
 	}
 	if c.cfg.tune != nil {
 		c.cfg.tune(&c.store.opts)

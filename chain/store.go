@@ -43,6 +43,7 @@ type store struct {
 	mark      marker
 	shared    *Shared // holds the bodies, if not nil
 	failpoint func(string)
+	batch     func(*leveldb.Batch)
 	db        atomic.Pointer[handle]
 	pruned    atomic.Uint64 // bodies of lower numbers are gone, but for block 0
 
@@ -227,6 +228,7 @@ func (s *store) commit(batch *leveldb.Batch, head common.Hash, number uint64) er
 		next = record{Head: head, Number: number}
 	}
 	batch.Put(numberKey(tableCommit, next.Seq), encodeRLP(next))
+	s.batch(batch)
 	s.failpoint(failCommitBegin)
 	if err := s.db.Load().Write(batch, &opt.WriteOptions{Sync: !s.lazy}); err != nil {
 		s.broken, s.try = true, next
