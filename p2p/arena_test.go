@@ -38,6 +38,7 @@ type arena struct {
 	seed           uint64
 	bend           func(i int, c *Config)
 	mute           func(i int) bool // nodes that give nothing to anybody but gossip
+	silent         func(i int) bool // nodes that take, and give nothing of others' blocks
 }
 
 // arenaResult is over all counted blocks and their nodes.
@@ -45,6 +46,7 @@ type arenaResult struct {
 	p50, p95, p100, floor time.Duration
 	copies, root, most    float64 // bytes read for a block, sent by its origin, and read by the worst node / its size
 	missing, hops         int
+	gave                  int // bytes of blocks that silent nodes passed on
 	paths                 map[int64]int
 }
 
@@ -171,6 +173,7 @@ func (a arena) inside(tb testing.TB, w *world, blocks []*chain.Block) arenaResul
 		if n.net, err = New(conf, h, c, n.pool, n.emit, clock); err != nil {
 			tb.Fatal(err)
 		}
+		n.net.SetSilent(a.silent != nil && a.silent(i))
 		nodes[i] = n
 		running.Go(func() {
 			if err := n.net.Run(ctx); err != nil {
@@ -227,6 +230,9 @@ func (a arena) inside(tb testing.TB, w *world, blocks []*chain.Block) arenaResul
 			if i == origin {
 				r.root = max(r.root, float64(sent)/float64(b.Size()))
 				continue
+			}
+			if a.silent != nil && a.silent(i) {
+				r.gave += sent
 			}
 			r.copies += float64(read) / float64(b.Size()) / float64(len(nodes)-1) / float64(a.blocks)
 			r.most = max(r.most, float64(read)/float64(b.Size()))

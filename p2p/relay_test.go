@@ -47,6 +47,17 @@ func TestSilentRelays(t *testing.T) {
 	}
 }
 
+// TestSilentNodes: what a fifth takes and does not pass on comes from others, by each relay.
+func TestSilentNodes(t *testing.T) {
+	for _, relay := range []string{"coded", "compact"} {
+		r := arena{nodes: 15, size: 128 << 10, blocks: 2, pools: 0.3, relay: relay, silent: func(i int) bool { return i%5 == 1 }}.run(t)
+		t.Logf("%s: %v", relay, r)
+		if r.missing > 0 || r.gave > 0 {
+			t.Errorf("%s: %v, silent nodes gave %d bytes", relay, r, r.gave)
+		}
+	}
+}
+
 // TestCodedRelayWithLoss: packets are lost, no block is.
 func TestCodedRelayWithLoss(t *testing.T) {
 	r := arena{nodes: 10, size: 128 << 10, blocks: 2, relay: "coded", loss: 0.05}.run(t)

@@ -84,6 +84,9 @@ func (n relayNode) Peers() []peer.ID {
 	return out
 }
 
+// Silent implements relay.Network.
+func (n relayNode) Silent() bool { return n.silent.Load() }
+
 // Open implements relay.Network.
 func (n relayNode) Open(ctx context.Context, p peer.ID) (relay.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.RequestTimeout)

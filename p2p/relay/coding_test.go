@@ -148,9 +148,9 @@ func TestUplink(t *testing.T) {
 		u.acked(now, 1000)
 		now = now.Add(10 * time.Millisecond)
 	}
-	u.sent(now, 11_000)
+	u.sent(now, rateGain*10_000)
 	if w := u.wait(now).Round(time.Millisecond); w != 100*time.Millisecond {
-		t.Errorf("wait() = %v, want 100 ms: 11,000 bytes at 1.1 x 100,000 a second", w)
+		t.Errorf("wait() = %v, want 100 ms: %g times what goes in that time", w, float64(rateGain))
 	}
 	now = now.Add(time.Second)
 	u.acked(now, 1<<20) // what comes after a pause says nothing of the rate

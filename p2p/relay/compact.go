@@ -242,9 +242,27 @@ func (e *engine) ask(t *transfer, p peer.ID) {
 	if l == nil {
 		return
 	}
-	t.asked[l.slot] = true
+	t.asked[l.slot], t.askedAt = true, time.Now()
 	l.urgent = append(l.urgent, piece{&frame{kind: frameAsk, tag: t.tag, asked: t.puzzle.missing()}, t})
 	poke(l.wake)
+}
+
+// maxAskees is how many peers are asked for one block's transactions, one after the
+// other: each may answer with all of them.
+const maxAskees = 3
+
+// askElsewhere asks a peer that has the block for the transactions that another was
+// asked for and has not given: it waits for them itself. The mutex is held.
+func (e *engine) askElsewhere(t *transfer, now time.Time) {
+	if t.block != nil || t.wanted || len(t.asked) == 0 || len(t.asked) >= maxAskees || now.Sub(t.askedAt) < e.patience()*3/4 {
+		return
+	}
+	for _, l := range e.byUse(t) {
+		if t.swarm.view(l.slot).done && !t.asked[l.slot] {
+			e.ask(t, l.id)
+			return
+		}
+	}
 }
 
 // solved makes the block of a puzzle without gaps. false: a short id stood for
@@ -276,6 +294,9 @@ func (e *engine) gotAsk(l *link, t *transfer, f *frame) error {
 	if q == nil {
 		q = &question{served: newBitmap(len(t.ann.parts))}
 		t.parked[l.slot] = q
+	}
+	if e.withholds(t) {
+		return nil
 	}
 	q.open, q.until = f.asked, time.Now().Add(parkTime)
 	e.answer(l, t, q, time.Now())

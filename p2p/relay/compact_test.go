@@ -115,6 +115,62 @@ func TestCompactLacksLittle(t *testing.T) {
 	}
 }
 
+// TestOthersAreAsked: who was asked and has not answered is not waited for alone,
+// once a peer says that it has the block.
+func TestOthersAreAsked(t *testing.T) {
+	b := sampleOf(t, 20, 2<<10)
+	var most []int
+	for i := 1; i < 20; i++ {
+		most = append(most, i)
+	}
+	n, e, x := solver(t, b, most...)
+	if f := e.next("a"); f == nil || f.kind != frameAsk {
+		t.Fatalf("the announcer is told %+v, want a question", f)
+	}
+	x.swarm.view(e.links["b"].slot).done = true
+	e.askElsewhere(x, x.askedAt.Add(100*time.Millisecond))
+	if f := e.next("b"); f != nil {
+		t.Fatalf("asked within the time of an answer: %+v", f)
+	}
+	e.askElsewhere(x, x.askedAt.Add(160*time.Millisecond))
+	if f := e.next("b"); f == nil || f.kind != frameAsk || len(f.asked) != 1 {
+		t.Fatalf("the other hears %+v, want a question", f)
+	}
+	if err := e.handle("b", &frame{kind: frameTxs, tag: x.tag, txs: []numbered{{0, b.Txs()[0].Raw()}}}); err != nil || len(n.whole) != 1 {
+		t.Fatalf("the other's answer: %v, %d blocks", err, len(n.whole))
+	}
+	e.askElsewhere(x, x.askedAt.Add(time.Hour))
+	if f := e.next("a"); f != nil && f.kind == frameAsk {
+		t.Error("asks for a block that is complete")
+	}
+}
+
+// TestSilentNodeGivesNothing: neither chunks nor transactions nor news of others'
+// blocks.
+func TestSilentNodeGivesNothing(t *testing.T) {
+	b := sampleOf(t, 20, 2<<10)
+	n, e, x := solver(t, b, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+	for _, silent := range []bool{true, false} {
+		n.silent = silent
+		if err := e.handle("b", &frame{kind: frameHave, tag: x.tag, flags: flagWant}); err != nil {
+			t.Fatal(err)
+		}
+		if lane, _, _ := e.pick(time.Now()); (lane == nil) != silent {
+			t.Errorf("silent %v: a chunk for a peer that wants some: %v", silent, lane != nil)
+		}
+		if err := e.handle("b", &frame{kind: frameAsk, tag: x.tag, asked: []int{3}}); err != nil {
+			t.Fatal(err)
+		}
+		var gave, told bool
+		for f := e.next("b"); f != nil; f = e.next("b") {
+			gave, told = gave || f.kind == frameTxs, told || len(f.held) > 0
+		}
+		if gave == silent || told && silent {
+			t.Errorf("silent %v: gives transactions %v, tells of chunks %v", silent, gave, told)
+		}
+	}
+}
+
 // TestQuestionsAreParked: who lacks a transaction itself answers when it comes, each
 // at most once, and not after parkTime.
 func TestQuestionsAreParked(t *testing.T) {

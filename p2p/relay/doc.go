@@ -57,10 +57,12 @@
 //   - News of chunks is told every 5 ms, on streams of its own, so that it does not
 //     wait behind chunks.
 //   - A chunk is chosen when the uplink can take it: what waits in a queue below us
-//     cannot be cancelled. All sends are spaced at the rate at which acknowledgements
-//     come, and to each peer no more is under way than 1.2 times what it acknowledges
-//     in a round trip: 1.1 times 485 and 2.36, 1.25 times 501 and 2.71, 1.5 times 547
-//     and 3.15.
+//     cannot be cancelled. To each peer no more is under way than 1.1 times what it
+//     acknowledges in a round trip: 1.1 times 485 and 2.36, 1.25 times 501 and 2.71, 1.5
+//     times 547 and 3.15. All sends together are spaced at twice the best rate at which
+//     acknowledgements came; at 1.1 times that rate a node whose uplink had never been
+//     full took it for slow, and its blocks came late (over two seeds 496 and 530, now
+//     492 and 495).
 //   - Chunks go to all connected peers, at most 20, and not to the mesh alone: without
 //     loss of packets it makes no difference (606 and 613 with 100 nodes); with 1 % lost
 //     a connection carries a few of Mbit/s, whatever the uplink has, and what counts is
@@ -76,7 +78,8 @@
 // under a key of the block's own, and its size. The sizes tell a node exactly
 // which bytes it lacks. Nothing: the block is complete. At most a tenth: it asks
 // the announcer for the transactions, who answers as far as it has them and parks
-// the rest for 500 ms. More: it asks the mesh to push chunks, and counts those as
+// the rest for 500 ms; after one and a half round trips it asks peers that say they
+// have the block, one after the other. More: it asks the mesh to push chunks, and counts those as
 // held that its transactions cover. An id that fits two transactions is left open,
 // one that stands for another is found out by the transactions root; both lead to
 // chunks, and neither is anybody's fault.

@@ -321,6 +321,7 @@ func (e *engine) review(now time.Time) (fetch []*transfer, busy bool) {
 	}
 	for i := 0; i < len(e.order); i++ {
 		t := e.order[i]
+		e.askElsewhere(t, now)
 		switch {
 		case t.block != nil && now.Sub(t.gained) > e.cfg.Keep, now.Sub(t.begun) > 10*e.cfg.Keep:
 			e.drop(t)

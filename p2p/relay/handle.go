@@ -128,6 +128,7 @@ func (e *engine) gotNews(l *link, t *transfer, f *frame) error {
 	v.done = v.done || f.flags&flagDone != 0
 	v.wants = v.wants || f.flags&flagWant != 0
 	v.hungry = v.hungry || f.flags&flagStarved != 0
+	e.askElsewhere(t, now)
 	poke(e.pumping)
 	return nil
 }

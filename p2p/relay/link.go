@@ -264,7 +264,11 @@ func (e *engine) pickUrgent(l *link) (p piece, streams int, gone bool) {
 	streams = max(1, len(l.lanes))
 	if l.flush {
 		for _, t := range e.order {
-			if n := t.news[l.slot]; n != nil && !n.empty() {
+			n := t.news[l.slot]
+			if n != nil && n.flags&flagAll == 0 && e.withholds(t) {
+				n.held = nil // what it holds it tells only to get the rest
+			}
+			if n != nil && !n.empty() {
 				f := &frame{kind: frameHave, tag: t.tag, flags: n.flags, acks: n.acks, held: n.held}
 				*n = news{}
 				return piece{f, t}, streams, false
@@ -316,6 +320,9 @@ func (e *engine) pick(now time.Time) (*lane, piece, time.Duration) {
 	}
 	e.turn++
 	for _, t := range e.order {
+		if e.withholds(t) {
+			continue
+		}
 		l, c := e.neediest(t, now)
 		if l == nil {
 			continue
@@ -333,6 +340,9 @@ func (e *engine) pick(now time.Time) (*lane, piece, time.Duration) {
 	}
 	return nil, piece{}, 0
 }
+
+// withholds says whether a silent node gives nothing of a block: it is another's.
+func (e *engine) withholds(t *transfer) bool { return t.from != "" && e.net.Silent() }
 
 // neediest returns the peer that holds least of a block, of those that can be sent
 // a chunk now, and the chunk. The mutex is held.

@@ -94,6 +94,9 @@ type Way struct {
 type Network interface {
 	// Peers lists the connected peers, those of the mesh of the block topic first.
 	Peers() []peer.ID
+	// Silent says that the node plays one that takes what it is sent and gives
+	// nothing of others' blocks.
+	Silent() bool
 	// Open opens a stream of the relay protocol. It ends with ctx.
 	Open(ctx context.Context, p peer.ID) (Stream, error)
 	// Handle registers who takes the streams that peers open; each is called on a

@@ -80,6 +80,7 @@ type node struct {
 	err     error // of Gossip and Take
 	header  error // of CheckHeader
 	mesh    []peer.ID
+	silent  bool
 	blamed  []peer.ID
 }
 
@@ -120,6 +121,7 @@ func (n *node) Sign(digest common.Hash) (sig [65]byte, err error) {
 }
 
 func (n *node) Peers() []peer.ID { return n.mesh }
+func (n *node) Silent() bool     { return n.silent }
 
 func (n *node) Open(context.Context, peer.ID) (Stream, error) { return nil, errors.New("no network") }
 

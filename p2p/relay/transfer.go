@@ -27,10 +27,12 @@ type transfer struct {
 	sure   bitmap  // chunks that are what the proposer signed; others follow from the block, and it may have signed something else
 	hops   []uint8 // by chunk: how far from the origin this copy has come
 	news   map[int]*news
-	puzzle *puzzle           // compact: what is known of the transactions
-	asked  map[int]bool      // by link: we asked it for transactions
-	parked map[int]*question // by link: it asked us
-	wanted bool              // the mesh was asked for chunks
+	puzzle *puzzle      // compact: what is known of the transactions
+	asked  map[int]bool // by link: we asked it for transactions
+	// askedAt is when we asked the last one.
+	askedAt time.Time
+	parked  map[int]*question // by link: it asked us
+	wanted  bool              // the mesh was asked for chunks
 
 	block   *chain.Block // complete
 	opening bool         // a goroutine decodes it
