@@ -46,6 +46,26 @@
 //
 // Verdicts are made in one function, verdict, from the error alone.
 //
+// # How transactions travel
+//
+// The node that took them from a client forms batches; every other passes a batch
+// on unchanged, so that what one sender sent stays in its order. A batch is pushed
+// along a mesh of degree TxD alone. Dlazy peers that are not in it are told its id
+// at the next three heartbeats and ask for what they lack; repair finds the rest.
+// A peer more in the mesh is nearly a copy more at every node, and what it saves
+// shrinks: copies of a transaction, p50 and p95 in ms, 120 transactions of 2 KiB a
+// second over the links of the world, coverage 100 % each (devnet sweep tx-relay;
+// the last of 100 nodes with one mesh for blocks and transactions):
+//
+//	TxD           2                3                4                6                8
+//	20 nodes      1.65  266  622   2.27  105  184   3.26   76  162   5.20   66  152   7.29   59  144
+//	100 nodes     1.50  421  752   1.99  174  305   2.93  101  196   4.92   75  157   6.95   65  147
+//
+// Four is the knee: three save one copy more and cost half of the speed among 100,
+// six cost two copies more and save a fifth of p95. Ids are another fifth of a
+// copy. With a fifth of 100 nodes silent all transactions still reach all, p95
+// 218 ms.
+//
 // # Goroutines
 //
 // New starts none. Run owns: relay, batches, held messages, fetches, catch-up,
