@@ -32,18 +32,25 @@ function covered(block, share) {
   return expected > 0 ? have[Math.max(0, Math.ceil(share * expected) - 1)] : undefined
 }
 
-function names() { return [...nodes.keys()].sort(new Intl.Collator(undefined, { numeric: true }).compare) }
+const byNumber = new Intl.Collator(undefined, { numeric: true }) // n2 before n10
 
-function row(cells) {
-  const tr = document.createElement('tr')
-  for (const [text, kind, tag] of cells) {
-    const td = document.createElement('td')
-    if (kind) td.className = kind
-    const inside = tag ? td.appendChild(document.createElement(tag)) : td
-    inside.textContent = text
-    tr.append(td)
-  }
-  return tr
+function names() { return [...nodes.keys()].sort(byNumber.compare) }
+
+// fill makes a table's rows say what cells do, and touches only those that change: the browser then lays
+// out a few cells of a table of sixty nodes, and not all.
+function fill(body, rows) {
+  rows.forEach((cells, i) => {
+    const tr = body.rows[i] ?? body.insertRow()
+    cells.forEach(([text, kind = '', tag], k) => {
+      const td = tr.cells[k] ?? tr.insertCell()
+      if (td.className !== kind) td.className = kind
+      if ((td.firstElementChild?.localName) !== tag) td.replaceChildren(...(tag ? [document.createElement(tag)] : []))
+      const inside = td.firstElementChild ?? td
+      if (inside.textContent !== String(text)) inside.textContent = text
+    })
+    while (tr.cells.length > cells.length) tr.deleteCell(-1)
+  })
+  while (body.rows.length > rows.length) body.deleteRow(-1)
 }
 
 // members says how a node sees the others: alive, suspect, dead.
@@ -53,14 +60,14 @@ function members(n) {
 
 function drawTables() {
   const last = blocks.at(-1)
-  $('nodes').replaceChildren(...names().map((name) => {
+  fill($('nodes'), names().map((name) => {
     const n = nodes.get(name)
-    if (!n.up) return row([[name], [`down: ${n.why}`, 'bad']])
-    return row([[name], [n.head, 'r'], [short(n.head_id), '', 'code'], [n.slot, 'r'], [n.peers.length, 'r'], [n.peers.filter((p) => p.mesh).length, 'r'], [members(n)],
-      [n.pool.executable + n.pool.future, 'r'], [last ? time(last.at[name]) : '', 'r'], [n.rpc, '', 'code']])
+    if (!n.up) return [[name], [`down: ${n.why}`, 'bad']]
+    return [[name], [n.head, 'r'], [short(n.head_id), '', 'code'], [n.slot, 'r'], [n.peers.length, 'r'], [n.peers.filter((p) => p.mesh).length, 'r'], [members(n)],
+      [n.pool.executable + n.pool.future, 'r'], [last ? time(last.at[name]) : '', 'r'], [n.rpc, '', 'code']]
   }))
-  $('blocks').replaceChildren(...blocks.slice(-12).reverse().map((b) => row([[b.number, 'r'], [short(b.id), '', 'code'], [b.origin], [bytes(b.size), 'r'],
-    [Object.keys(b.at).length, 'r'], [time(covered(b, 0.5)), 'r'], [time(covered(b, 0.95)), 'r'], [time(covered(b, 1)), 'r']])))
+  fill($('blocks'), blocks.slice(-12).reverse().map((b) => [[b.number, 'r'], [short(b.id), '', 'code'], [b.origin], [bytes(b.size), 'r'],
+    [Object.keys(b.at).length, 'r'], [time(covered(b, 0.5)), 'r'], [time(covered(b, 0.95)), 'r'], [time(covered(b, 1)), 'r']]))
 }
 
 function drawSelects() {
