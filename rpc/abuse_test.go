@@ -5,11 +5,10 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -56,8 +55,14 @@ func TestTooLarge(t *testing.T) {
 		{"gzip bomb", zipped(t, 100<<20), []string{"Content-Encoding", "gzip"}, 415},
 		{"long headers", chainIDCall, []string{"X-Long", strings.Repeat("x", 17<<10)}, 431},
 	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
 		if status, text, _ := r.request("POST", "/", c.body, c.header...); status != c.status {
 			t.Errorf("%s: %d %.100q, want %d", c.name, status, text, c.status)
+		}
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; c.status != 200 && took > 2<<20 {
+			t.Errorf("%s: client and server took %d bytes of heap, want at most 2 MiB", c.name, took)
 		}
 	}
 	resp, err := http.Post(r.url(), "application/json", io.MultiReader(strings.NewReader(chainIDCall), endless{}))
@@ -430,71 +435,4 @@ func bubble(t *testing.T, f func(t *testing.T)) {
 		t.Cleanup(func() { time.Sleep(2 * time.Second) }) // the last cleanup to run
 		f(t)
 	})
-}
-
-// pipeListener is a listener in memory, for virtual time.
-type pipeListener struct {
-	from   string // what the next connection says of its address; empty: nothing an address is read of
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newPipeListener() *pipeListener {
-	return &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
-}
-
-func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
-
-func (l *pipeListener) dial() net.Conn {
-	client, server := net.Pipe()
-	l.conns <- from{server, l.from}
-	return client
-}
-
-type from struct {
-	net.Conn
-	addr string
-}
-
-func (f from) RemoteAddr() net.Addr {
-	if at, err := netip.ParseAddrPort(f.addr); err == nil {
-		return net.TCPAddrFromAddrPort(at)
-	}
-	return f.Conn.RemoteAddr()
-}
-
-func (l *pipeListener) DialContext(context.Context, string, string) (net.Conn, error) {
-	select {
-	case <-l.closed:
-		return nil, errors.New("closed")
-	default:
-		return l.dial(), nil
-	}
-}
-
-func (l *pipeListener) client() *http.Client {
-	return &http.Client{Transport: &http.Transport{DialContext: l.DialContext, DisableKeepAlives: true}}
-}
-
-func (l *pipeListener) dialWS(t *testing.T) *websocket.Conn {
-	t.Helper()
-	d := websocket.Dialer{NetDialContext: l.DialContext}
-	conn, _, err := d.Dial("ws://localhost/", nil)
-	must(t, err)
-	return conn
 }

@@ -38,6 +38,10 @@ func (s *Server) newDispatcher(admin bool) (*dispatcher, error) {
 	if own.document, err = describe(s.cfg.ClientVersion, d.methods); err != nil {
 		return nil, err
 	}
+	eth := &ethAPI{s}
+	d.methods[sendMethod].direct = func(ctx context.Context, args []reflect.Value) (any, error) {
+		return eth.SendRawTransaction(ctx, args[0].Bytes())
+	}
 	d.methods[discoverName] = d.methods["rpc_discover"]
 	return d, nil
 }
