@@ -72,8 +72,9 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.received = time.Now()
-	a := s.call(r.Context(), f, s.public, body)
-	writeHTTP(w, f, a)
+	if !s.keep(w, r, f, body) {
+		writeHTTP(w, f, s.call(r.Context(), f, s.public, body))
+	}
 }
 
 // writeHTTP sends an answer, a small one in one piece.
