@@ -23,7 +23,8 @@ type Config struct {
 	// Stall is how long a block may gain nothing before its peers are asked, but
 	// at least two round trips.
 	Stall time.Duration
-	// Keep is how long chunks of a block that is complete are given to others.
+	// Keep is how long chunks of a block that is complete are given to others
+	// after the last one was taken.
 	Keep time.Duration
 }
 

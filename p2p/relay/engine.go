@@ -323,7 +323,7 @@ func (e *engine) review(now time.Time) (fetch []*transfer, busy bool) {
 		t := e.order[i]
 		e.askElsewhere(t, now)
 		switch {
-		case t.block != nil && now.Sub(t.gained) > e.cfg.Keep, now.Sub(t.begun) > 10*e.cfg.Keep:
+		case t.block != nil && now.Sub(t.used) > e.cfg.Keep, now.Sub(t.used) > 10*e.cfg.Keep:
 			e.drop(t)
 			i--
 		case t.block != nil || t.opening || now.Sub(t.gained) < e.patience():

@@ -59,6 +59,7 @@ func (e *engine) gotChunk(l *link, t *transfer, f *frame) error {
 	e.credit(l, t, f.chunk)
 	if t.put(f.chunk, f.bytes, f.hops+min(1, 255-f.hops)) {
 		t.gained, t.asks = time.Now(), 0
+		t.used = t.gained
 		e.gained(l, t, f.chunk)
 		e.stats.ChunksReceived++
 	} else {
@@ -118,6 +119,7 @@ func (e *engine) gotNews(l *link, t *transfer, f *frame) error {
 	for _, c := range f.acks {
 		if n := l.pace.acked(now, t.tag, c); n > 0 {
 			e.uplink.acked(now, n)
+			t.used = now
 		}
 		t.swarm.heard(l.slot, c)
 	}

@@ -370,3 +370,31 @@ func TestTheGuiltyIsBlamed(t *testing.T) {
 		}
 	}
 }
+
+// TestSlowPeersAreServed: chunks of a complete block are given for as long as
+// somebody takes them, and not for ever.
+func TestSlowPeersAreServed(t *testing.T) {
+	b := sampleOf(t, 6, 8<<10)
+	_, e, x := told(t, b, announce(t, "coded", b))
+	e.Taken(b)
+	now := time.Now()
+	for range 5 {
+		lane, p, _ := e.pick(now)
+		if lane == nil {
+			t.Fatal("nothing to send")
+		}
+		lane.busy = false
+		now = now.Add(e.cfg.Keep - time.Millisecond)
+		if e.review(now); e.byID(b.ID()) != x {
+			t.Fatalf("dropped %v after chunk %d was sent", e.cfg.Keep-time.Millisecond, p.frame.chunk)
+		}
+		e.mu.Lock()
+		for _, l := range e.links {
+			l.pace.acked(now, x.tag, p.frame.chunk)
+		}
+		e.mu.Unlock()
+	}
+	if e.review(now.Add(e.cfg.Keep)); e.byID(b.ID()) != nil {
+		t.Error("kept though nobody takes anything")
+	}
+}

@@ -332,6 +332,7 @@ func (e *engine) pick(now time.Time) (*lane, piece, time.Duration) {
 			continue
 		}
 		t.swarm.give(l.slot, c)
+		t.used = now
 		x.busy = true
 		e.stats.ChunksSent++
 		l.pace.sent(flying{tag: t.tag, chunk: c, bytes: t.ann.shape.chunk, lane: x, at: now})

@@ -37,8 +37,8 @@ type transfer struct {
 	block   *chain.Block // complete
 	opening bool         // a goroutine decodes it
 	failed  bool
-	begun   time.Time
 	gained  time.Time // when it last got something, or asked
+	used    time.Time // when a chunk of it last came, left or was acknowledged: on slow links that goes on for long after it is complete
 	asks    int       // in a row without gain
 }
 
@@ -55,7 +55,7 @@ func newTransfer(a *announcement, from peer.ID, budget int, seed uint64, now tim
 	t := &transfer{
 		tag: a.tag, id: id, ann: a, from: from, push: a.body.Push,
 		swarm: newSwarm(a.shape.data, a.shape.total(), budget, seed), chunks: make([][]byte, a.shape.total()), sure: newBitmap(a.shape.total()),
-		hops: make([]uint8, a.shape.total()), news: make(map[int]*news), asked: make(map[int]bool), parked: make(map[int]*question), begun: now, gained: now,
+		hops: make([]uint8, a.shape.total()), news: make(map[int]*news), asked: make(map[int]bool), parked: make(map[int]*question), gained: now, used: now,
 	}
 	return t
 }
