@@ -25,6 +25,8 @@ type SweepConfig struct {
 	// Where runs only the cells that match these conditions, as [experiment.Sweep.Matching] reads
 	// them; others that the sweep's folder has from before stay in its tables.
 	Where []string
+	// Copy is a folder that gets the table and the chart, too; "" is none.
+	Copy string
 	// Out, Binary, Command, Version and Revision are as in [MeasureConfig].
 	Out, Binary, Command, Version, Revision string
 	// Table receives the final table; nil prints none.
@@ -93,6 +95,11 @@ func Sweep(ctx context.Context, cfg SweepConfig, out io.Writer) (*report.Sweep, 
 	results := s.results()
 	if err := report.WriteSweep(dir, results); err != nil {
 		return nil, err
+	}
+	if cfg.Copy != "" {
+		if err := report.CopySweep(cfg.Copy, results); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.Table != nil {
 		if err := report.SweepTable(cfg.Table, results); err != nil {

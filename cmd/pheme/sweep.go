@@ -15,6 +15,7 @@ import (
 func sweepCommand() *cobra.Command {
 	var m measureFlags
 	var where []string
+	var to string
 	cmd := &cobra.Command{
 		Use:   "sweep SWEEP",
 		Short: "a grid of experiments, resumable: one table over all",
@@ -74,18 +75,19 @@ A [[law]] fits a figure to the one key that varies, and [expect] can hold it to 
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return m.sweep(cmd, args[0], where) },
+		RunE: func(cmd *cobra.Command, args []string) error { return m.sweep(cmd, args[0], where, to) },
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringArrayVar(&where, "where", nil, "only cells with `KEY=VALUE` or one of KEY=VALUE,VALUE, such as nodes=20; several must all hold")
+	f.StringVar(&to, "copy", "", "`folder` that gets the table and the chart, too, such as one of documents")
 	f.IntVar(&m.seeds, "seeds", 0, "run the seeds 1 to K in every cell (default: the file's)")
 	f.StringVar(&m.out, "out", "runs", "folder that keeps the runs")
 	f.BoolVar(&m.asJSON, "json", false, "print the figures of all cells as one JSON object")
 	return cmd
 }
 
-func (m *measureFlags) sweep(cmd *cobra.Command, arg string, where []string) error {
+func (m *measureFlags) sweep(cmd *cobra.Command, arg string, where []string, to string) error {
 	name, text, err := readExperiment(arg)
 	if err != nil {
 		return usageError{err}
@@ -95,7 +97,7 @@ func (m *measureFlags) sweep(cmd *cobra.Command, arg string, where []string) err
 		return usageError{err}
 	}
 	cfg := devnet.SweepConfig{
-		Sweep: sweep, Where: where, Out: m.out, Version: node.Version, Revision: node.Revision(), Command: "pheme " + strings.Join(os.Args[1:], " "),
+		Sweep: sweep, Where: where, Copy: to, Out: m.out, Version: node.Version, Revision: node.Revision(), Command: "pheme " + strings.Join(os.Args[1:], " "),
 	}
 	if !m.asJSON {
 		cfg.Table = cmd.OutOrStdout()

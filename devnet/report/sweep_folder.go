@@ -59,6 +59,21 @@ func WriteSweep(dir string, s *Sweep) error {
 	return link(dir)
 }
 
+// CopySweep puts the sweep's table and chart into a folder of documents, which is made if absent.
+func CopySweep(dir string, s *Sweep) error {
+	var table bytes.Buffer
+	sweepMarkdown(&table, s)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("copy the sweep: %w", err)
+	}
+	for name, content := range map[string][]byte{SweepMarkdownFile: table.Bytes(), SweepChartFile: SweepChart(s)} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+			return fmt.Errorf("copy the sweep: %w", err)
+		}
+	}
+	return nil
+}
+
 // FitLaws fits the laws of a sweep to its cells and returns their figures by name. A law lacks what
 // it needs where a cell has no figure. places are those of the sweep's cells among the results', -1 for
 // one that has not been run; then there is no law, and want loses what it has of it.
