@@ -14,8 +14,9 @@ type Members struct {
 	Rejoins []Rejoin
 	// False counts deaths that a node told of another that was up, and had been for a horizon at least: sooner, it may
 	// be the end of a former life that is told.
-	False int
-	Hours float64 // that nodes were up, all together
+	False      int
+	Suspicions int     // that nodes told of others
+	Hours      float64 // that nodes were up, all together
 }
 
 // Crash is a node's end without a goodbye, as the others saw it: those that were up from then to the horizon, or until
@@ -56,6 +57,9 @@ func (j *join) members() {
 		}
 		for by := range j.in.Nodes {
 			for _, w := range said[[2]int{by, i}] {
+				if w.kind == trace.MemberSuspect && j.in.Window.Has(w.at) {
+					m.Suspicions++
+				}
 				if w.kind == trace.MemberDead && j.in.Window.Has(w.at) && j.through(i, Span{w.at - int64(j.in.Horizon), w.at}) {
 					m.False++
 				}

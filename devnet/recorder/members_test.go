@@ -48,7 +48,7 @@ func TestMembers(t *testing.T) {
 	want := Members{
 		Crashes: []Crash{{Node: 3, At: s, Suspect: 500, Dead: []float64{1000, 2000, math.Inf(1)}}},
 		Rejoins: []Rejoin{{Node: 3, At: 9 * s, Alive: []float64{100, 200}}},
-		False:   1, Hours: (3*30 + 1 + 21) / 3600.0,
+		False:   1, Suspicions: 2, Hours: (3*30 + 1 + 21) / 3600.0,
 	}
 	if !reflect.DeepEqual(run.Members, want) {
 		t.Errorf("members %+v, want %+v", run.Members, want)

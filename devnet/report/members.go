@@ -8,7 +8,7 @@ import (
 func (s *summary) memberFigures() {
 	var suspect, dead, alive [][]float64
 	crashes, rejoins := make([]int, len(s.runs)), make([]int, len(s.runs))
-	wrong, hours := 0, 0.0
+	wrong, suspicions, hours := 0, 0, 0.0
 	for i, r := range s.runs {
 		m := &r.Record.Members
 		crashes[i], rejoins[i] = len(m.Crashes), len(m.Rejoins)
@@ -19,6 +19,7 @@ func (s *summary) memberFigures() {
 			alive = append(alive, j.Alive)
 		}
 		wrong += m.False
+		suspicions += m.Suspicions
 		hours += m.Hours
 	}
 	figures := func(name string, counts []int, clusters [][]float64, why string) {
@@ -40,9 +41,12 @@ func (s *summary) memberFigures() {
 	figures("members.dead", crashes, dead, "no crash was watched")
 	figures("members.rejoin", rejoins, alive, "no return was watched")
 	if s.unwatched() {
-		s.out["members.false_deaths"], s.out["members.false_deaths_per_node_hour"] = stats.Missing("members are off"), stats.Missing("members are off")
+		for _, name := range []string{"false_deaths", "false_deaths_per_node_hour", "suspicions"} {
+			s.out["members."+name] = stats.Missing("members are off")
+		}
 		return
 	}
+	s.out["members.suspicions"] = stats.Bare(float64(suspicions), len(s.runs), "a count")
 	s.out["members.false_deaths"] = stats.Bare(float64(wrong), len(s.runs), "a count")
 	s.out["members.false_deaths_per_node_hour"] = stats.Bare(float64(wrong)/hours, wrong, "a count by the time that nodes were up")
 }
