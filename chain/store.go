@@ -72,7 +72,7 @@ func databaseOptions(memory bool) opt.Options {
 		DisableLargeBatchTransaction: true,
 	}
 	if memory {
-		o.WriteBuffer = 128 << 10 // allocated at once: a thousand nodes share one process in virtual time
+		o.WriteBuffer = 48 << 10 // allocated at once: a thousand nodes share one process in virtual time
 		o.BlockCacheCapacity = 64 << 10
 		o.CompactionTableSize = 1 << 20
 	}

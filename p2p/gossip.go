@@ -92,6 +92,7 @@ func gossipParams(cfg Config, topic int, id peer.ID) pubsub.GossipSubParams {
 	p.MaxIDontWantLength = 64 // ids in one message; the default 10 forgets some of a burst of batches
 	p.HistoryLength = 6       // 4 s in which an IWANT is answered
 	p.HistoryGossip = 3
+	p.Connectors = 1 // of 8 goroutines that dial for peer exchange and direct peers, which are off; the library wants one
 	return p
 }
 

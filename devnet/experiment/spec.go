@@ -378,7 +378,7 @@ func (s *Spec) Memory() int64 {
 		node += 10 * int64(s.Chain.BlockSize) // chunks are in nobody else's hands
 	}
 	if !s.Load.Placed() {
-		node += int64(s.Load.TxRate*s.seconds()) * 4 << 10 // what each records of a transaction, and remembers so as not to take it twice
+		node += int64(s.Load.TxRate*s.seconds()) * 2 << 10 // what each records of a transaction, and remembers so as not to take it twice
 	}
 	return 5<<28 + int64(s.Net.Nodes)*node // the first is the program, and what the collector lets grow before it works
 }
