@@ -207,18 +207,6 @@ func (s *store) block(sh *SignedHeader) (*Block, error) {
 	return &Block{SignedHeader: sh, raw: raw, body: body, txs: txs}, nil
 }
 
-// blockAt is a stored block by number and id.
-func (s *store) blockAt(number uint64, id common.Hash) (*Block, error) {
-	sh, err := s.header(number, id)
-	if err != nil {
-		return nil, err
-	}
-	if sh == nil {
-		return nil, fmt.Errorf("%w: header of block %d %s is missing", ErrCorrupt, number, id)
-	}
-	return s.block(sh)
-}
-
 // changes is the change record of a canonical block.
 func (s *store) changes(e *entry) ([]touched, error) {
 	h, err := s.handle()

@@ -123,7 +123,7 @@ func TestTwin(t *testing.T) {
 		t.Errorf("%d overlays beside an unfit run, table:\n%s", len(r.Overlays), table)
 	}
 	cfg.Experiment.Net.Nodes, cfg.Experiment.Load.Blocks = 50, 2000
-	if r, table = measure(); len(ran) != 1 || !strings.Contains(table, "--relay gossip makes it") {
+	if _, table = measure(); len(ran) != 1 || !strings.Contains(table, "--relay gossip makes it") {
 		t.Errorf("ran %q beside a long run, table:\n%s", ran, table)
 	}
 	for _, other := range []func(*experiment.Spec){

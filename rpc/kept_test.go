@@ -3,8 +3,8 @@ package rpc
 import (
 	"bufio"
 	"io"
+	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"testing"
@@ -120,7 +120,8 @@ func TestKeptConnectionBecomesWebSocket(t *testing.T) {
 		must(t, err)
 		_, err = io.ReadAll(resp.Body)
 		must(t, err)
-		ws, _, err := websocket.NewClient(conn, &url.URL{Scheme: "ws", Host: "localhost", Path: "/"}, nil, 0, 0)
+		same := websocket.Dialer{NetDial: func(string, string) (net.Conn, error) { return conn, nil }}
+		ws, _, err := same.Dial("ws://localhost/", nil)
 		must(t, err)
 		must(t, ws.WriteMessage(websocket.TextMessage, []byte(chainIDCall)))
 		if _, answer, err := ws.ReadMessage(); err != nil || !strings.Contains(string(answer), "0x539") {
