@@ -82,6 +82,7 @@ func TestClosedHostsSendNothing(t *testing.T) {
 				addr := netip.AddrPortFrom(netip.MustParseAddr(w.net.udpAddr(to).IP.String()), port)
 				w.hosts[from].SendPacket(w.hosts[to].ID(), addr, []byte(text), false)
 				time.Sleep(time.Second)
+				synctest.Wait() // got is read next
 			}
 			send(0, 1, "alive")
 			send(1, 0, "alive")
