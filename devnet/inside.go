@@ -41,6 +41,7 @@ const (
 	virtualAfter = 3 * time.Second // of virtual time, for what the libraries leave behind
 	maxOrigins   = 1024            // proposers that a genesis takes
 	gcStep       = 1 << 30         // bytes the heap grows between two collections, at least
+	replayStep   = 4 << 30         // the same in a replay build: where things lie after a collection, and thus the order of maps with pointers as keys, is not the same each time
 )
 
 // virtualRun is one seed inside the bubble.
@@ -154,7 +155,11 @@ func (r *virtualRun) inside() (sight *virtualSight, err error) {
 	if err := r.wire(); err != nil {
 		return nil, err
 	}
-	behind.Go(func() { bubble.Collect(ctx, gcStep) })
+	step := uint64(gcStep)
+	if node.Replay {
+		step = replayStep
+	}
+	behind.Go(func() { bubble.Collect(ctx, step) })
 	behind.Go(func() { _ = r.net.Run(ctx) })
 	defer func() { err = errors.Join(err, r.close()) }()
 	up := r.faults.up()
