@@ -41,7 +41,6 @@ const (
 	virtualAfter = 3 * time.Second // of virtual time, for what the libraries leave behind
 	maxOrigins   = 1024            // proposers that a genesis takes
 	gcStep       = 1 << 30         // bytes the heap grows between two collections, at least
-	replayStep   = 4 << 30         // the same in a replay build: where things lie after a collection, and thus the order of maps with pointers as keys, is not the same each time
 )
 
 // virtualRun is one seed inside the bubble.
@@ -155,11 +154,7 @@ func (r *virtualRun) inside() (sight *virtualSight, err error) {
 	if err := r.wire(); err != nil {
 		return nil, err
 	}
-	step := uint64(gcStep)
-	if node.Replay {
-		step = replayStep
-	}
-	behind.Go(func() { bubble.Collect(ctx, step) })
+	behind.Go(func() { bubble.Collect(ctx, gcStep) })
 	behind.Go(func() { _ = r.net.Run(ctx) })
 	defer func() { err = errors.Join(err, r.close()) }()
 	up := r.faults.up()
