@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/syndtr/goleveldb/leveldb"
@@ -13,51 +14,47 @@ import (
 // transactions, and each is an entry of the database. So a commit writes what its
 // block changed as one value, the change record, which takes the block back in a
 // reorg and does it again on opening; and of the table of buckets it writes one
-// part, in turn: whatever differs in it from what is on disk. What many blocks touch is
-// written once.
+// sixteenth, in turn: whatever differs in it from what is on disk. What many blocks
+// touch is written once.
 //
 // On disk there is thus the state of no block. With the changes of the newest blocks
 // put over it, oldest first, it is that of the head: an account that they touched is
 // as the last of them left it, any other is as it is in its bucket. The head's state
 // root tells whether that came out right.
+const tableParts = treeFanout
 
-// tableParts is how many turns write the whole table. More save more of what blocks
-// have in common, and more blocks are put over the table on opening: 64 of a megabyte
-// of bare transfers take a third of a second.
-const tableParts = 64
-
-// diskState is the table of buckets as it is on disk. A part that is written in the
-// turn of its number is as old as that turn, or the last writing of all of it. Owned by
-// the writer. It is a value: write gives a new one.
+// diskState is the table of buckets as it is on disk, and how old each part of it is.
+// Owned by the writer. It is a value: write gives a new one.
 type diskState struct {
 	state State
-	whole uint64 // block after which all of it was written
-	last  uint64 // block after which a part of it was written
+	as    [tableParts]uint64 // of which block the part is
 }
 
 // redo is the lowest number whose changes the table may lack.
-func (d diskState) redo() uint64 {
-	return max(d.whole, d.last-min(d.last, tableParts-1)) + 1
-}
+func (d diskState) redo() uint64 { return slices.Min(d.as[:]) + 1 }
 
-// write brings one part of the table up to the state after the next block.
+// write brings one part of the table up to the state after a block.
 func (d diskState) write(batch *leveldb.Batch, st State, number uint64) diskState {
-	const each = 256 / tableParts
-	for i := range uint64(each) {
-		t := Subtree{2, uint16(number%tableParts*each+i) << 8}
-		if theirs := st.find(t); d.state.find(t).hash() != theirs.hash() {
-			putBuckets(batch, t, d.state, st)
-			d.state = State{d.state.root.graft(0, t, theirs)}
-		}
-	}
-	d.last = number
+	part := Subtree{1, uint16(number%tableParts) << 12}
+	putBuckets(batch, part, d.state, st)
+	d.state = State{d.state.root.graft(0, part, st.find(part))}
+	d.as[number%tableParts] = number
 	return d
 }
 
 // writeAll brings all of it up to the state after a block.
 func (d diskState) writeAll(batch *leveldb.Batch, st State, number uint64) diskState {
 	putBuckets(batch, Subtree{}, d.state, st)
-	return diskState{st, number, number}
+	return diskStateOf(st, number)
+}
+
+// diskStateOf is a table that holds the state after a block.
+func diskStateOf(st State, number uint64) diskState {
+	d := diskState{state: st}
+	for part := range d.as {
+		d.as[part] = number
+	}
+	return d
 }
 
 // putBuckets stores the buckets of a subtree in which two states differ.
@@ -73,20 +70,44 @@ func putBuckets(batch *leveldb.Batch, t Subtree, from, to State) {
 	}
 }
 
-// putTable stores the state after the block that becomes the head. next tells that the
-// block is the child of the head there was.
-func (c *Chain) putTable(batch *leveldb.Batch, st State, number uint64, next bool) diskState {
-	// What a reorg took back is in no change record any more. And the records must be
+// putTable stores the state after the block that becomes the head.
+func (c *Chain) putTable(batch *leveldb.Batch, st State, number uint64, reorg bool) diskState {
+	d := c.disk
+	// What was taken back is in no change record any more. And the records must be
 	// there until their accounts are, while blocks leave the undo window.
-	if next && c.cfg.UndoBlocks >= tableParts {
-		return c.disk.write(batch, st, number)
+	if reorg || c.cfg.UndoBlocks < tableParts {
+		d = d.writeAll(batch, st, number)
+	} else {
+		d = d.write(batch, st, number)
 	}
-	batch.Put(wholeKey(), binary.BigEndian.AppendUint64(nil, number))
-	return c.disk.writeAll(batch, st, number)
+	batch.Put(partsKey(), d.parts())
+	return d
 }
 
-// wholeKey holds the number of the block after which all of the table was written.
-func wholeKey() []byte { return []byte{tableMeta, 's'} }
+// partsKey holds the numbers of the blocks that the parts of the table are of.
+func partsKey() []byte { return []byte{tableMeta, 's'} }
+
+// parts encodes the numbers of the parts, 8 bytes each.
+func (d diskState) parts() (out []byte) {
+	for _, number := range d.as {
+		out = binary.BigEndian.AppendUint64(out, number)
+	}
+	return out
+}
+
+// decodeParts reads the numbers of the parts of a table that lies behind a head.
+func decodeParts(raw []byte, head uint64) (as [tableParts]uint64, err error) {
+	if len(raw) != 8*tableParts {
+		return as, fmt.Errorf("%w: ages of the accounts have %d bytes", ErrCorrupt, len(raw))
+	}
+	for part := range as {
+		as[part] = binary.BigEndian.Uint64(raw[8*part:])
+		if as[part] > head {
+			return as, fmt.Errorf("%w: accounts of block %d, the head is %d", ErrCorrupt, as[part], head)
+		}
+	}
+	return as, nil
+}
 
 // readState reads every account. It gives the table, the state after the block with
 // the number head, and the bytes of keys and values in the table.
@@ -110,16 +131,13 @@ func readState(r leveldb.Reader, head uint64) (disk diskState, st State, size ui
 	if err != nil {
 		return diskState{}, State{}, size, err
 	}
-	raw, err := r.Get(wholeKey(), nil)
+	raw, err := r.Get(partsKey(), nil)
 	if err != nil && !errors.Is(err, leveldb.ErrNotFound) {
 		return diskState{}, State{}, size, err
 	}
-	disk = diskState{state: stateOf(buckets), last: head}
-	if len(raw) == 8 {
-		disk.whole = binary.BigEndian.Uint64(raw)
-	}
-	if len(raw) != 8 || disk.whole > head {
-		return diskState{}, State{}, size, fmt.Errorf("%w: all accounts were written at block %x, the head is %d", ErrCorrupt, raw, head)
+	disk.state = stateOf(buckets)
+	if disk.as, err = decodeParts(raw, head); err != nil {
+		return diskState{}, State{}, size, err
 	}
 	changes, err := redoChanges(r, disk.redo(), head)
 	return disk, disk.state.With(changes), size, err
@@ -180,20 +198,8 @@ func encodeChanges(changes []touched) []byte {
 
 func decodeChanges(raw []byte) ([]touched, error) {
 	out := make([]touched, 0, len(raw)/(common.AddressLength+4))
-	err := eachChange(raw, func(c *touched) error {
-		out = append(out, *c)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-// eachChange calls f with each entry of a change record, which is good until f returns.
-func eachChange(raw []byte, f func(*touched) error) error {
-	var c touched
-	for n := 0; len(raw) > 0; n++ {
+	for len(raw) > 0 {
+		var c touched
 		ok := len(raw) >= common.AddressLength
 		if ok {
 			raw = raw[copy(c.addr[:], raw):]
@@ -206,13 +212,11 @@ func eachChange(raw []byte, f func(*touched) error) error {
 			}
 		}
 		if !ok {
-			return fmt.Errorf("%w: change record: entry %d", ErrCorrupt, n)
+			return nil, fmt.Errorf("%w: change record: entry %d", ErrCorrupt, len(out))
 		}
-		if err := f(&c); err != nil {
-			return err
-		}
+		out = append(out, c)
 	}
-	return nil
+	return out, nil
 }
 
 // undo is what takes a block back that made changes.

@@ -285,7 +285,7 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 		fresh = append(fresh, pivot{a.SignedHeader, st})
 	}
 	c.store.putBlock(batch, b)
-	disk := c.putTable(batch, st, e.Number(), len(revert) == 0 && len(apply) == 1)
+	disk := c.putTable(batch, st, e.Number(), len(revert) > 0)
 	evict(batch, canonical, others, low)
 	pruned := c.store.pruned.Load()
 	if len(revert) == 0 { // else the canonical index on disk is not yet the one that counts

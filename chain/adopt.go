@@ -273,7 +273,7 @@ func (s *Staging) Adopt(path []*SignedHeader, body *Block) (Update, error) {
 		open.write(batch) // the next one begins above the gap
 	}
 	open = c.extend(batch, unit{first: body.Number()}, body)
-	disk := c.putTable(batch, s.state, body.Number(), false)
+	disk := c.putTable(batch, s.state, body.Number(), true)
 	if err := c.dropStaged(batch); err != nil {
 		return Update{}, err
 	}

@@ -236,7 +236,7 @@ func (c *Chain) create() error {
 	batch.Put([]byte{tableMeta}, encodeRLP(meta{Version: formatVersion, Genesis: sh.id, Network: networkOf(sh.id)}))
 	c.store.putBlock(batch, b)
 	putCanonical(batch, b, nil)
-	c.disk = c.putTable(batch, st, 0, false)
+	c.disk = c.putTable(batch, st, 0, true)
 	c.unit.Store(&unit{first: 1})
 	if err := c.store.commit(batch, sh.id, 0); err != nil {
 		return err

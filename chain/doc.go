@@ -52,10 +52,6 @@
 // the block: hashes are gathered in memory and written many at a time (lookup.go), and
 // of the accounts each commit writes what the block changed as one value, and a part of
 // the table in turn (accounts.go). Opening makes both whole from the newest blocks.
-// What is left beside the block's own bytes are the change record, 40 bytes an account,
-// and the marker, whose two syncs take longer than LevelDB's one of a megabyte: a commit
-// costs some three synced batches of the bare block, and two of the same keys and values
-// (go test ./chain -run '^$' -bench Commit).
 //
 // # Invariants
 //

@@ -171,6 +171,7 @@ func FuzzDecodeDisk(f *testing.F) {
 	f.Add(encodeChanges([]touched{{w.user(0), Account{}, Account{Nonce: 3}}, {to7, Account{Balance: *ether}, Account{}}}))
 	f.Add(unit{first: 3}.push([]uint64{5, 7}, 200).groups()[0])
 	f.Add(make([]byte, 8))
+	f.Add(diskStateOf(State{}, 9).parts())
 	f.Add(encodeRLP(meta{Version: 1, Network: "x"}))
 	f.Add(encodeRLP(invalidRecord{b.Encode(), "x"}))
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -190,6 +191,8 @@ func FuzzDecodeDisk(f *testing.F) {
 		same("slot", encodeSlot(slot), err)
 		changes, err := decodeChanges(raw)
 		same("changes", encodeChanges(changes), err)
+		as, err := decodeParts(raw, 1<<40)
+		same("parts", diskState{as: as}.parts(), err)
 		fuzzGroup(t, raw, same)
 		var m meta
 		err = decodeRLP("meta", raw, &m)

@@ -12,6 +12,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/holiman/uint256"
+	"github.com/syndtr/goleveldb/leveldb"
 )
 
 // update rewrites the golden files: review the diff, for a change in it is a
@@ -40,6 +41,7 @@ func TestGolden(t *testing.T) {
 	put("state.bucket", b.state.Bucket(BucketOf(w.user(0))))
 	put("state.proof", b.state.Prove(BucketOf(w.user(0))).Encode())
 	put("disk.changes", encodeChanges([]touched{{w.user(0), w.genesis().state.Account(w.user(0)), b.state.Account(w.user(0))}, {common.Address{7}, Account{}, b.state.Account(common.Address{7})}}))
+	put("disk.parts", diskStateOf(b.state, 1).write(new(leveldb.Batch), b.state, 3).parts())
 	put("disk.record", encodeRLP(rec))
 	put("disk.record.hash", rec.hash().Bytes())
 	put("disk.meta", encodeRLP(meta{Version: formatVersion, Genesis: w.g.Hash(), Network: w.g.Network()}))

@@ -17,7 +17,7 @@ import (
 //	i id          -> number
 //	m             -> format version and genesis id
 //	m p           -> lowest number whose body is kept
-//	m s           -> number of the block after which all of table s was written
+//	m s           -> of which blocks the parts of table s are
 //	m u           -> lowest number of the undo window
 //	n number      -> id of the canonical block
 //	s bucket      -> accounts of the bucket, as of one of the newest commits

@@ -131,10 +131,10 @@ func TestLookup(t *testing.T) {
 // the change records it is the state of every head; after a reorg it is not behind.
 func TestAccountsOnDisk(t *testing.T) {
 	w := newWorld(1, 2)
-	cfg := Config{UndoBlocks: tableParts}
+	cfg := Config{UndoBlocks: 40}
 	dir := t.TempDir()
 	c := openChain(t, w, cfg, dir)
-	tips := w.spread(w.genesis(), 3*tableParts, "a")
+	tips := w.spread(w.genesis(), 50, "a")
 	behind := 0
 	for i, b := range tips {
 		add(t, c, b)
@@ -145,15 +145,15 @@ func TestAccountsOnDisk(t *testing.T) {
 		if c.disk.state.Root() != b.state.Root() {
 			behind++
 		}
-		if i%17 == 3 { // a turn is longer than the node ever runs
+		if i%7 == 3 {
 			if err := c.Close(); err != nil {
 				t.Fatal(err)
 			}
 			c = openChain(t, w, cfg, dir)
 		}
 	}
-	if behind < 2*tableParts {
-		t.Errorf("the table was behind at %d of %d blocks: nothing is saved", behind, len(tips))
+	if behind < 40 {
+		t.Errorf("the table was behind at %d of 50 blocks: nothing is saved", behind)
 	}
 	reorgs := 0
 	for n := range 8 { // each second one ends with the commit of a reorg
@@ -192,7 +192,7 @@ func TestSmallWindowHasNoDebt(t *testing.T) {
 	w := newWorld(1, 2)
 	dir := t.TempDir()
 	tips := w.spread(w.genesis(), 60, "a")
-	for i, window := range []uint64{100, 4, tableParts} {
+	for i, window := range []uint64{40, 4, 16} {
 		c := openChain(t, w, Config{UndoBlocks: window}, dir)
 		for _, b := range tips[i*20 : i*20+20] {
 			add(t, c, b)

@@ -169,7 +169,7 @@ func (r *modelRun) Restart(t *rapid.T) {
 		t.Fatal(err)
 	}
 	if rapid.Bool().Draw(t, "reconfigure") {
-		r.cfg.UndoBlocks = uint64(rapid.SampledFrom([]int{2, 3, 4, 5, 6, 7, 8, 100}).Draw(t, "window"))
+		r.cfg.UndoBlocks = uint64(rapid.SampledFrom([]int{2, 3, 4, 5, 6, 7, 8, 40}).Draw(t, "window"))
 	}
 	r.cfg.PruneBodies = rapid.SampledFrom([]uint64{0, r.cfg.UndoBlocks, r.cfg.UndoBlocks + 5}).Draw(t, "prune")
 	t.Logf("restart, window %d, prune %d", r.cfg.UndoBlocks, r.cfg.PruneBodies)

@@ -46,7 +46,7 @@ func accounts(t testing.TB, c *Chain) map[string]string {
 	if err != nil || st.Root() != c.State().Root() {
 		t.Fatalf("accounts on disk hash to %s, want %s: %v", st.Root(), c.State().Root(), err)
 	}
-	if disk.state.Root() != c.disk.state.Root() || disk.redo() != c.disk.redo() {
+	if disk.state.Root() != c.disk.state.Root() || disk.as != c.disk.as {
 		t.Fatalf("table of buckets is %s from %d, want %s from %d", disk.state.Root(), disk.redo(), c.disk.state.Root(), c.disk.redo())
 	}
 	out := map[string]string{}
