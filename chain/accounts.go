@@ -198,8 +198,20 @@ func encodeChanges(changes []touched) []byte {
 
 func decodeChanges(raw []byte) ([]touched, error) {
 	out := make([]touched, 0, len(raw)/(common.AddressLength+4))
-	for len(raw) > 0 {
-		var c touched
+	err := eachChange(raw, func(c *touched) error {
+		out = append(out, *c)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// eachChange calls f with each entry of a change record, which is good until f returns.
+func eachChange(raw []byte, f func(*touched) error) error {
+	var c touched
+	for n := 0; len(raw) > 0; n++ {
 		ok := len(raw) >= common.AddressLength
 		if ok {
 			raw = raw[copy(c.addr[:], raw):]
@@ -212,11 +224,13 @@ func decodeChanges(raw []byte) ([]touched, error) {
 			}
 		}
 		if !ok {
-			return nil, fmt.Errorf("%w: change record: entry %d", ErrCorrupt, len(out))
+			return fmt.Errorf("%w: change record: entry %d", ErrCorrupt, n)
 		}
-		out = append(out, c)
+		if err := f(&c); err != nil {
+			return err
+		}
 	}
-	return out, nil
+	return nil
 }
 
 // undo is what takes a block back that made changes.

@@ -231,9 +231,9 @@ func (v *verifier) checkNext(g *errgroup.Group) {
 	g.Go(func() error {
 		var places fingerprint
 		txs := uint64(0)
-		root := newListRoot()
+		check := bodyCheck{root: newListRoot()}
 		for _, b := range blocks {
-			here, n, err := checkStoredBody(root, b.SignedHeader, b.body)
+			here, n, err := check.body(b.SignedHeader, b.body)
 			if err != nil {
 				return err
 			}
@@ -253,13 +253,19 @@ func (v *verifier) checkNext(g *errgroup.Group) {
 	})
 }
 
-// checkStoredBody compares a body with its header.
-func checkStoredBody(root *listRoot, sh *SignedHeader, body []byte) (places fingerprint, n uint64, err error) {
+// bodyCheck is the buffers of a check, which serve body after body.
+type bodyCheck struct {
+	root *listRoot
+	raws [][]byte
+}
+
+// body compares a body with its header.
+func (c *bodyCheck) body(sh *SignedHeader, body []byte) (places fingerprint, n uint64, err error) {
 	list, rest, err := rlp.SplitList(body)
 	if err != nil || len(rest) > 0 {
 		return places, 0, fmt.Errorf("%w: body of block %d %s is not a list", ErrCorrupt, sh.Number(), sh.id)
 	}
-	var raws [][]byte
+	raws := c.raws[:0]
 	for len(list) > 0 {
 		raw, rest, err := rlp.SplitString(list)
 		if err != nil {
@@ -274,7 +280,8 @@ func checkStoredBody(root *listRoot, sh *SignedHeader, body []byte) (places fing
 		list = rest
 		n++
 	}
-	if got := root.of(len(raws), func(i int) []byte { return raws[i] }); got != sh.header.TxHash {
+	c.raws = raws
+	if got := c.root.of(len(raws), func(i int) []byte { return raws[i] }); got != sh.header.TxHash {
 		return places, n, fmt.Errorf("%w: body of block %d %s hashes to %s, header has %s", ErrCorrupt, sh.Number(), sh.id, got, sh.header.TxHash)
 	}
 	return places, n, nil
@@ -370,21 +377,18 @@ func (v *verifier) changes(ctx context.Context, st State) error {
 		}
 		sh := above[0]
 		above = above[1:]
-		changes, err := decodeChanges(raw)
-		if err != nil {
-			return err
-		}
-		for _, c := range changes {
+		return eachChange(raw, func(c *touched) error {
 			switch before := all[c.addr]; {
 			case before == nil:
-				all[c.addr] = &touched{c.addr, c.old, c.now}
+				first := *c
+				all[c.addr] = &first
 			case before.now != c.old:
 				return fmt.Errorf("%w: block %d changes account %s, which was not as its change record has it", ErrCorrupt, sh.Number(), c.addr)
 			default:
 				before.now = c.now
 			}
-		}
-		return nil
+			return nil
+		})
 	})
 	if err != nil {
 		return err
