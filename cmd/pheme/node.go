@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -91,15 +89,8 @@ While the node serves, node.json in the data dir says where: JSON-RPC, socket, p
 	return cmd
 }
 
-// gcPercent lets the heap grow by twice what lives before it is collected, not once: 10 MB live at rest,
-// where that changes nothing (40 MB resident either way), and under load it is less work.
-const gcPercent = 200
-
 // serveNode serves the node and, when asked, its page beside it.
 func serveNode(cmd *cobra.Command, cfg node.Config, address string, ready func(node.Ready)) error {
-	if os.Getenv("GOGC") == "" {
-		defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
-	}
 	if address == "" {
 		return node.Serve(cmd.Context(), cfg, ready)
 	}
