@@ -14,7 +14,7 @@
 //		broker --- one bounded queue a connection --- subscriptions of WS and IPC
 //
 //	  - keep: after the first call of a connection net/http hands it over, and what
-//	    follows is read here, for a tenth less of processor time a submission.
+//	    follows is read here, for three tenths less of processor time a submission.
 //	  - read: the time the last byte of a request came in is put into the call's
 //	    context ([ReceivedAt]).
 //	  - dispatch: methods are found in one table, which rpc.discover is written from. A
