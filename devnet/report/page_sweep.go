@@ -137,6 +137,13 @@ func sweepSections(s *Sweep) (out []section) {
 	if len(figures.Exhibits) > 0 {
 		out = append(out, figures)
 	}
+	if len(s.Ratios) > 0 {
+		ratios := section{ID: "ratios", Title: "Ratios", Lead: "Cells beside others that are alike in all else. Where both have intervals, a ratio is at least the one end over the other and at most the other way round."}
+		for _, r := range s.Ratios {
+			ratios.Exhibits = append(ratios.Exhibits, ratioExhibit(r))
+		}
+		out = append(out, ratios)
+	}
 	if len(s.Laws) > 0 {
 		laws := section{ID: "laws", Title: "Laws", Lead: "Each figure against the setting it must follow: the least-squares line, how much of the variance it explains (R2), and how far each point lies from it."}
 		for _, l := range s.Laws {
@@ -252,6 +259,16 @@ func otherValues(s *Sweep, c Cell, axis int) string {
 		}
 	}
 	return strings.Join(words, ", ")
+}
+
+func ratioExhibit(r Ratio) exhibit {
+	all := table{Head: words("figure||pairs|least|most")}
+	all.Rows = [][]cell{cells(shortName(r.Figure), fmt.Sprint(len(r.Pairs)), times.figure(float64(r.Min)), times.figure(float64(r.Max)))}
+	t := table{Summary: "Table: pairs", Head: words("of|over||ratio|at least|at most")}
+	for _, p := range r.Pairs {
+		t.Rows = append(t.Rows, cells(p.Of, p.Over, times.figure(float64(p.Value)), times.figure(float64(p.Lo)), times.figure(float64(p.Hi))))
+	}
+	return exhibit{Title: r.Name, Tables: []table{all, t}}
 }
 
 func lawExhibit(l Law) exhibit {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -41,6 +42,13 @@ func syntheticSweep(t testing.TB) *Sweep {
 		}
 	}
 	s.Laws = []Law{NewLaw(law, points)}
+	wide := Ratio{Name: "wide-mesh", Figure: "block.p95_ms", Min: stats.Number(math.Inf(1)), Max: stats.Number(math.Inf(-1))}
+	for i := range 3 {
+		wide.add(&s.Cells[5+i], &s.Cells[i], s.Keys)
+	}
+	s.Cells[0].Summary["block.p95_ms"] = stats.Figure{Value: 31, Lo: stats.None(), Hi: stats.None(), N: 20}
+	wide.add(&s.Cells[5], &s.Cells[0], s.Keys)
+	s.Ratios = []Ratio{wide}
 	s.Expected = Judge(map[string]experiment.Expectation{"law.log-time.r2": ">= 0.95", "law.log-time.spread": "< 1.2"}, s.Laws[0].Figures())
 	return s
 }
@@ -63,6 +71,11 @@ func TestSweepPage(t *testing.T) {
 	} {
 		if !strings.Contains(text, wanted) {
 			t.Errorf("the page lacks %q", wanted)
+		}
+	}
+	for _, figure := range regexp.MustCompile(`[0-9.]+x`).FindAllString(s.Ratios[0].text(), -1) {
+		if !strings.Contains(text, figure) {
+			t.Errorf("the page lacks %q of the line %q", figure, s.Ratios[0].text())
 		}
 	}
 	if strings.Count(text, `class="whisker"`) == 0 {
