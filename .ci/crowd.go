@@ -76,6 +76,9 @@ func (c *crowd) blocks(ctx context.Context, every time.Duration) {
 		c.mu.Unlock()
 		c.tell(origin, rpc.TraceEvent{Kind: "block.sealed", Hash: block, Size: 128 << 10, Wall: sealed.UnixNano(), Aux: int64(number)})
 		for i := range c.size {
+			if i == origin {
+				continue
+			}
 			after := 50*time.Millisecond + rand.N(550*time.Millisecond)
 			time.AfterFunc(after, func() {
 				c.tell(i, rpc.TraceEvent{Kind: "block.accepted", Hash: block, Size: 128 << 10, Wall: sealed.Add(after).UnixNano(), Peer: 1})

@@ -130,7 +130,7 @@ function drawCoverage() {
   }
   $('coverage').replaceChildren(...parts)
   const b = shown.at(-1)
-  $('coverage-text').textContent = `Block ${b.number} of ${b.origin}: half of the others after ${time(covered(b, 0.5)) || '…'}, all after ${time(covered(b, 1)) || '…'}. Pale: the blocks before.`
+  $('coverage-text').textContent = `Block ${b.number} of ${b.origin}: half of the others after ${time(covered(b, 0.5)) || '…'}, all after ${time(covered(b, 1)) || '…'}; pale: the blocks before`
 }
 
 function draw() {

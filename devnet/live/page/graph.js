@@ -2,12 +2,14 @@
 // and the wave of the newest block, replayed slowly enough to be seen.
 
 const replay = 1200 // ms that a wave takes on the page, however fast it was
+const palette = ['ink', 'soft', 'paper', 'panel', 'link', 'mesh', 'first', 'middle', 'last', 'none', 'bad'] // of the style sheet
 
 export class Graph {
   constructor(canvas) {
     this.canvas = canvas
     this.places = new Map() // name to {x, y} in 0..1
     this.nodes = []
+    this.links = []
     this.block = null
     this.began = 0 // of the replay
     this.asked = false
@@ -22,12 +24,14 @@ export class Graph {
     this.byID = new Map(nodes.filter((n) => n.id).map((n) => [n.id, n.name]))
     if (nodes.length !== this.places.size || nodes.some((n) => !this.places.has(n.name))) this.layOut(nodes)
     this.nodes = nodes
+    this.links = this.connect()
     if (block && (!this.block || this.block.id !== block.id)) this.began = performance.now()
     this.block = block ?? null
     this.ask()
   }
 
-  links() {
+  // connect lists each pair of nodes that are peers once: in the mesh when either says so.
+  connect() {
     const seen = new Map()
     for (const n of this.nodes) {
       for (const p of n.peers) {
@@ -39,7 +43,7 @@ export class Graph {
         seen.set(key, l)
       }
     }
-    return seen.values()
+    return [...seen.values()]
   }
 
   // layOut spreads the nodes evenly over a disc by the golden angle: stable, and the same every time.
@@ -78,20 +82,23 @@ export class Graph {
     }
     const c = canvas.getContext('2d')
     const style = getComputedStyle(canvas)
-    const colour = (name) => style.getPropertyValue(name)
+    const colour = Object.fromEntries(palette.map((name) => [name, style.getPropertyValue(`--${name}`)]))
     c.setTransform(scale, 0, 0, scale, 0, 0)
     c.clearRect(0, 0, width, height)
-    const size = this.nodes.length > 24 ? 7 : 12, edge = size + 22
+    const crowded = this.nodes.length > 24, size = crowded ? 7 : 12, edge = size + 22
     const at = (name) => {
       const p = this.places.get(name)
       return [edge + p.x * (width - 2 * edge), edge + p.y * (height - 2 * edge)]
     }
-    for (const l of this.links()) {
-      c.strokeStyle = colour(l.mesh ? '--mesh' : '--link')
-      c.lineWidth = l.mesh ? 1.6 : 0.7
+    for (const mesh of [false, true]) { // the mesh over the rest, each in one stroke
+      c.strokeStyle = mesh ? colour.mesh : colour.link
+      c.lineWidth = (mesh ? 1.6 : 0.7) / (crowded ? 2 : 1)
       c.beginPath()
-      c.moveTo(...at(l.a))
-      c.lineTo(...at(l.b))
+      for (const l of this.links) {
+        if (l.mesh !== mesh) continue
+        c.moveTo(...at(l.a))
+        c.lineTo(...at(l.b))
+      }
       c.stroke()
     }
     const most = block ? Math.max(1e-3, ...Object.values(block.at)) : 1
@@ -106,7 +113,7 @@ export class Graph {
       if (lit && passed < 1) {
         const age = passed - when / most
         c.globalAlpha = Math.max(0, 0.5 - 2 * age)
-        c.strokeStyle = colour('--first')
+        c.strokeStyle = colour.first
         c.lineWidth = 3
         c.beginPath()
         c.arc(x, y, size + 40 * age, 0, 7)
@@ -115,23 +122,24 @@ export class Graph {
       }
       c.beginPath()
       c.arc(x, y, size, 0, 7)
-      c.fillStyle = n.up ? colour('--none') : colour('--paper')
+      c.fillStyle = n.up ? colour.none : colour.paper
       c.fill()
-      if (lit) {
-        c.fillStyle = colour('--first')
+      if (lit) { // from first over middle to last: straight from blue to amber the way leads through the grey of not yet
+        const late = 2 * when / most, [under, over] = late < 1 ? [colour.first, colour.middle] : [colour.middle, colour.last]
+        c.fillStyle = under
         c.fill()
-        c.globalAlpha = when / most
-        c.fillStyle = colour('--last')
+        c.globalAlpha = late < 1 ? late : late - 1
+        c.fillStyle = over
         c.fill()
         c.globalAlpha = 1
       }
       if (!n.up || n.name === block?.origin) {
-        c.strokeStyle = n.up ? colour('--ink') : colour('--bad')
+        c.strokeStyle = n.up ? colour.ink : colour.bad
         c.lineWidth = 2
         c.stroke()
       }
-      c.fillStyle = colour('--soft')
-      c.strokeStyle = colour('--panel')
+      c.fillStyle = colour.soft
+      c.strokeStyle = colour.panel
       c.lineWidth = 4
       c.strokeText(n.name, x, y + size + 14) // keeps links from running through it
       c.fillText(n.name, x, y + size + 14)
