@@ -35,6 +35,7 @@ func (s *Server) keep(w http.ResponseWriter, r *http.Request, f *flight, body []
 		return false
 	}
 	defer conn.Close()
+	conn.SetWriteDeadline(time.Now().Add(s.cfg.WriteTimeout))                   // Hijack has cleared it
 	early := io.LimitReader(buffered.Reader, int64(buffered.Reader.Buffered())) // of the next request
 	k := &keptConn{s: s, conn: conn, in: io.LimitedReader{R: io.MultiReader(early, conn), N: unlimited}, out: buffered.Writer}
 	k.r = bufio.NewReaderSize(&k.in, 4<<10)
