@@ -64,7 +64,7 @@ func (f *flight) release() {
 }
 
 // read returns all bytes of a request. hint is what the client says there are, or less
-// than zero; it is trusted as far as small goes.
+// than zero; it is trusted as far as small goes, and behind that within what was leased.
 func (f *flight) read(r io.Reader, hint int64) ([]byte, error) {
 	buf := bytes.NewBuffer(make([]byte, 0, min(max(hint, 0), small)+bytes.MinRead))
 	if _, err := buf.ReadFrom(io.LimitReader(r, small)); err != nil || buf.Len() < small {
@@ -73,6 +73,11 @@ func (f *flight) read(r io.Reader, hint int64) ([]byte, error) {
 	if !f.lease(f.s.cfg.MaxBody) {
 		return nil, errBusy
 	}
+	size := f.s.cfg.MaxBody
+	if hint > 0 {
+		size = min(size, int(hint))
+	}
+	buf.Grow(max(0, size-buf.Len()) + bytes.MinRead) // once: by doubling, a body at the limit would take three times its size
 	_, err := buf.ReadFrom(r)
 	return buf.Bytes(), err
 }
