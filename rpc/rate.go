@@ -61,8 +61,9 @@ func (r *rates) fill(b *bucket, now time.Time) {
 	b.at = now
 }
 
-// makeRoom forgets the addresses that have been idle for a second; if all are busy,
-// whichever comes first.
+// makeRoom forgets, when no more addresses may be known, those that have been idle for a second, and where that
+// does not free an eighth of the places, others, whichever come first: so that not every new address costs a look
+// at all.
 func (r *rates) makeRoom(now time.Time) {
 	if len(r.by) < maxAddresses {
 		return
@@ -73,7 +74,7 @@ func (r *rates) makeRoom(now time.Time) {
 		}
 	}
 	for addr := range r.by {
-		if len(r.by) < maxAddresses {
+		if len(r.by) <= maxAddresses/8*7 {
 			return
 		}
 		delete(r.by, addr)
