@@ -40,7 +40,8 @@ func (r *rig) request(method, path, body string, headers ...string) (int, string
 	return resp.StatusCode, string(raw), resp.Header
 }
 
-// TestTooLarge is C1: what is too large is refused by its size, before it is all read.
+// TestTooLarge is C1: what is too large is refused by its size, before it is all read, and costs at most
+// 2 MiB of heap, the client's share included.
 func TestTooLarge(t *testing.T) {
 	r := startRig(t, Config{})
 	max := r.s.cfg.MaxBody
@@ -55,26 +56,40 @@ func TestTooLarge(t *testing.T) {
 		{"gzip bomb", zipped(t, 100<<20), []string{"Content-Encoding", "gzip"}, 415},
 		{"long headers", chainIDCall, []string{"X-Long", strings.Repeat("x", 17<<10)}, 431},
 	} {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		if status, text, _ := r.request("POST", "/", c.body, c.header...); status != c.status {
-			t.Errorf("%s: %d %.100q, want %d", c.name, status, text, c.status)
-		}
-		runtime.ReadMemStats(&after)
-		if took := after.TotalAlloc - before.TotalAlloc; c.status != 200 && took > 2<<20 {
-			t.Errorf("%s: client and server took %d bytes of heap, want at most 2 MiB", c.name, took)
+		took := heapTaken(func() {
+			if status, text, _ := r.request("POST", "/", c.body, c.header...); status != c.status {
+				t.Errorf("%s: %d %.100q, want %d", c.name, status, text, c.status)
+			}
+		})
+		if c.status != 200 && took > 2<<20 {
+			t.Errorf("%s: %d bytes of heap, want at most 2 MiB", c.name, took)
 		}
 	}
-	resp, err := http.Post(r.url(), "application/json", io.MultiReader(strings.NewReader(chainIDCall), endless{}))
-	if err == nil { // the server may cut the connection before the answer is read
+	took := heapTaken(func() {
+		resp, err := http.Post(r.url(), "application/json", io.MultiReader(strings.NewReader(chainIDCall), endless{}))
+		if err != nil {
+			return // the server may cut the connection before the answer is read
+		}
 		resp.Body.Close()
 		if resp.StatusCode != 413 {
-			t.Errorf("endless body: %d, want 413", resp.StatusCode)
+			t.Errorf("chunks without end: %d, want 413", resp.StatusCode)
 		}
+	})
+	if took > 2<<20 {
+		t.Errorf("chunks without end: %d bytes of heap, want at most 2 MiB", took)
 	}
 	if status, _ := r.post(chainIDCall); status != 200 {
 		t.Errorf("afterwards: %d, want 200", status)
 	}
+}
+
+// heapTaken is how many bytes were allocated while f ran, those that are free again included.
+func heapTaken(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
 }
 
 type endless struct{}
@@ -95,36 +110,60 @@ func zipped(t *testing.T, size int64) string {
 	return buf.String()
 }
 
-// TestSlowClients is C2, in virtual time: clients that send a byte now and then, or
-// never read, are cut off by the timeouts, and a good client beside them is served.
+// slowKinds are the ways of C2 to hold a connection, and what ends each.
+var slowKinds = []struct {
+	name  string
+	sends string
+	drips bool // a byte a second after that
+	reads bool
+	limit func(Config) time.Duration
+}{
+	{"headers a byte a second", "POST / HTTP/1.1\r\nHost: localhost\r\nX-Long: ", true, true, func(c Config) time.Duration { return c.HeaderTimeout }},
+	{"a body a byte a second", requestOf(strings.Repeat(" ", 5000))[:200], true, true, func(c Config) time.Duration { return c.ReadTimeout }},
+	{"never reads", requestOf(chainIDCall), false, false, func(c Config) time.Duration { return c.WriteTimeout }},
+	{"silent after a call", requestOf(chainIDCall), false, true, func(c Config) time.Duration { return c.IdleTimeout }},
+}
+
+// TestSlowClients is C2, in virtual time: of 500 connections that send a byte now and then, never read or are
+// silent, each is cut off by its timeout (headers 5 s, idle 60 s), and a good client beside them is answered at
+// once. What they cost one in real time, BenchmarkHonestClient measures.
 func TestSlowClients(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		l := newPipeListener()
 		r.run(l)
+		if c := r.s.cfg; c.HeaderTimeout != 5*time.Second || c.IdleTimeout != time.Minute {
+			t.Errorf("headers may take %v and a connection idle for %v, want 5 s and 60 s", c.HeaderTimeout, c.IdleTimeout)
+		}
 		start := time.Now()
+		ended := make([]time.Duration, 500)
 		var slow sync.WaitGroup
-		ended := make([]time.Duration, 60)
 		for i := range ended {
-			conn := l.dial()
-			head := "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n"
-			if i%2 == 0 {
-				head += "\r\n" // the headers are whole: a slow body
-			}
+			kind, conn := slowKinds[i%len(slowKinds)], l.dial()
 			slow.Go(func() {
 				defer conn.Close()
-				go io.Copy(io.Discard, conn)
-				_, err := io.WriteString(conn, head)
-				for err == nil {
+				defer time.AfterFunc(5*time.Minute, func() { conn.Close() }).Stop() // of one that is not cut off
+				cut := make(chan struct{})
+				go func() {
+					defer close(cut)
+					if kind.reads {
+						io.Copy(io.Discard, conn)
+					}
+				}()
+				_, err := io.WriteString(conn, kind.sends)
+				for kind.drips && err == nil {
 					time.Sleep(time.Second)
 					_, err = io.WriteString(conn, "x")
+				}
+				if <-cut; !kind.reads {
+					io.WriteString(conn, "x") // waits until the connection is cut: the server reads no more
 				}
 				ended[i] = time.Since(start)
 			})
 		}
 		good := l.client()
-		for range 10 {
-			time.Sleep(time.Second)
+		for range 100 {
+			time.Sleep(100 * time.Millisecond)
 			before := time.Now()
 			resp, err := good.Post("http://localhost/", "application/json", strings.NewReader(chainIDCall))
 			must(t, err)
@@ -136,20 +175,17 @@ func TestSlowClients(t *testing.T) {
 		}
 		slow.Wait()
 		for i, d := range ended {
-			limit := r.s.cfg.HeaderTimeout
-			if i%2 == 0 {
-				limit = r.s.cfg.ReadTimeout
-			}
-			if d > limit+2*time.Second {
-				t.Errorf("slow client %d was cut off after %v, want %v", i, d, limit)
+			kind := slowKinds[i%len(slowKinds)]
+			if limit := kind.limit(r.s.cfg); d < limit || d > limit+2*time.Second {
+				t.Errorf("%s: connection %d was cut off after %v, want %v", kind.name, i, d, limit)
 			}
 		}
-		good.CloseIdleConnections()
 		r.stop()
 	})
 }
 
-// TestLargeBatch is C3: a batch above the limit is refused as one, whatever is in it.
+// TestLargeBatch is C3, of which TestJSONRPC has the rest: a batch above the limit is refused as one, be it of
+// 101 calls, of 10,000, or of 100,000 elements that are none.
 func TestLargeBatch(t *testing.T) {
 	r := startRig(t, Config{})
 	batch := func(n int) string {
@@ -236,22 +272,22 @@ func TestForeignPages(t *testing.T) {
 	}
 }
 
-// TestWebSocketAbuse is C5.
+// TestWebSocketAbuse is C5: a foreign origin, a frame of a byte above 1 MiB, 10,000 subscriptions on one connection.
 func TestWebSocketAbuse(t *testing.T) {
-	r := startRig(t, Config{MaxQueue: 64})
+	r := startRig(t, Config{})
 	_, resp, err := websocket.DefaultDialer.Dial(r.ws(), http.Header{"Origin": {"http://evil"}})
 	if err == nil || resp.StatusCode != 403 {
 		t.Errorf("foreign origin: %v, want 403", err)
 	}
 
 	conn := r.dialWS()
-	must(t, conn.WriteMessage(websocket.TextMessage, bytes.Repeat([]byte(" "), r.s.cfg.MaxBody+1)))
+	must(t, conn.WriteMessage(websocket.TextMessage, bytes.Repeat([]byte(" "), 1<<20+1)))
 	if _, _, err := conn.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseMessageTooBig) {
 		t.Errorf("a frame too large: %v, want close 1009", err)
 	}
 
 	conn = r.dialWS()
-	for i := range 100 {
+	for i := range 10_000 {
 		must(t, conn.WriteMessage(websocket.TextMessage, []byte(`{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}`)))
 		_, answer, err := conn.ReadMessage()
 		must(t, err)
@@ -264,36 +300,45 @@ func TestWebSocketAbuse(t *testing.T) {
 	}
 }
 
-// TestLaggingSubscriber is the rest of C5: a client that stops reading is closed with a
-// reason once MaxQueue events wait for it, and others get every event.
+// TestLaggingSubscriber is the rest of C5: for a client that stops reading 256 events are kept, beside the one
+// that is being written; the next ends its connection with a reason, and others get every event.
 func TestLaggingSubscriber(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		l := newPipeListener()
 		r.run(l)
-		idle, good := l.dialWS(t), l.dialWS(t)
-		for _, conn := range []*websocket.Conn{idle, good} {
+		good, idle, late := l.dialWS(t), l.dialWS(t), l.dialWS(t)
+		for _, conn := range []*websocket.Conn{good, idle, late} {
 			subscribeTo(t, conn, "eth", "newHeads")
 		}
-		for i := range 300 {
-			b := r.seal()
-			_, event, err := good.ReadMessage()
-			if err != nil || !bytes.Contains(event, []byte(b.ID().Hex())) {
-				t.Fatalf("event %d = %s, %v, want block %s", i, event, err, b.ID())
+		seal := func(n int) {
+			for i := range n {
+				b := r.seal()
+				_, event, err := good.ReadMessage()
+				if err != nil || !bytes.Contains(event, []byte(b.ID().Hex())) {
+					t.Fatalf("event %d = %s, %v, want block %s", i, event, err, b.ID())
+				}
 			}
+			synctest.Wait()
+		}
+		seal(1 + 256)
+		if n := r.s.broker.count(); n != 3 {
+			t.Errorf("%d subscriptions, want all 3: 256 events may wait", n)
+		}
+		seal(1)
+		var got int
+		var err error
+		for ; err == nil; got++ { // begins to read while there is time to say why
+			_, _, err = late.ReadMessage()
+		}
+		if !websocket.IsCloseError(err, websocket.ClosePolicyViolation) || !strings.Contains(err.Error(), "lagging") || got > 257 {
+			t.Errorf("a client that lagged read %d events and then %v, want at most 257 and close 1008 with the reason", got, err)
 		}
 		time.Sleep(2 * closeWait)
 		if n := r.s.broker.count(); n != 1 {
 			t.Errorf("%d subscriptions are left, want the good client's", n)
 		}
-		var got int
-		var err error
-		for ; err == nil; got++ {
-			_, _, err = idle.ReadMessage()
-		}
-		if got > 257 {
-			t.Errorf("%d events had been kept for the idle client, want at most 256", got)
-		}
+		seal(40)
 		must(t, good.Close())
 		r.stop()
 	})

@@ -8,7 +8,9 @@ import (
 )
 
 // TestJSONRPC holds the points of JSON-RPC 2.0 and what geth does where the
-// specification is silent: the same bytes go over HTTP and WebSocket.
+// specification is silent: the same bytes go over HTTP and WebSocket. With TestLargeBatch it is C3: arrays nested
+// 20,000 deep, a number of a million digits, keys twice, an object as id, notifications, a byte order mark,
+// bytes that are not UTF-8.
 func TestJSONRPC(t *testing.T) {
 	r := startRig(t, Config{})
 	call := `{"jsonrpc":"2.0","id":%s,"method":"eth_chainId","params":[]}`
@@ -47,7 +49,7 @@ func TestJSONRPC(t *testing.T) {
 		{"notification in a batch", `[{"jsonrpc":"2.0","method":"eth_chainId"},` + fmt.Sprintf(call, "2") + "]", "[" + ok("2") + "]"},
 		{"invalid UTF-8", "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"eth_\xff\"}", bad("1", -32601)},
 		{"deep", strings.Repeat("[", 20_000), bad("null", -32700)},
-		{"long number", `{"jsonrpc":"2.0","id":1,"method":"eth_getBlockByNumber","params":[` + strings.Repeat("9", 500_000) + `,true]}`, bad("1", -32602)},
+		{"long number", `{"jsonrpc":"2.0","id":1,"method":"eth_getBlockByNumber","params":[` + strings.Repeat("9", 1_000_000) + `,true]}`, bad("1", -32602)},
 	} {
 		status, answer := r.post(c.body)
 		if got := outline(t, answer); status != 200 || got != c.want {

@@ -71,6 +71,16 @@ func (l *pipeListener) client() *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: l.DialContext, DisableKeepAlives: true}}
 }
 
+// clientAt is a client of an address, which keeps its connection.
+func (l *pipeListener) clientAt(addr string) *http.Client {
+	dial := func(context.Context, string, string) (net.Conn, error) {
+		client, server := net.Pipe()
+		l.conns <- from{server, addr}
+		return client, nil
+	}
+	return &http.Client{Transport: &http.Transport{DialContext: dial}}
+}
+
 func (l *pipeListener) dialWS(t *testing.T) *websocket.Conn {
 	t.Helper()
 	d := websocket.Dialer{NetDialContext: l.DialContext}
