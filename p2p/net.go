@@ -98,6 +98,7 @@ type Net struct {
 	repairMode recon.Mode
 	settled    settled // not to be fetched by repair
 	own        settled // published here
+	mended     settled // brought by repair: a batch that has them is passed on all the same
 
 	holdMu sync.Mutex
 	holder *holder

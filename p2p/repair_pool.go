@@ -73,6 +73,7 @@ const (
 	maxSettled  = 16_384           // some of the largest blocks of small transactions
 	refusedTime = 30 * time.Second // then the pool may have room, or the sender the balance
 	placedTime  = 10 * time.Minute // a peer that is further behind fetches a state
+	mendedTime  = 30 * time.Second // far more than a batch is offered to who lacks it
 )
 
 // put remembers a transaction for a while.
@@ -97,6 +98,17 @@ func (s *settled) has(h common.Hash, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.until[h].After(now)
+}
+
+// drop forgets a transaction, and tells whether it was remembered.
+func (s *settled) drop(h common.Hash, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	had := s.until[h].After(now)
+	if had {
+		s.until[h] = now // its place in order stays
+	}
+	return had
 }
 
 // each calls f for every transaction that is remembered.
@@ -196,6 +208,7 @@ func (n *Net) takeTxs(ctx context.Context, from peer.ID, s *countedStream, set *
 			switch {
 			case err == nil:
 				gained++
+				n.mended.put(txs[i].Hash(), time.Now().Add(mendedTime))
 			case !errors.Is(err, chain.ErrKnown):
 				n.settled.put(txs[i].Hash(), time.Now().Add(refusedTime))
 			}

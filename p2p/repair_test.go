@@ -81,6 +81,9 @@ func TestRepairInOneRoundTrip(t *testing.T) {
 		if a.back.count() != 10_050 || b.back.count() != 10_050 {
 			t.Fatalf("pools of %d and %d, want 10050", a.back.count(), b.back.count())
 		}
+		if now := time.Now(); !a.net.mended.has(onlyB[0].Hash(), now) || !b.net.mended.has(onlyA[0].Hash(), now) {
+			t.Error("what repair brought would not be passed on")
+		}
 		begin, end := a.rec.all(kind(trace.RepairBegin, common.Hash{})), a.rec.all(kind(trace.RepairEnd, common.Hash{}))
 		if len(begin) != 1 || len(end) != 1 {
 			t.Fatalf("%d and %d events", len(begin), len(end))

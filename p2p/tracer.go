@@ -30,6 +30,7 @@ type tracer struct {
 	shared *Shared
 
 	silence *silence
+	moved   chan struct{} // one token: the mesh changed
 
 	mu    sync.Mutex
 	mesh  map[peer.ID]struct{}
@@ -39,7 +40,8 @@ type tracer struct {
 
 func newTracer(topic int, name string, hook trace.Hook, m *meter, t *tap, shared *Shared, quiet *silence) *tracer {
 	return &tracer{
-		topic: topic, name: name, silence: quiet, hook: hook, clock: t.clock, meter: m, tap: t, shared: shared, mesh: make(map[peer.ID]struct{}),
+		topic: topic, name: name, silence: quiet, hook: hook, clock: t.clock, meter: m, tap: t, shared: shared,
+		mesh: make(map[peer.ID]struct{}), moved: make(chan struct{}, 1),
 	}
 }
 
@@ -230,6 +232,7 @@ func (t *tracer) Graft(p peer.ID, topic string) {
 		t.mu.Lock()
 		t.mesh[p] = struct{}{}
 		t.mu.Unlock()
+		t.move()
 		t.silence.graft(p, t.topic, time.Now())
 	}
 }
@@ -247,7 +250,16 @@ func (t *tracer) OnClosedOutboundStream(p peer.ID) {
 	t.mu.Lock()
 	delete(t.mesh, p)
 	t.mu.Unlock()
+	t.move()
 	t.silence.prune(p, t.topic)
+}
+
+// move tells whoever waits for it that the mesh changed.
+func (t *tracer) move() {
+	select {
+	case t.moved <- struct{}{}:
+	default:
+	}
 }
 
 // members are the peers of our mesh, in order.

@@ -30,8 +30,8 @@ func (n *Net) validateBatch(_ context.Context, from peer.ID, m *pubsub.Message) 
 	return n.passOn(v)
 }
 
-// takeBatch offers a batch to the pool. nil: at least half of its bytes were
-// newly admitted, it goes on. An error that wraps chain.ErrInvalid: a member
+// takeBatch offers a batch to the pool. nil: at least half of its bytes are new
+// here, or were brought by repair and not passed on so far; it goes on. An error that wraps chain.ErrInvalid: a member
 // breaks a stateless rule, and none was admitted.
 func (n *Net) takeBatch(from peer.ID, payload []byte) error {
 	txs, err := n.decodeTxs(payload)
@@ -42,13 +42,13 @@ func (n *Net) takeBatch(from peer.ID, payload []byte) error {
 	for _, t := range txs {
 		total += t.Size()
 	}
-	admitted := 0
+	news, now := 0, time.Now()
 	for i, err := range n.backend.AddTxs(from, txs) {
-		if err == nil {
-			admitted += txs[i].Size()
+		if err == nil || n.mended.drop(txs[i].Hash(), now) {
+			news += txs[i].Size()
 		}
 	}
-	if 2*admitted < total {
+	if 2*news < total {
 		return errUnwanted
 	}
 	return nil
@@ -159,7 +159,7 @@ func (n *Net) PublishTx(txs []*chain.Tx) error {
 }
 
 // Announce sends transactions again that a reorganisation brought back into the
-// pool, those of them that our own clients gave us: every node of the losing branch
+// pool, or whose first announcement was lost, those of them that our own clients gave us: every node of the losing branch
 // takes them back, and would they all announce all of them, each would cross the
 // network as often as there are nodes. Repair brings those whose origin is gone.
 // Every batch has a nonce of its own, so that this is a new message to peers who
@@ -174,32 +174,59 @@ func (n *Net) Announce(txs []*chain.Tx) {
 }
 
 // runBatches forms and publishes batches: when one is full, or BatchDelay after
-// its first transaction. While no peer is in the mesh the transactions wait: a
-// message published to nobody would be lost, for gossip offers it to nobody later.
+// its first transaction. While no peer is in the mesh the transactions wait, for
+// gossip tells a batch's id to nobody whom it takes into the mesh later. Two
+// heartbeats without one are a node that all its peers refuse since they are full:
+// they are told the id at the next heartbeat and ask for the batch. What went only
+// to peers that were lost soon after goes again to those that take their place.
 func (n *Net) runBatches(ctx context.Context) error {
 	timer := newAlarm(n.cfg.BatchDelay)
 	timer.Stop()
 	look := newAlarm(n.cfg.Heartbeat) // while they wait, as often as a mesh changes
 	look.Stop()
-	waited := false
+	var (
+		mesh    = n.tracers[topicTx]
+		refused time.Time // when there will have been no mesh for two heartbeats
+		waited  bool
+		sent    sentBatches
+	)
 	b := batcher{limit: min(n.cfg.BatchBytes, maxBatchBytes)}
+	send := func(txs []*chain.Tx) {
+		if len(txs) > 0 {
+			sent.add(txs, mesh.members(), time.Now())
+			n.sendBatch(ctx, txs)
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
-			n.sendBatch(ctx, b.take())
+			send(b.take())
+			continue
+		case <-mesh.moved:
+			if mesh.size() > 0 {
+				n.Announce(sent.lost(n.connected, time.Now()))
+			}
 			continue
 		case <-look.C:
 		case <-n.outbox.wake:
 		}
-		alone := n.tracers[topicTx].size() == 0
+		alone := mesh.size() == 0
+		switch now := time.Now(); {
+		case !alone:
+			refused = time.Time{}
+		case refused.IsZero():
+			refused = now.Add(2 * n.cfg.Heartbeat)
+		case !now.Before(refused):
+			alone = len(n.gossip.Load()[topicTx].ListPeers()) == 0
+		}
 		for _, t := range n.outbox.take(alone) {
 			if waited && n.backend.Tx(t.Hash()) == nil {
 				continue // placed or gone meanwhile
 			}
 			if full := b.add(t); full != nil {
-				n.sendBatch(ctx, full)
+				send(full)
 			}
 		}
 		if waited = alone; alone {
@@ -210,6 +237,41 @@ func (n *Net) runBatches(ctx context.Context) error {
 			b.started = false
 		}
 	}
+}
+
+// sentBatches are the batches of the last few seconds and who was sent them,
+// oldest first.
+type sentBatches []sentBatch
+
+type sentBatch struct {
+	txs []*chain.Tx
+	to  []peer.ID
+	at  time.Time
+}
+
+// A peer that is lost sooner after a batch was sent to it may not have passed it on.
+const (
+	lostTime    = 2 * time.Second
+	maxRecently = 64 // batches; with more than that on their way a loss is left to repair
+)
+
+func (s *sentBatches) add(txs []*chain.Tx, to []peer.ID, now time.Time) {
+	*s = slices.DeleteFunc(*s, func(b sentBatch) bool { return now.Sub(b.at) > lostTime })
+	if len(*s) < maxRecently {
+		*s = append(*s, sentBatch{txs, to, now})
+	}
+}
+
+// lost takes out the transactions that went to nobody who is still there.
+func (s *sentBatches) lost(there func(peer.ID) bool, now time.Time) (txs []*chain.Tx) {
+	*s = slices.DeleteFunc(*s, func(b sentBatch) bool {
+		gone := now.Sub(b.at) <= lostTime && !slices.ContainsFunc(b.to, there)
+		if gone {
+			txs = append(txs, b.txs...)
+		}
+		return gone
+	})
+	return txs
 }
 
 // batcher is the batch being filled.
@@ -242,9 +304,6 @@ func (b *batcher) take() []*chain.Tx {
 
 // sendBatch publishes one batch.
 func (n *Net) sendBatch(ctx context.Context, txs []*chain.Tx) {
-	if len(txs) == 0 {
-		return
-	}
 	raws := make([][]byte, len(txs))
 	for i, t := range txs {
 		raws[i] = t.Raw()
