@@ -77,7 +77,8 @@ func (f *flight) read(r io.Reader, hint int64) ([]byte, error) {
 	if hint > 0 {
 		size = min(size, int(hint))
 	}
-	buf.Grow(max(0, size-buf.Len()) + bytes.MinRead) // once: by doubling, a body at the limit would take three times its size
+	// Once: by doubling, a body at the limit would take three times its size.
+	buf = bytes.NewBuffer(append(make([]byte, 0, max(size, small)+bytes.MinRead), buf.Bytes()...))
 	_, err := buf.ReadFrom(r)
 	return buf.Bytes(), err
 }
