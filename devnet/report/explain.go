@@ -3,6 +3,7 @@ package report
 import (
 	"bufio"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -24,6 +25,7 @@ type Question struct {
 	Block string // a number, the beginning of a hash, or [Slowest]
 	Node  string // whose delivery; "" is the last one
 	Seed  int64  // of the run; 0 is the first in which there is such a block
+	JSON  bool   // answer with one object, not in words
 }
 
 // story is one block with its deliveries.
@@ -68,6 +70,9 @@ func Explain(w io.Writer, dir string, q Question) error {
 		if end = s.rows[q.Node]; end == nil {
 			return fmt.Errorf("%w: block %d was not meant for %q: it is its proposer, was down, or the run has no such node", ErrRun, s.number, q.Node)
 		}
+	}
+	if q.JSON {
+		return json.NewEncoder(w).Encode(s.object(end))
 	}
 	var b strings.Builder
 	s.write(&b, r, end)
