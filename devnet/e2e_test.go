@@ -504,8 +504,8 @@ func TestUp(t *testing.T) {
 		}
 	}
 	urls := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindAllString(text, -1)
-	if len(urls) != 4 {
-		t.Fatalf("URLs %v, want the page's and three nodes'", urls)
+	if len(urls) != 5 || urls[4] != urls[1] {
+		t.Fatalf("URLs %v, want the page's, three nodes', and the first node's to try", urls)
 	}
 	if resp, err := http.Get(urls[0]); err != nil || resp.StatusCode != http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
 		t.Errorf("the live page: %v, %v", resp, err)

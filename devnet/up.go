@@ -3,6 +3,7 @@ package devnet
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -47,6 +48,31 @@ type UpConfig struct {
 	Dir string
 	// Page is the loopback address of the live page; "" lets the system choose the port, "off" serves none.
 	Page string
+	// JSON, when set, gets what the banner says as one object, in its place.
+	JSON io.Writer
+}
+
+// upNetwork is what a program needs to use a network that is up.
+type upNetwork struct {
+	ChainID  uint64      `json:"chain_id"`
+	SlotMS   int64       `json:"slot_ms"`
+	Page     string      `json:"page,omitempty"`
+	Nodes    []upNode    `json:"nodes"`
+	Accounts []upAccount `json:"accounts"`
+	Mnemonic string      `json:"mnemonic"`
+	Dir      string      `json:"dir"`
+}
+
+type upNode struct {
+	Name string `json:"name"`
+	RPC  string `json:"rpc"`
+	WS   string `json:"ws"`
+	IPC  string `json:"ipc"`
+}
+
+type upAccount struct {
+	Address string `json:"address"`
+	Key     string `json:"private_key"`
 }
 
 func (c *UpConfig) fill() {
@@ -76,7 +102,7 @@ func (c *UpConfig) validate() error {
 	return nil
 }
 
-// Up runs a network until ctx ends, printing URLs and funded accounts to out, then stops every
+// Up runs a network until ctx ends, saying URLs and funded accounts on out or as JSON, then stops every
 // node and removes what it made. A node that dies is said; the others go on, and when none is left
 // Up returns the last one's error.
 func Up(ctx context.Context, cfg UpConfig, out io.Writer) (err error) {
@@ -119,7 +145,11 @@ func Up(ctx context.Context, cfg UpConfig, out io.Writer) (err error) {
 		})
 		defer func() { close(); serving.Wait() }()
 	}
-	banner(out, cfg, c, funded, url)
+	if up := describeUp(cfg, c, funded, url); cfg.JSON == nil {
+		up.banner(out)
+	} else if err := json.NewEncoder(cfg.JSON).Encode(up); err != nil {
+		return err
+	}
 	for left := cfg.Nodes; left > 0; left-- {
 		select {
 		case <-ctx.Done():
@@ -164,25 +194,39 @@ func join(ctx context.Context, c *cluster.Cluster) error {
 	return c.AwaitMesh(ctx, graph)
 }
 
-// banner prints what a person needs to use the network.
-func banner(out io.Writer, cfg UpConfig, c *cluster.Cluster, funded []accounts.Account, page string) {
-	fmt.Fprintf(out, "pheme devnet: %d nodes, chain id %d, a block every %v\n\n", cfg.Nodes, cluster.ChainID, cfg.Slot)
-	if page != "" {
-		fmt.Fprintf(out, "Live page\n  %s\n\n", page)
+// describeUp gathers what a person or a program needs to use the network.
+func describeUp(cfg UpConfig, c *cluster.Cluster, funded []accounts.Account, page string) upNetwork {
+	up := upNetwork{ChainID: cluster.ChainID, SlotMS: cfg.Slot.Milliseconds(), Page: page, Mnemonic: accounts.Mnemonic, Dir: c.Dir()}
+	for _, n := range c.Nodes() {
+		r := n.Ready()
+		up.Nodes = append(up.Nodes, upNode{Name: n.Name(), RPC: r.RPC, WS: r.WS, IPC: r.IPC})
+	}
+	for _, a := range funded {
+		up.Accounts = append(up.Accounts, upAccount{Address: a.Address.Hex(), Key: "0x" + hex.EncodeToString(crypto.FromECDSA(a.Key))})
+	}
+	return up
+}
+
+// banner prints it for a person.
+func (up upNetwork) banner(out io.Writer) {
+	fmt.Fprintf(out, "pheme devnet: %d nodes, chain id %d, a block every %v\n\n", len(up.Nodes), up.ChainID, time.Duration(up.SlotMS)*time.Millisecond)
+	if up.Page != "" {
+		fmt.Fprintf(out, "Live page\n  %s\n\n", up.Page)
 	}
 	fmt.Fprintf(out, "JSON-RPC over HTTP and WebSocket\n")
-	for _, n := range c.Nodes() {
-		fmt.Fprintf(out, "  %-4s%s\n", n.Name(), n.Ready().RPC)
+	for _, n := range up.Nodes {
+		fmt.Fprintf(out, "  %-4s%s\n", n.Name, n.RPC)
 	}
 	fmt.Fprintf(out, "\nAccounts, 10000 coins each\n")
-	for i, a := range funded {
-		fmt.Fprintf(out, "  (%d) %s\n", i, a.Address.Hex())
+	for i, a := range up.Accounts {
+		fmt.Fprintf(out, "  (%d) %s\n", i, a.Address)
 	}
 	fmt.Fprintf(out, "\nPrivate keys\n")
-	for i, a := range funded {
-		fmt.Fprintf(out, "  (%d) 0x%s\n", i, hex.EncodeToString(crypto.FromECDSA(a.Key)))
+	for i, a := range up.Accounts {
+		fmt.Fprintf(out, "  (%d) %s\n", i, a.Key)
 	}
-	fmt.Fprintf(out, "\nMnemonic  %s\nPath      m/44'/60'/0'/0/i\n", accounts.Mnemonic)
+	fmt.Fprintf(out, "\nMnemonic  %s\nPath      m/44'/60'/0'/0/i\n", up.Mnemonic)
 	fmt.Fprintf(out, "\nThese keys are public: everybody knows them. Never send anything of value to them.\n")
-	fmt.Fprintf(out, "\nData in %s. Stop with Ctrl-C.\n", c.Dir())
+	fmt.Fprintf(out, "\nIn another terminal\n  pheme status --data-dir %s\n  pheme tx load --rpc %s --rate 200\n", up.Dir, up.Nodes[0].RPC)
+	fmt.Fprintf(out, "\nData in %s. Stop with Ctrl-C.\n", up.Dir)
 }
