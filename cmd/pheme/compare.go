@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -17,10 +19,10 @@ func (e verdictError) Error() string { return "B against A: " + string(e.verdict
 func (e verdictError) ExitCode() int { return e.verdict.ExitCode() }
 
 func compareCommand() *cobra.Command {
-	var markdown bool
+	var markdown, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "compare RUN_A RUN_B",
-		Short: "is B better than A: the same seeds, message for message, with intervals",
+		Short: "is B better than A: message for message, with intervals",
 		Long: `Hold run B against run A. Both need the same seeds, nodes, links and load, so that their
 messages can be paired; they may differ in GossipSub's settings, repair, relay, topology and
 transport, and in the program that made them.
@@ -30,10 +32,11 @@ the smallest difference that these runs could have told from none. "same" means:
 difference there is, it is below 5 % (coverage: 0.5 %).
 
 Exit codes: 0 same or better, 2 the runs cannot be compared, 3 worse, 4 cannot tell.`,
-		Example: `  pheme devnet measure --engine virtual --nodes 50
-  pheme devnet measure --engine virtual --nodes 50 --d 6
-  pheme devnet compare runs/default-4ad2a1f0 runs/latest
-  pheme devnet compare --md runs/before runs/after > comment.md`,
+		Example: `  pheme devnet measure --engine virtual --nodes 50 --out before
+  pheme devnet measure --engine virtual --nodes 50 --d 6 --out after
+  pheme devnet compare before/latest after/latest
+  pheme devnet compare --md runs/before runs/after > comment.md
+  pheme devnet compare --json runs/before runs/after | jq -r .verdict`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {
 				return usagef("name the folders of two runs: see 'pheme devnet compare --help'")
@@ -54,8 +57,13 @@ Exit codes: 0 same or better, 2 the runs cannot be compared, 3 worse, 4 cannot t
 				return runError(err)
 			}
 			write := c.Table
-			if markdown {
+			switch {
+			case markdown && asJSON:
+				return usagef("--md and --json exclude each other")
+			case markdown:
 				write = c.Markdown
+			case asJSON:
+				write = func(w io.Writer) error { return json.NewEncoder(w).Encode(c) }
 			}
 			if err := write(cmd.OutOrStdout()); err != nil {
 				return err
@@ -67,6 +75,7 @@ Exit codes: 0 same or better, 2 the runs cannot be compared, 3 worse, 4 cannot t
 		},
 	}
 	cmd.Flags().BoolVar(&markdown, "md", false, "write Markdown, for a comment on a change")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }
 
@@ -89,7 +98,8 @@ and what the links would have allowed. BLOCK is a number, the beginning of a has
 digits at least), or %q: the one that took longest to its last node.`, report.Slowest),
 		Example: `  pheme devnet explain runs/latest slowest
   pheme devnet explain runs/latest 12 --node n7
-  pheme devnet explain runs/latest 0x3fa9 --seed 2`,
+  pheme devnet explain runs/latest 0x3fa9 --seed 2
+  pheme devnet explain runs/latest slowest --json`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {
 				return usagef("name the folder of a run and a block: see 'pheme devnet explain --help'")
@@ -102,6 +112,7 @@ digits at least), or %q: the one that took longest to its last node.`, report.Sl
 		},
 	}
 	cmd.Flags().StringVar(&q.Node, "node", "", "whose delivery (default: the last node's)")
+	cmd.Flags().BoolVar(&q.JSON, "json", false, "print one JSON object")
 	cmd.Flags().Int64Var(&q.Seed, "seed", 0, "which seed's run (default: the first with such a block)")
 	return cmd
 }

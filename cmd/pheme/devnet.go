@@ -23,12 +23,24 @@ func devnetCommand() *cobra.Command {
 
 func upCommand() *cobra.Command {
 	var cfg devnet.UpConfig
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "up",
-		Short: "a chain to play with until Ctrl-C: prints RPC URLs and funded accounts",
-		Args:  noArgs,
+		Short: "a chain to play with until Ctrl-C: RPC URLs, funded accounts",
+		Long: `Start real nodes on this machine, connect them, and let them make blocks until Ctrl-C. What is
+printed is all that a wallet or a program needs; the live page shows blocks spreading, sends a
+transfer and cuts a link.`,
+		Example: `  pheme devnet up
+  pheme devnet up --nodes 8 --slot 500ms
+  pheme devnet up --port 8545 --page 127.0.0.1:8080     always at the same addresses
+  pheme devnet up --json | jq -r '.nodes[0].rpc'`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usageOf(devnet.Up(cmd.Context(), cfg, cmd.OutOrStdout()))
+			out := cmd.OutOrStdout()
+			if asJSON {
+				cfg.JSON, out = out, cmd.ErrOrStderr()
+			}
+			return usageOf(devnet.Up(cmd.Context(), cfg, out))
 		},
 	}
 	f := cmd.Flags()
@@ -38,6 +50,7 @@ func upCommand() *cobra.Command {
 	f.IntVar(&cfg.Port, "port", 0, "port of the first node's JSON-RPC, the others follow; 0 lets the system choose")
 	f.StringVar(&cfg.Page, "page", "127.0.0.1:0", "loopback address of the live page; port 0 lets the system choose, off serves none")
 	f.StringVar(&cfg.Dir, "dir", "", "keep the nodes' data here (default: a temporary folder, removed at the end)")
+	f.BoolVar(&asJSON, "json", false, "print URLs and accounts as one JSON object once the network is up")
 	return cmd
 }
 

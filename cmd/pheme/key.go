@@ -18,9 +18,10 @@ func keyCommand() *cobra.Command {
 
 func keyNewCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "new FILE",
-		Short: "write a new private key (hex, mode 0600) and print its address",
-		Args:  oneArg("FILE"),
+		Use:     "new FILE",
+		Short:   "write a new private key (hex, mode 0600) and print its address",
+		Example: "  pheme key new proposer.key",
+		Args:    oneArg("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := node.RefuseReplay(); err != nil {
 				return err
@@ -48,9 +49,10 @@ func keyNewCommand() *cobra.Command {
 
 func keyShowCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "show FILE",
-		Short: "print the address of a key file",
-		Args:  oneArg("FILE"),
+		Use:     "show FILE",
+		Short:   "print the address of a key file",
+		Example: "  pheme genesis --proposer $(pheme key show proposer.key)",
+		Args:    oneArg("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			key, err := crypto.LoadECDSA(args[0])
 			if err != nil {

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ethereum/go-ethereum/crypto"
@@ -38,7 +39,7 @@ func txLoadCommand() *cobra.Command {
 	var l txLoad
 	cmd := &cobra.Command{
 		Use:   "load --rate R --duration T",
-		Short: "send transfers at a fixed rate and say how long answers and blocks took",
+		Short: "send transfers at a fixed rate and time answers and blocks",
 		Long: `Send signed transfers at a fixed rate and say how long they took to be answered and to be in a
 block. The schedule does not wait for answers: latency counts from the moment a transaction was
 due, so that a node which stalls is charged for all that had to wait. Only Ethereum's methods are
@@ -71,7 +72,7 @@ func (l *txLoad) run(cmd *cobra.Command) error {
 	for _, url := range l.urls {
 		c, err := rpc.Dial(cmd.Context(), url)
 		if err != nil {
-			return usageError{fmt.Errorf("reach %s: %w: pass --rpc URL", url, err)}
+			return unreached(url, err)
 		}
 		defer c.Close()
 		l.cfg.Targets = append(l.cfg.Targets, c)
@@ -84,7 +85,7 @@ func (l *txLoad) run(cmd *cobra.Command) error {
 	case errors.Is(err, context.Canceled):
 		return errors.New("interrupted")
 	case err != nil:
-		return err
+		return unreached(strings.Join(l.urls, ", "), err)
 	case l.asJSON:
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(result)
 	}

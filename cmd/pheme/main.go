@@ -80,6 +80,7 @@ Start with:
 		return usagef("%w: see '%s --help'", err, cmd.CommandPath())
 	})
 	root.AddCommand(devnetCommand(), nodeCommand(), genesisCommand(), keyCommand(), txCommand(), statusCommand(), versionCommand(), virtualChildCommand())
+	fitHelp(root)
 	return root
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -19,13 +20,19 @@ func nodeCommand() *cobra.Command {
 	var file string
 	var flags node.Config
 	var blockSize experiment.Bytes
-	var verify, repair, example bool
+	var verify, repair, example, asJSON bool
 	var page string
 	cmd := &cobra.Command{
 		Use:   "node --data-dir DIR --genesis FILE",
 		Short: "run one node until it is told to stop (Ctrl-C or SIGTERM)",
 		Long: `Run one node. Settings come from the --config file (TOML) and from flags, which win.
-While the node serves, node.json in the data dir says where: JSON-RPC, socket, peer address.`,
+While the node serves, node.json in the data dir says where: JSON-RPC, socket, peer address. The socket (node.ipc there) also takes what
+administers the node, such as the level of a package's log while it runs.`,
+		Example: `  pheme node --data-dir d --genesis genesis.json --proposer-key proposer.key
+  pheme node --data-dir e --genesis genesis.json --http 127.0.0.1:0 --bootstrap /ip4/127.0.0.1/tcp/4001/p2p/12D3Koo...
+  pheme node --data-dir d --genesis genesis.json --metrics 127.0.0.1:9464 --page 127.0.0.1:8080
+  pheme node --example-config > node.toml
+  echo '{"jsonrpc":"2.0","id":1,"method":"admin_setLogLevel","params":["p2p","debug"]}' | nc -U d/node.ipc`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if example {
@@ -44,9 +51,9 @@ While the node serves, node.json in the data dir says where: JSON-RPC, socket, p
 			case verify && repair:
 				return usagef("--verify and --repair exclude each other: verify first, repair what it names")
 			case verify:
-				err = verifyStore(cmd, cfg)
+				err = verifyStore(cmd, cfg, asJSON)
 			case repair:
-				err = repairStore(cmd, cfg)
+				err = repairStore(cmd, cfg, asJSON)
 			default:
 				err = serveNode(cmd, cfg, page, func(r node.Ready) {
 					fmt.Fprintf(cmd.ErrOrStderr(), "%s serves JSON-RPC at %s and peers at %v, started in %v\n",
@@ -80,6 +87,7 @@ While the node serves, node.json in the data dir says where: JSON-RPC, socket, p
 	f.Uint64Var(&flags.Chain.PruneBodies, "prune-bodies", 0, "keep the transactions of this many newest blocks only; 0 keeps all")
 	f.BoolVar(&verify, "verify", false, "read and check everything stored, then end")
 	f.BoolVar(&repair, "repair", false, "bring a damaged store back to its longest verified prefix, then end")
+	f.BoolVar(&asJSON, "json", false, "print what --verify and --repair find as one JSON object")
 	f.BoolVar(&flags.Trace, "trace", false, "record every event in trace.bin of the data dir")
 	f.BoolVar(&flags.Bendable, "bendable", false, "let admin_bend deform this node (wrong clock, silent, equivocating), for measuring")
 	f.StringVar(&flags.Links, "links", "", "file that shapes our links, for measuring: every node of the network has the same (default unshaped)")
@@ -150,24 +158,32 @@ func nodeConfig(set *pflag.FlagSet, file string, flags node.Config, blockSize ex
 	return cfg, nil
 }
 
-func verifyStore(cmd *cobra.Command, cfg node.Config) error {
+func verifyStore(cmd *cobra.Command, cfg node.Config, asJSON bool) error {
 	fmt.Fprintln(cmd.ErrOrStderr(), "reading everything stored")
 	v, err := node.Verify(cmd.Context(), cfg)
 	if err != nil {
 		return err
+	}
+	if asJSON {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]uint64{
+			"blocks": v.Blocks, "transactions": v.Txs, "accounts": v.Accounts, "commits": v.Commits, "bytes": v.Bytes,
+		})
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "sound: %d blocks, %d transactions, %d accounts, %d commits, %.1f MiB\n",
 		v.Blocks, v.Txs, v.Accounts, v.Commits, float64(v.Bytes)/(1<<20))
 	return nil
 }
 
-func repairStore(cmd *cobra.Command, cfg node.Config) error {
+func repairStore(cmd *cobra.Command, cfg node.Config, asJSON bool) error {
 	fmt.Fprintln(cmd.ErrOrStderr(), "looking for the longest prefix of the chain that verifies")
 	r, err := node.Repair(cmd.Context(), cfg)
 	if err != nil {
 		return err
 	}
 	w := cmd.OutOrStdout()
+	if asJSON {
+		return json.NewEncoder(w).Encode(map[string]any{"rebuilt": r.Rebuilt, "kept": r.Kept, "skipped": r.Skipped, "head": r.Head, "head_id": r.HeadID})
+	}
 	if r.Rebuilt {
 		fmt.Fprintf(w, "rebuilt: %d stored blocks could not be used; the damaged database is in %s: remove it when you are content\n", r.Skipped, r.Kept)
 	} else {

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -23,7 +25,7 @@ func statusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "show the head, peers and pool of a running node, or of a whole devnet",
+		Short: "show the head, peers and pool of a node, or of a whole devnet",
 		Example: `  pheme status
   pheme status --data-dir d
   pheme status --rpc http://127.0.0.1:8545 --rpc http://127.0.0.1:8546
@@ -43,7 +45,7 @@ func statusCommand() *cobra.Command {
 			defer c.Close()
 			s, err := c.Status(ctx)
 			if err != nil {
-				return fmt.Errorf("ask %s: %w", c.Target(), err)
+				return unreached(c.Target(), err)
 			}
 			if asJSON {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(s)
@@ -112,7 +114,15 @@ func (e *endpoint) dial(ctx context.Context) (*rpc.Client, error) {
 	}
 	c, err := rpc.Dial(ctx, url)
 	if err != nil {
-		return nil, usageError{fmt.Errorf("reach %s: %w: pass --rpc URL", url, err)}
+		return nil, unreached(url, err)
 	}
 	return c, nil
+}
+
+// unreached says what to do when nobody took a connection to a node; another error it leaves as it is.
+func unreached(url string, err error) error {
+	if dial := new(net.OpError); !errors.As(err, &dial) || dial.Op != "dial" {
+		return err
+	}
+	return fmt.Errorf("no node answers at %s (%w): pass --rpc with a URL that 'pheme devnet up' or 'pheme node' has printed, or --data-dir", url, err)
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"crypto/ecdsa"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"strings"
@@ -29,6 +31,14 @@ type txSend struct {
 	value   string
 	data    string
 	wait    time.Duration
+	asJSON  bool
+}
+
+// sentTx is a transfer as an object.
+type sentTx struct {
+	Hash    common.Hash `json:"hash"`
+	Block   *uint64     `json:"block"` // null: not waited for
+	GasUsed *uint64     `json:"gas_used"`
 }
 
 func txSendCommand() *cobra.Command {
@@ -37,7 +47,8 @@ func txSendCommand() *cobra.Command {
 		Use:   "send --to ADDRESS --value AMOUNT (--key FILE | --account N)",
 		Short: "sign a transfer here, send it to a node and wait for its block",
 		Example: `  pheme tx send --account 0 --to 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --value 1ether
-  pheme tx send --key my.key --to 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --value 5gwei --data 0xc0ffee`,
+  pheme tx send --key my.key --to 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --value 5gwei --data 0xc0ffee
+  pheme tx send --account 0 --to 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --value 1 --json | jq .block`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return s.run(cmd) },
 	}
@@ -50,6 +61,7 @@ func txSendCommand() *cobra.Command {
 	f.StringVar(&s.value, "value", "0", "amount: wei, or a number with gwei or ether, such as 1.5ether")
 	f.StringVar(&s.data, "data", "", "bytes to carry, hex")
 	f.DurationVar(&s.wait, "wait", 30*time.Second, "how long to wait for the block; 0 returns once the node has taken it")
+	f.BoolVar(&s.asJSON, "json", false, "print one JSON object")
 	return cmd
 }
 
@@ -80,23 +92,31 @@ func (s *txSend) run(cmd *cobra.Command) error {
 	defer c.Close()
 	hash, err := c.SendTransfer(ctx, key, common.HexToAddress(s.to), value, data)
 	if err != nil {
-		return fmt.Errorf("send: %w", err)
+		return fmt.Errorf("send: %w", unreached(c.Target(), err))
 	}
-	fmt.Fprintln(cmd.OutOrStdout(), hash.Hex())
-	if s.wait == 0 {
-		return nil
+	sent := sentTx{Hash: hash}
+	if !s.asJSON {
+		fmt.Fprintln(cmd.OutOrStdout(), hash.Hex())
 	}
-	return s.await(ctx, cmd, c, hash)
+	if s.wait > 0 {
+		err = s.await(ctx, cmd, c, &sent)
+	}
+	if s.asJSON { // with the hash also when no block came: the node keeps the transaction
+		return errors.Join(json.NewEncoder(cmd.OutOrStdout()).Encode(sent), err)
+	}
+	return err
 }
 
-func (s *txSend) await(ctx context.Context, cmd *cobra.Command, c *rpc.Client, hash common.Hash) error {
+func (s *txSend) await(ctx context.Context, cmd *cobra.Command, c *rpc.Client, sent *sentTx) error {
 	fmt.Fprintln(cmd.ErrOrStderr(), "taken; waiting for its block")
 	wait, cancel := context.WithTimeout(ctx, s.wait)
 	defer cancel()
-	r, err := c.WaitReceipt(wait, hash)
+	r, err := c.WaitReceipt(wait, sent.Hash)
 	if err != nil {
 		return fmt.Errorf("not in a block after %s (%w): the node keeps it; 'pheme status' shows whether blocks are made", s.wait, err)
 	}
+	block := r.BlockNumber.Uint64()
+	sent.Block, sent.GasUsed = &block, &r.GasUsed
 	fmt.Fprintf(cmd.ErrOrStderr(), "in block %d, %d gas\n", r.BlockNumber, r.GasUsed)
 	return nil
 }
