@@ -178,7 +178,7 @@ func (s *story) write(b *strings.Builder, r *Results, end *DeliveryRow) {
 		fmt.Fprintf(b, "\nNo way to tell: it was not delivered there.\n")
 		return
 	}
-	fmt.Fprintf(b, "\nits way to %s, which had it after %s\n\n", end.Node, millisecond.figure(end.Latency))
+	fmt.Fprintf(b, "\nits way to %s, which had it after %s; in milliseconds\n\n", end.Node, millisecond.figure(end.Latency))
 	trail := s.trail(end)
 	if trail == nil {
 		fmt.Fprintf(b, "The way is not known whole: a sender on it is not of the run or has no record of the block.\n")
@@ -186,7 +186,7 @@ func (s *story) write(b *strings.Builder, r *Results, end *DeliveryRow) {
 	}
 	s.hops(b, trail)
 	if f := end.Floor; !math.IsNaN(f) {
-		fmt.Fprintf(b, "\nphysical floor %s over the open connections (%s times that), %s on the direct path (%s times)\n",
+		fmt.Fprintf(b, "\nphysical floor %s over the open connections: it took %s times that\n               %s on the direct path: %s times that\n",
 			millisecond.figure(f), significant(end.Latency/f), millisecond.figure(end.Network), significant(end.Latency/end.Network))
 	} else {
 		fmt.Fprintf(b, "\nphysical floor: none, links are not shaped\n")
@@ -195,7 +195,7 @@ func (s *story) write(b *strings.Builder, r *Results, end *DeliveryRow) {
 		fmt.Fprintf(b, "imported %s after that\n", millisecond.figure(end.Import-end.Latency))
 	}
 	at, stage, most := blame(trail)
-	fmt.Fprintf(b, "most of it: %s of %s (%.0f %%) went into %q on hop %d, %s\n",
+	fmt.Fprintf(b, "most of it: %s of %s (%.0f %%) went into %q on hop %d,\n%s\n",
 		millisecond.figure(most), millisecond.figure(end.Latency), 100*most/end.Latency, stage, at+1, trail[at].passage())
 }
 
@@ -220,19 +220,19 @@ func (s *story) hops(b *strings.Builder, trail []*DeliveryRow) {
 	var sum recorder.Stages
 	start := 0.0
 	for i, d := range trail {
-		row := []string{strconv.Itoa(i + 1), d.passage(), d.Path, millisecond.figure(start)}
+		row := []string{strconv.Itoa(i + 1), d.passage(), d.Path, significant(start)}
 		for _, v := range d.Hop {
-			row = append(row, millisecond.figure(v))
+			row = append(row, significant(v))
 		}
-		rows = append(rows, append(row, millisecond.figure(d.Hop.Total())))
+		rows = append(rows, append(row, significant(d.Hop.Total())))
 		sum.Add(d.Hop)
 		start = d.Latency
 	}
 	row := []string{"", "all", "", ""}
 	for _, v := range sum {
-		row = append(row, millisecond.figure(v))
+		row = append(row, significant(v))
 	}
-	align(b, append(rows, append(row, millisecond.figure(sum.Total()))), 3)
+	align(b, append(rows, append(row, significant(sum.Total()))), 3)
 }
 
 // passage is from where to where a delivery came; of one in pieces, all on whose way they were.
