@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/holiman/uint256"
+	logging "github.com/ipfs/go-log/v2"
 
 	"github.com/pheme-net/pheme/chain"
 	"github.com/pheme-net/pheme/rpc"
@@ -291,5 +293,47 @@ func TestBend(t *testing.T) {
 	}
 	if _, err := n.client.Links(t.Context()); err == nil || !strings.Contains(err.Error(), "--links") {
 		t.Errorf("admin_links at an unshaped node = %v, want what to start it with", err)
+	}
+}
+
+// TestLogLevels: a package's log changes its level at run time and the others keep theirs, by the names that
+// packages have.
+func TestLogLevels(t *testing.T) {
+	logs := map[string]*logging.ZapEventLogger{}
+	for name, real := range map[string]string{"node": "node", "p2p": "p2p", "chain": "chain", "mempool": "mempool", "rpc": "pheme/rpc"} {
+		logs[name] = logging.Logger(real)
+	}
+	debugs := func() (names []string) {
+		for name, l := range logs {
+			if l.LevelEnabled(logging.LevelDebug) {
+				names = append(names, name)
+			}
+		}
+		slices.Sort(names)
+		return names
+	}
+	set := func(pkg, level string) {
+		t.Helper()
+		if err := setPackageLevel(pkg, level); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { set("*", "error") }) // as logs are when a test begins
+	set("*", "info")
+	for name := range logs {
+		set(name, "debug")
+		if got := debugs(); !slices.Equal(got, []string{name}) {
+			t.Errorf("after %s was set to debug, %v are", name, got)
+		}
+		set(name, "info")
+	}
+	set("*", "debug")
+	if got := debugs(); len(got) != len(logs) {
+		t.Errorf("after all were set to debug, %v are", got)
+	}
+	for _, bad := range [][2]string{{"nonsense", "debug"}, {"p2p", "loud"}} {
+		if err := setPackageLevel(bad[0], bad[1]); !errors.Is(err, ErrConfig) {
+			t.Errorf("setPackageLevel(%q, %q) = %v, want ErrConfig", bad[0], bad[1], err)
+		}
 	}
 }
