@@ -120,6 +120,9 @@ func TestAttach(t *testing.T) {
 	if tx.N == 0 || float64(tx.Value) != 1 {
 		t.Errorf("transactions: coverage %v of %d, want all of some", tx.Value, tx.N)
 	}
+	if rss := results.Summary["run.max_rss_bytes"]; rss.Value.Valid() || rss.Why == "" {
+		t.Errorf("memory of processes that are not ours = %+v, want none and why", rss)
+	}
 	if !strings.Contains(results.Environment.Clock, "up to 1h0m") {
 		t.Errorf("clock = %q, want the distance of an hour in it", results.Environment.Clock)
 	}

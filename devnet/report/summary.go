@@ -338,8 +338,12 @@ func (s *summary) runFigures() {
 	s.out["run.wall_s"] = stats.Bare(wall, n, "a total over the seeds")
 	s.out["run.events_lost"] = stats.Bare(lost, n, "a total over the seeds")
 	s.out["run.warmup_blocks"] = stats.Bare(warmup, n, "a total over the seeds")
-	s.out["run.max_rss_bytes"] = stats.Bare(rss, n, "of the largest node")
-	s.out["run.cpu_s"] = stats.Bare(cpu, n, "a total over all nodes")
+	if rss == 0 { // nodes that somebody else started
+		s.out["run.max_rss_bytes"], s.out["run.cpu_s"] = stats.Missing("not our processes"), stats.Missing("not our processes")
+	} else {
+		s.out["run.max_rss_bytes"] = stats.Bare(rss, n, "of the largest node")
+		s.out["run.cpu_s"] = stats.Bare(cpu, n, "a total over all nodes")
+	}
 	s.out["run.host_busy"] = stats.Bare(mean(busy), n, "share of all cores in use during the window")
 	s.out["run.cpu_wait"] = stats.Bare(mean(wait), n, "share of the time nodes wanted a core and waited")
 }
