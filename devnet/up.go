@@ -153,7 +153,7 @@ func Up(ctx context.Context, cfg UpConfig, out io.Writer) (err error) {
 	for left := cfg.Nodes; left > 0; left-- {
 		select {
 		case <-ctx.Done():
-			fmt.Fprintf(out, "\nstopping %d nodes\n", left)
+			fmt.Fprintf(out, "\nstopping %s\n", counted(left, "node"))
 			return nil
 		case err = <-deaths:
 			fmt.Fprintf(out, "%v\n%d of %d nodes are left\n", err, left-1, cfg.Nodes)
@@ -209,7 +209,7 @@ func describeUp(cfg UpConfig, c *cluster.Cluster, funded []accounts.Account, pag
 
 // banner prints it for a person.
 func (up upNetwork) banner(out io.Writer) {
-	fmt.Fprintf(out, "pheme devnet: %d nodes, chain id %d, a block every %v\n\n", len(up.Nodes), up.ChainID, time.Duration(up.SlotMS)*time.Millisecond)
+	fmt.Fprintf(out, "pheme devnet: %s, chain id %d, a block every %v\n\n", counted(len(up.Nodes), "node"), up.ChainID, time.Duration(up.SlotMS)*time.Millisecond)
 	if up.Page != "" {
 		fmt.Fprintf(out, "Live page\n  %s\n\n", up.Page)
 	}

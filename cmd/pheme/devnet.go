@@ -36,6 +36,9 @@ transfer and cuts a link.`,
   pheme devnet up --json | jq -r '.nodes[0].rpc'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cfg.Nodes < 1 { // 0 is the default of the config, not of who typed it
+				return usagef("--nodes %d: a network has one node at least", cfg.Nodes)
+			}
 			out := cmd.OutOrStdout()
 			if asJSON {
 				cfg.JSON, out = out, cmd.ErrOrStderr()
@@ -131,8 +134,9 @@ its default. An [expect] table makes an experiment a test:
 
   [expect]
   "block.c99_ms" = "< 800"`,
-		Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return m.run(cmd, args) },
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: shippedNames(false),
+		RunE:              func(cmd *cobra.Command, args []string) error { return m.run(cmd, args) },
 	}
 	m.flags(cmd.Flags())
 	return cmd
@@ -141,9 +145,9 @@ its default. An [expect] table makes an experiment a test:
 func (m *measureFlags) flags(f *pflag.FlagSet) {
 	d := experiment.Default()
 	f.SortFlags = false
-	f.StringVar(&m.spec.Engine, "engine", "", fmt.Sprintf("what runs the nodes (default %s)", d.Engine))
+	f.StringVar(&m.spec.Engine, "engine", "", fmt.Sprintf("what runs the nodes: process or virtual (default %s)", d.Engine))
 	f.IntVar(&m.spec.Net.Nodes, "nodes", 0, fmt.Sprintf("how many nodes (default %d)", d.Net.Nodes))
-	f.StringVar(&m.spec.Net.Relay, "relay", "", fmt.Sprintf("how blocks travel (default %s)", d.Net.Relay))
+	f.StringVar(&m.spec.Net.Relay, "relay", "", fmt.Sprintf("how blocks travel: gossip, compact, coded or auto (default %s)", d.Net.Relay))
 	f.IntVar(&m.spec.Gossip.D, "d", 0, fmt.Sprintf("GossipSub's mesh degree (default %d)", d.Gossip.D))
 	f.StringVar(&m.spec.Net.Transport, "transport", "", fmt.Sprintf("tcp or quic (default %s)", d.Net.Transport))
 	f.StringVar(&m.spec.Net.Latency, "latency", "", "lan, world, uniform:50ms or a CSV file (default world; processes are unshaped unless told)")

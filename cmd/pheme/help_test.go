@@ -34,6 +34,13 @@ func TestHelp(t *testing.T) {
 			}
 			return
 		}
+		for flag, words := range choices {
+			for _, word := range words {
+				if f := c.Flags().Lookup(flag); f != nil && !strings.Contains(f.Usage, word) {
+					t.Errorf("%s: the shell offers %q for --%s, of which its help says nothing: %s", c.CommandPath(), word, flag, f.Usage)
+				}
+			}
+		}
 		if c.Example == "" {
 			t.Errorf("%s has no example", c.CommandPath())
 		}

@@ -81,6 +81,9 @@ Start with:
 	})
 	root.AddCommand(devnetCommand(), nodeCommand(), genesisCommand(), keyCommand(), txCommand(), statusCommand(), versionCommand(), virtualChildCommand())
 	fitHelp(root)
+	if err := complete(root); err != nil {
+		panic(err) // a flag with two completions
+	}
 	return root
 }
 

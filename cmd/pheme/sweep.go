@@ -75,7 +75,8 @@ A [[law]] fits a figure to the one key that varies, and [expect] can hold it to 
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return m.sweep(cmd, args[0], where, to) },
+		ValidArgsFunction: shippedNames(true),
+		RunE:              func(cmd *cobra.Command, args []string) error { return m.sweep(cmd, args[0], where, to) },
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
