@@ -102,97 +102,21 @@ func (n *node) graft(depth int, t Subtree, sub *node) *node {
 	return newInner(kids, &sums)
 }
 
-// Part is one subtree: the encoded buckets of it that are not empty, each after
-// its index (2 bytes) and its length (4 bytes), big-endian, ascending.
-type Part struct {
-	Subtree
-	Raw []byte
-}
-
-// partHead is what stands before a bucket in a Part.
-const partHead = 2 + 4
-
-// Part encodes a subtree of a state. Nil if it would be longer than limit.
-func (s State) Part(t Subtree, limit int) []byte {
-	out := []byte{}
-	whole := s.find(t).walk(t.Index>>(16-4*t.Depth), t.Depth, func(index uint16, bucket []byte) bool {
-		out = binary.BigEndian.AppendUint16(out, index)
-		out = append(binary.BigEndian.AppendUint32(out, uint32(len(bucket))), bucket...)
-		return len(out) <= limit
-	})
-	if !whole {
-		return nil
-	}
-	return out
-}
-
-// decodePart checks a part against the digest of its subtree and builds it.
-// Errors wrap ErrInvalidProof. It keeps p.Raw.
-func decodePart(p Part, digest common.Hash) (*node, []indexed, error) {
-	buckets, err := splitPart(p)
-	if err != nil {
-		return nil, nil, err
-	}
-	n := buildNode(p.Depth, buckets)
-	if n.hash() != digest {
-		return nil, nil, fmt.Errorf("%w: part %04x at depth %d hashes to %s, want %s", ErrInvalidProof, p.Index, p.Depth, n.hash(), digest)
-	}
-	return n, buckets, nil
-}
-
-// splitPart reads the buckets of a part, whose encoding is canonical.
-func splitPart(p Part) (buckets []indexed, err error) {
-	bad := func(what string) error {
-		return fmt.Errorf("%w: part %04x at depth %d: %s", ErrInvalidProof, p.Index, p.Depth, what)
-	}
-	if !p.Valid() {
-		return nil, bad("no subtree")
-	}
-	last := -1
-	for raw := p.Raw; len(raw) > 0; {
-		if len(raw) < partHead {
-			return nil, bad("cut short")
-		}
-		index, size := binary.BigEndian.Uint16(raw), binary.BigEndian.Uint32(raw[2:])
-		raw = raw[partHead:]
-		if int(index) <= last || (index^p.Index)>>(16-4*p.Depth) != 0 {
-			return nil, bad("a bucket out of place")
-		}
-		if size == 0 || uint64(size) > uint64(len(raw)) || size > maxBucketBytes {
-			return nil, bad("length of a bucket")
-		}
-		if err := checkBucket(index, raw[:size]); err != nil {
-			return nil, err
-		}
-		buckets = append(buckets, indexed{index, append([]byte{kindBucket}, raw[:size]...)})
-		last, raw = int(index), raw[size:]
-	}
-	return buckets, nil
-}
-
-// CheckPart checks a part against the digest of its subtree. Errors wrap ErrInvalidProof.
-func CheckPart(p Part, digest common.Hash) error {
-	_, _, err := decodePart(p, digest)
-	return err
-}
-
-// Put takes parts whose digests are known to be right, in one synced batch.
-func (s *Staging) Put(parts []Part, digests []common.Hash) error {
+// Put takes parts in one synced batch.
+func (s *Staging) Put(parts []*CheckedPart) error {
 	batch := new(leveldb.Batch)
 	state := s.state
-	for i, p := range parts {
-		n, buckets, err := decodePart(p, digests[i])
-		if err != nil {
-			return err
-		}
-		_ = s.state.find(p.Subtree).walk(p.Index>>(16-4*p.Depth), p.Depth, func(index uint16, _ []byte) bool {
+	for _, p := range parts {
+		first := p.Index >> (16 - 4*p.Depth)
+		_ = s.state.find(p.Subtree).walk(first, p.Depth, func(index uint16, _ []byte) bool {
 			batch.Put(stagedKey(index), nil) // empty, unless it is among those below
 			return true
 		})
-		for _, b := range buckets {
-			batch.Put(stagedKey(b.index), b.data[1:])
-		}
-		s.put(p.Subtree, n)
+		_ = p.node.walk(first, p.Depth, func(index uint16, bucket []byte) bool {
+			batch.Put(stagedKey(index), bucket)
+			return true
+		})
+		s.put(p.Subtree, p.node)
 	}
 	c := s.c
 	c.turn <- struct{}{}

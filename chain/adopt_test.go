@@ -1,7 +1,6 @@
 package chain
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -38,12 +37,22 @@ func copyState(t testing.TB, s *Staging, from State) {
 		if s.State().Digest(part) == from.Digest(part) {
 			continue
 		}
-		if err := s.Put([]Part{{part, from.Part(part, 1<<20)}}, []common.Hash{from.Digest(part)}); err != nil {
-			t.Fatal(err)
-		}
+		putPart(t, s, from, part)
 	}
 	if s.State().Root() != from.Root() {
 		t.Fatalf("staged %s, want %s", s.State().Root(), from.Root())
+	}
+}
+
+// putPart stages one subtree of a state.
+func putPart(t testing.TB, s *Staging, from State, part Subtree) {
+	t.Helper()
+	checked, err := CheckPart(Part{part, from.Part(part, 1<<20)}, from.Digest(part))
+	if err == nil {
+		err = s.Put([]*CheckedPart{checked})
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -198,10 +207,7 @@ func TestStagingResumes(t *testing.T) {
 	c := openChain(t, w, Config{}, dir)
 	half := stage(t, c)
 	for i := range treeFanout / 2 {
-		part := Subtree{}.Child(i)
-		if err := half.Put([]Part{{part, target.Part(part, 1<<20)}}, []common.Hash{target.Digest(part)}); err != nil {
-			t.Fatal(err)
-		}
+		putPart(t, half, target, Subtree{}.Child(i))
 	}
 	if err := c.Close(); err != nil { // a crash leaves the same: every Put is synced
 		t.Fatal(err)
@@ -220,72 +226,6 @@ func TestStagingResumes(t *testing.T) {
 	if _, err := s.Adopt(headersOf(tips), tips[63].Block); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// TestPartsAreChecked: each way of bending a part is refused.
-func TestPartsAreChecked(t *testing.T) {
-	w := newWorld(1, 2)
-	st := w.spread(w.genesis(), 64, "a")[63].state
-	whole := Subtree{}
-	good := st.Part(whole, 1<<20)
-	if err := CheckPart(Part{whole, good}, st.Root()); err != nil {
-		t.Fatal(err)
-	}
-	if st.Part(whole, 100) != nil {
-		t.Error("a part longer than the limit")
-	}
-	if err := CheckPart(Part{whole, nil}, common.Hash{}); err != nil {
-		t.Errorf("an empty part: %v", err)
-	}
-	size := partHead + int(good[5]) + int(good[4])<<8
-	for name, raw := range map[string][]byte{
-		"cut short":      good[:len(good)-1],
-		"a head alone":   good[:3],
-		"one left out":   good[size:],
-		"twice":          append(bytes.Clone(good[:size]), good...),
-		"another amount": flip(good, size-1),
-		"another index":  flip(good, 1),
-		"another length": flip(good, 5),
-		"empty":          nil,
-	} {
-		if err := CheckPart(Part{whole, raw}, st.Root()); !errors.Is(err, ErrInvalidProof) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	one := Subtree{1, uint16(good[0]) << 8 & 0xf000}
-	if err := CheckPart(Part{Subtree{1, one.Index ^ 0x1000}, st.Part(one, 1<<20)}, st.Digest(one)); !errors.Is(err, ErrInvalidProof) {
-		t.Errorf("in another's place: %v", err)
-	}
-	if err := CheckPart(Part{Subtree{1, 5}, nil}, common.Hash{}); !errors.Is(err, ErrInvalidProof) {
-		t.Errorf("no subtree: %v", err)
-	}
-}
-
-func flip(b []byte, at int) []byte {
-	b = bytes.Clone(b)
-	b[at] ^= 1
-	return b
-}
-
-func FuzzDecodePart(f *testing.F) {
-	w := newWorld(1, 2)
-	st := w.spread(w.genesis(), 3, "a")[2].state
-	f.Add(uint8(0), uint16(0), st.Part(Subtree{}, 1<<20))
-	f.Fuzz(func(t *testing.T, depth uint8, index uint16, raw []byte) {
-		p := Part{Subtree{int(depth), index}, raw}
-		if _, _, err := decodePart(p, common.Hash{1}); !errors.Is(err, ErrInvalidProof) {
-			t.Fatalf("decodePart = %v", err)
-		}
-		buckets, err := splitPart(p)
-		if err != nil {
-			return
-		}
-		n := buildNode(p.Depth, buckets)
-		back := State{(*node)(nil).graft(0, p.Subtree, n)}.Part(p.Subtree, 1<<30)
-		if !bytes.Equal(back, raw) {
-			t.Fatalf("%x becomes %x", raw, back)
-		}
-	})
 }
 
 // TestAdoptIsOneStep: what a process that ends at any step of the takeover leaves

@@ -241,9 +241,9 @@ func gossipProtocol(net string, topic int) protocol.ID {
 
 const (
 	statusProtocol = protocol.ID("/pheme/status/1")
-	blocksProtocol = protocol.ID("/pheme/blocks/3")
+	blocksProtocol = protocol.ID("/pheme/blocks/4")
 	repairProtocol = protocol.ID("/pheme/repair/1")
-	stateProtocol  = protocol.ID("/pheme/state/1")
+	stateProtocol  = protocol.ID("/pheme/state/2")
 	swimProtocol   = protocol.ID("/pheme/swim/1")
 	relayProtocol  = protocol.ID("/pheme/relay/1")
 )

@@ -14,8 +14,8 @@
 //     relay owns the meaning of the block topic's messages.
 //
 //   - Protocols /pheme/status/1 (handshake, then head notices),
-//     /pheme/blocks/3 (blocks by id, headers after a locator), /pheme/repair/1
-//     (pools reconciled by package recon, and what differs), /pheme/state/1
+//     /pheme/blocks/4 (blocks by id, headers after a locator), /pheme/repair/1
+//     (pools reconciled by package recon, and what differs), /pheme/state/2
 //     (the state after a pivot, subtree by subtree) and /pheme/relay/1 (chunks of
 //     blocks and what belongs to them, as package relay says).
 //

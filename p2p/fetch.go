@@ -173,38 +173,62 @@ func (n *Net) askBlocks(ctx context.Context, p peer.ID, ids []common.Hash, progr
 }
 
 // askHeaders asks one peer for the headers that follow the first of the locator it
-// has on its canonical chain. base finds the parent of the first one, which must
-// be of the locator. What comes back follows base and passed chain.CheckHeaders.
-func (n *Net) askHeaders(ctx context.Context, p peer.ID, locator []common.Hash, base func(common.Hash) *chain.SignedHeader, progress *atomic.Int64) (headers []*chain.SignedHeader, err error) {
-	err = n.exchange(ctx, p, blocksProtocol, request{Kind: askAfter, IDs: locator}.encode(), progress, func(_ *countedStream, r io.Reader) error {
-		b, err := readFrame(r, maxHeadersBytes)
-		if err != nil {
-			return err
+// has on its canonical chain, one frame of them or, of kind askPath, as many as it
+// gives. base finds the parent of the first one, which must be of the locator. What
+// comes back follows base and passed chain.CheckHeaders. If it is whole frames, there
+// may be more.
+func (n *Net) askHeaders(ctx context.Context, p peer.ID, kind uint64, locator []common.Hash, base func(common.Hash) *chain.SignedHeader, progress *atomic.Int64) (headers []*chain.SignedHeader, err error) {
+	err = n.exchange(ctx, p, blocksProtocol, request{Kind: kind, IDs: locator}.encode(), progress, func(_ *countedStream, r io.Reader) error {
+		for range maxFrames {
+			b, err := readFrame(r, maxHeadersBytes)
+			if errors.Is(err, io.EOF) && len(headers) > 0 {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			next, err := n.takeHeaders(b, locator, base)
+			if err != nil {
+				return err
+			}
+			headers = append(headers, next...)
+			if kind == askAfter || len(next) < maxHeaders {
+				return nil
+			}
+			last := next[len(next)-1]
+			locator, base = []common.Hash{last.ID()}, func(common.Hash) *chain.SignedHeader { return last }
 		}
-		a, err := decodeAnswer(b)
-		if err != nil || len(a.Headers) == 0 {
-			return err
-		}
-		if !slices.Contains(locator, a.After) {
-			return fmt.Errorf("%w: headers that follow what was not asked for", ErrProtocol)
-		}
-		parent := base(a.After)
-		if parent == nil {
-			return fmt.Errorf("%w: our header %s cannot be read", chain.ErrStorage, a.After)
-		}
-		if headers, err = n.chain.Headers(parent, a.Headers); err != nil {
-			return err
-		}
-		n.charge(chain.Work{Signatures: len(headers)})
-		return n.chain.CheckHeaders(parent, headers, time.Now())
+		return nil
 	})
 	if err != nil && verdict(err) == Reject {
 		n.punish(p, offenceLie, err)
+		return nil, err
 	}
+	if err != nil && len(headers) == 0 {
+		return nil, err
+	}
+	return headers, nil // frames that came whole are good, whatever came after
+}
+
+// takeHeaders reads and checks one frame of headers.
+func (n *Net) takeHeaders(frame []byte, locator []common.Hash, base func(common.Hash) *chain.SignedHeader) ([]*chain.SignedHeader, error) {
+	a, err := decodeAnswer(frame)
+	if err != nil || len(a.Headers) == 0 {
+		return nil, err
+	}
+	if !slices.Contains(locator, a.After) {
+		return nil, fmt.Errorf("%w: headers that follow what was not asked for", ErrProtocol)
+	}
+	parent := base(a.After)
+	if parent == nil {
+		return nil, fmt.Errorf("%w: our header %s cannot be read", chain.ErrStorage, a.After)
+	}
+	headers, err := n.chain.Headers(parent, a.Headers)
 	if err != nil {
 		return nil, err
 	}
-	return headers, nil
+	n.charge(chain.Work{Signatures: len(headers)})
+	return headers, n.chain.CheckHeaders(parent, headers, time.Now())
 }
 
 // fetchBlocks gets the first ones of ids, at least one, from any of the sources.

@@ -22,6 +22,7 @@ const (
 	maxRequestBytes = 8 << 10
 	maxHeaders      = 1024                // headers in one answer
 	maxHeadersBytes = maxHeaders*240 + 64 // encoded
+	maxFrames       = 16                  // frames of headers on one stream: no delay of the link between them
 	maxAsked        = 64                  // blocks in one request
 	maxLocator      = 128                 // ids in a locator: twice log2 of any chain's length
 	maxAnswerBytes  = 8 << 20             // blocks in one answer, but always at least one
@@ -117,6 +118,7 @@ func (s status) better(o status) bool {
 const (
 	askBlocks = 0 // the blocks with these ids: one frame each, in order, up to the first that is missing
 	askAfter  = 1 // the headers that follow the first of these that is on the canonical chain: one frame
+	askPath   = 2 // the same, but frame after frame up to the head, at most maxFrames
 )
 
 // request is the one frame a client writes on a blocks stream.
@@ -133,14 +135,14 @@ func decodeRequest(b []byte) (request, error) {
 	if err := decodeRLP(b, maxRequestBytes, &r); err != nil {
 		return request{}, err
 	}
-	limit := map[uint64]int{askBlocks: maxAsked, askAfter: maxLocator}[r.Kind]
+	limit := map[uint64]int{askBlocks: maxAsked, askAfter: maxLocator, askPath: maxLocator}[r.Kind]
 	if len(r.IDs) == 0 || len(r.IDs) > limit {
 		return request{}, fmt.Errorf("%w: request of kind %d with %d ids", ErrProtocol, r.Kind, len(r.IDs))
 	}
 	return r, nil
 }
 
-// answer is what askAfter gives: consecutive canonical headers. Without any, After
+// answer is a frame of what askAfter and askPath give: consecutive canonical headers. Without any, After
 // says nothing.
 type answer struct {
 	After   common.Hash // parent of the first one

@@ -63,9 +63,8 @@ func (n *Net) serveOne(raw network.Stream, limit int, answer func(*countedStream
 
 // answer writes the answer to a request and returns the bytes of blocks in it.
 func (n *Net) answer(s *countedStream, r request) (sent int, err error) {
-	if r.Kind == askAfter {
-		raw := newAnswer(n.after(r.IDs)).encode()
-		return len(raw), writeFrame(s, raw)
+	if r.Kind != askBlocks {
+		return n.answerHeaders(s, r)
 	}
 	for _, id := range r.IDs {
 		raw := n.fresh.raw(id)
@@ -86,7 +85,25 @@ func (n *Net) answer(s *countedStream, r request) (sent int, err error) {
 	return sent, nil
 }
 
-// after answers askAfter: what follows the first block of the locator that is on
+// answerHeaders writes the frames of headers that were asked for.
+func (n *Net) answerHeaders(s *countedStream, r request) (sent int, err error) {
+	frames := map[uint64]int{askAfter: 1, askPath: maxFrames}[r.Kind]
+	for locator := r.IDs; frames > 0; frames-- {
+		headers := n.after(locator)
+		raw := newAnswer(headers).encode()
+		if err := writeFrame(s, raw); err != nil {
+			return sent, err
+		}
+		sent += len(raw)
+		if len(headers) < maxHeaders {
+			break
+		}
+		locator = []common.Hash{headers[len(headers)-1].ID()}
+	}
+	return sent, nil
+}
+
+// after is a frame of headers: what follows the first block of the locator that is on
 // our canonical chain. Without any, and so with another genesis, it is empty.
 func (n *Net) after(locator []common.Hash) (headers []*chain.SignedHeader) {
 	for _, id := range locator {

@@ -29,7 +29,7 @@ import (
 const (
 	stateChunk    = maxStateNodes // nodes in one request: 2 MB at a million accounts
 	stateParallel = 6             // requests at once: they share the link, and hide its delay
-	stateRound    = 8             // requests between two writes to disk
+	stateLook     = 8             // requests for digests between two looks at what differs
 	maxPath       = 1 << 17       // headers in memory, 170 MB: a longer way is gone by blocks first
 )
 
@@ -60,15 +60,26 @@ func (n *Net) takeState(ctx context.Context, way []*chain.SignedHeader, from pee
 	}
 	log.Infow("fetching a state", "number", pivot.Number(), "head", n.chain.Weight(), "fork", way[0].Number()-1)
 	f := stateFetcher{net: n, pivot: pivot.ID(), staging: staging, sources: n.sources(from, pivot.Number())}
-	if err := f.run(ctx, recon.Digest(pivot.Header().Root)); err != nil {
+	var blocks []*chain.Block
+	var source peer.ID
+	g, inner := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		if blocks, source, err = n.fetchBlocks(inner, []common.Hash{pivot.ID()}, f.sources); err != nil {
+			return fmt.Errorf("fetch block %d: %w", pivot.Number(), err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		if err := f.run(inner, recon.Digest(pivot.Header().Root)); err != nil {
+			return fmt.Errorf("fetch state of block %d: %w", pivot.Number(), err)
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
 		if !f.moved {
 			err = errors.Join(errNoState, err)
 		}
-		return fmt.Errorf("fetch state of block %d: %w", pivot.Number(), err)
-	}
-	blocks, source, err := n.fetchBlocks(ctx, []common.Hash{pivot.ID()}, f.sources)
-	if err != nil {
-		return fmt.Errorf("fetch block %d: %w", pivot.Number(), err)
+		return err
 	}
 	blocks[0].Vouch(pivot)
 	if err := n.backend.AdoptState(ctx, source, staging, way, blocks[0]); err != nil {
@@ -82,122 +93,164 @@ func (n *Net) takeState(ctx context.Context, way []*chain.SignedHeader, from pee
 }
 
 // stateFetcher makes a staged state the one after a pivot.
+//
+//	compare --chunks that differ--> fetch, several at once --checked parts--> put, one batch at a time
 type stateFetcher struct {
 	net     *Net
 	pivot   common.Hash
-	staging *chain.Staging
+	staging *chain.Staging // of put, once run has begun
 	sources []peer.ID
 	turn    atomic.Uint32
-	moved   bool // something came
+	moved   bool // something came; to be read after run
 }
 
+// run returns when what came is on disk, whatever did not come.
 func (f *stateFetcher) run(ctx context.Context, root recon.Digest) error {
 	ours := f.staging.State()
-	diff := recon.NewDiff(treeShape, recon.Digest(ours.Root()), root)
-	var put errgroup.Group // one round is written while the next one is fetched
-	put.SetLimit(1)
-	for !diff.Done() {
-		err := f.look(ctx, diff, ours)
-		var got stateParts
-		if err == nil {
-			got, err = f.fetch(ctx, diff.Take(stateRound*stateChunk))
-		}
-		if len(got.parts) > 0 {
-			put.Go(func() error { return f.staging.Put(got.parts, got.digests) }) // what came is kept, whatever did not
-		}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	arrived := make(chan []*chain.CheckedPart, stateParallel) // no request waits for the disk before as many are done again
+	var disk errgroup.Group
+	disk.Go(func() error {
+		err := f.put(arrived)
 		if err != nil {
-			return errors.Join(err, put.Wait())
+			cancel()
+			for range arrived { // nobody may wait for us
+			}
 		}
-	}
-	return put.Wait()
-}
-
-// stateParts are parts with their digests.
-type stateParts struct {
-	parts   []chain.Part
-	digests []common.Hash
-}
-
-func (s *stateParts) add(b recon.Branch, raw []byte) {
-	s.parts = append(s.parts, chain.Part{Subtree: subtree(b.Node), Raw: raw})
-	s.digests = append(s.digests, common.Hash(b.Theirs))
-}
-
-// look asks for the children of the nodes that wait. ours is the state that the
-// comparison began with: a subtree is put in only after it was compared.
-func (f *stateFetcher) look(ctx context.Context, diff *recon.Diff, ours chain.State) error {
-	nodes := diff.Ask(stateRound * stateChunk)
-	answers, err := f.ask(ctx, askChildren, nodes)
-	if err != nil {
 		return err
-	}
-	for i, b := range nodes {
-		kids, err := chain.CheckChildren(common.Hash(b.Theirs), answers[i])
-		if err != nil {
-			return err
+	})
+	err := f.compare(ctx, recon.NewDiff(treeShape, recon.Digest(ours.Root()), root), ours, arrived)
+	close(arrived)
+	return errors.Join(disk.Wait(), err)
+}
+
+// put writes parts, in one batch those that came while it wrote the ones before.
+func (f *stateFetcher) put(arrived <-chan []*chain.CheckedPart) error {
+	for parts := range arrived {
+		for more := true; more; {
+			select {
+			case next, ok := <-arrived:
+				parts, more = append(parts, next...), ok
+			default:
+				more = false
+			}
 		}
-		a, theirs := make([]recon.Digest, len(kids)), make([]recon.Digest, len(kids))
-		for k := range kids {
-			a[k], theirs[k] = recon.Digest(ours.Digest(subtree(b.Node).Child(k))), recon.Digest(kids[k])
-		}
-		if err := diff.Answer(b.Node, a, theirs); err != nil {
+		f.moved = true
+		if err := f.staging.Put(parts); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// fetch gets subtrees. One that is empty on their side is not asked for. With an
-// error there may be some.
-func (f *stateFetcher) fetch(ctx context.Context, all []recon.Branch) (got stateParts, err error) {
-	if len(all) == 0 {
-		return got, nil
-	}
-	full := slices.DeleteFunc(slices.Clone(all), func(b recon.Branch) bool { return b.Theirs == recon.Digest{} })
-	answers, err := f.ask(ctx, askParts, full)
-	if err != nil && len(answers) == 0 {
-		return got, err
-	}
-	for i, raw := range answers {
-		if raw != nil {
-			f.net.charge(chain.Work{HashedBytes: len(raw)})
-			got.add(full[i], raw)
+// compare finds what differs and has it fetched meanwhile. ours is the state that it
+// begins with: a subtree is put in only after it was compared.
+func (f *stateFetcher) compare(ctx context.Context, diff *recon.Diff, ours chain.State, arrived chan<- []*chain.CheckedPart) error {
+	g, inner := errgroup.WithContext(ctx)
+	g.SetLimit(stateParallel)
+	for !diff.Done() && inner.Err() == nil {
+		if diff.Waiting() > 0 && diff.Ready() < stateChunk {
+			if err := f.look(inner, diff, ours); err != nil {
+				return errors.Join(g.Wait(), err)
+			}
+			continue
 		}
+		chunk := diff.Take(stateChunk)
+		g.Go(func() error {
+			parts, err := f.fetch(inner, chunk)
+			if len(parts) > 0 {
+				arrived <- parts
+			}
+			return err
+		})
 	}
-	for _, b := range all {
-		if b.Theirs == (recon.Digest{}) {
-			got.add(b, nil)
-		}
-	}
-	f.moved = f.moved || len(got.parts) > 0
-	return got, err
+	return errors.Join(g.Wait(), ctx.Err())
 }
 
-// ask gets the answers for nodes, a chunk a request, several at once. With an error
-// there may be some answers, and nil for the others.
-func (f *stateFetcher) ask(ctx context.Context, kind uint64, nodes []recon.Branch) ([][]byte, error) {
-	answers := make([][]byte, len(nodes))
+// look asks for the children of the nodes that wait.
+func (f *stateFetcher) look(ctx context.Context, diff *recon.Diff, ours chain.State) error {
+	nodes := diff.Ask(stateLook * stateChunk)
+	answers := make([]children, len(nodes))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(stateParallel)
 	for at := 0; at < len(nodes); at += stateChunk {
 		end := min(at+stateChunk, len(nodes))
-		g.Go(func() error { return f.askChunk(ctx, kind, nodes[at:end], answers[at:end]) })
+		g.Go(func() error { return askChunk(ctx, f, askChildren, nodes[at:end], answers[at:end], checkChildren) })
 	}
-	return answers, g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for i, b := range nodes {
+		var a [len(children{})]recon.Digest
+		for k := range a {
+			a[k] = recon.Digest(ours.Digest(subtree(b.Node).Child(k)))
+		}
+		if err := diff.Answer(b.Node, a[:], answers[i][:]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// askChunk fills answers, beginning with another source each time. What comes is
-// kept even if the source that gave it fails afterwards.
-func (f *stateFetcher) askChunk(ctx context.Context, kind uint64, nodes []recon.Branch, answers [][]byte) error {
+// children are the digests of a node's children.
+type children [16]recon.Digest
+
+func checkChildren(b recon.Branch, raw []byte) (out children, err error) {
+	kids, err := chain.CheckChildren(common.Hash(b.Theirs), raw)
+	for i, kid := range kids {
+		out[i] = recon.Digest(kid)
+	}
+	return out, err
+}
+
+// fetch gets subtrees. One that is empty on their side is not asked for. With an
+// error there may be some.
+func (f *stateFetcher) fetch(ctx context.Context, all []recon.Branch) (got []*chain.CheckedPart, err error) {
+	check := func(b recon.Branch, raw []byte) (*chain.CheckedPart, error) {
+		f.net.charge(chain.Work{HashedBytes: len(raw)})
+		return chain.CheckPart(chain.Part{Subtree: subtree(b.Node), Raw: raw}, common.Hash(b.Theirs))
+	}
+	var full []recon.Branch
+	for _, b := range all {
+		if b.Theirs != (recon.Digest{}) {
+			full = append(full, b)
+			continue
+		}
+		empty, err := check(b, nil)
+		if err != nil {
+			return got, err
+		}
+		got = append(got, empty)
+	}
+	parts := make([]*chain.CheckedPart, len(full))
+	err = askChunk(ctx, f, askParts, full, parts, check)
+	for _, p := range parts {
+		if p != nil {
+			got = append(got, p)
+		}
+	}
+	return got, err
+}
+
+// askChunk fills answers with what check makes of what is said of the nodes, beginning
+// with another source each time. With an error there may be some: what comes is kept
+// even if the source that gave it fails afterwards.
+func askChunk[T any](ctx context.Context, f *stateFetcher, kind uint64, nodes []recon.Branch, answers []T, check func(recon.Branch, []byte) (T, error)) error {
 	turn := int(f.turn.Add(1)) % len(f.sources)
 	order := append(slices.Clone(f.sources[turn:]), f.sources[:turn]...)
 	var mu sync.Mutex // several sources may answer at once
 	for len(nodes) > 0 {
 		got, _, err := hedge(ctx, order, f.net.cfg.FetchTimeout, func(ctx context.Context, p peer.ID, progress *atomic.Int64) (int, error) {
-			return f.net.askState(ctx, p, f.pivot, kind, nodes, progress, func(i int, raw []byte) {
+			return f.net.askState(ctx, p, f.pivot, kind, nodes, progress, func(i int, raw []byte) error {
+				answer, err := check(nodes[i], raw)
+				if err != nil {
+					return err
+				}
 				mu.Lock()
 				defer mu.Unlock()
-				answers[i] = raw
+				answers[i] = answer
+				return nil
 			})
 		})
 		if err != nil {
@@ -208,17 +261,17 @@ func (f *stateFetcher) askChunk(ctx context.Context, kind uint64, nodes []recon.
 	return nil
 }
 
-// askState asks one peer. It keeps what it said of the first ones of nodes, checked
-// against their digests, and returns how many, at least one. A wrong answer is a
-// lie and punished.
-func (n *Net) askState(ctx context.Context, p peer.ID, pivot common.Hash, kind uint64, nodes []recon.Branch, progress *atomic.Int64, keep func(int, []byte)) (got int, err error) {
+// askState asks one peer. It hands on what it says of the first ones of nodes, as far
+// as keep takes it, and returns how many, at least one. A wrong answer is a lie and
+// punished.
+func (n *Net) askState(ctx context.Context, p peer.ID, pivot common.Hash, kind uint64, nodes []recon.Branch, progress *atomic.Int64, keep func(int, []byte) error) (got int, err error) {
 	r := stateRequest{Block: pivot, Kind: kind}
 	for _, b := range nodes {
 		r.Nodes = append(r.Nodes, treeNode{uint64(b.Depth), uint64(b.Index)})
 	}
 	err = n.exchange(ctx, p, stateProtocol, r.encode(), progress, func(_ *countedStream, in io.Reader) error {
 		total := 0
-		for _, b := range nodes {
+		for i := range nodes {
 			raw, err := readFrame(in, maxPartBytes)
 			if errors.Is(err, io.EOF) {
 				return nil
@@ -229,15 +282,9 @@ func (n *Net) askState(ctx context.Context, p peer.ID, pivot common.Hash, kind u
 			if total += len(raw); total > maxStateAnswer+maxPartBytes {
 				return fmt.Errorf("%w: more than %d bytes of state", ErrProtocol, total)
 			}
-			if kind == askChildren {
-				_, err = chain.CheckChildren(common.Hash(b.Theirs), raw)
-			} else {
-				err = chain.CheckPart(chain.Part{Subtree: subtree(b.Node), Raw: raw}, common.Hash(b.Theirs))
-			}
-			if err != nil {
+			if err := keep(i, raw); err != nil {
 				return err
 			}
-			keep(got, raw)
 			got++
 		}
 		return nil

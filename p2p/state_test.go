@@ -311,3 +311,73 @@ func FuzzDecodeStateRequest(f *testing.F) {
 		}
 	})
 }
+
+// TestHeadersInOneRequest: the headers of a long way come frame after frame on one stream,
+// what is false in a later frame is scored, and an honest peer brings the rest.
+func TestHeadersInOneRequest(t *testing.T) {
+	w := newWorld(t, "long way")
+	for range 2*maxHeaders + 100 {
+		w.block()
+	}
+	head := w.builder.HeadID()
+	for name, second := range map[string]func(first answer) []byte{ // what the first peer's second frame is; nil answers truly
+		"true":        nil,
+		"garbage":     func(answer) []byte { return []byte("garbage") },
+		"first again": answer.encode,
+		"none":        func(answer) []byte { return answer{}.encode() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cold, serving := w.node("cold "+name, stateConfig), w.node("serving "+name, stateConfig)
+			good := w.node("good "+name, stateConfig)
+			defer cold.stop()
+			defer serving.stop()
+			defer good.stop()
+			for _, n := range []*testNode{serving, good} {
+				for i := range w.builder.Weight() {
+					n.give(w.builder.BlockByNumber(i + 1))
+				}
+			}
+			var paths atomic.Int32
+			serving.host.SetStreamHandler(blocksProtocol, func(s network.Stream) {
+				defer s.Close()
+				b, err := readFrame(s, maxRequestBytes)
+				if err != nil {
+					return
+				}
+				r, err := decodeRequest(b)
+				if err != nil {
+					return
+				}
+				if r.Kind == askPath {
+					paths.Add(1)
+				}
+				if r.Kind == askBlocks || second == nil {
+					_, _ = serving.net.answer(serving.net.counted(s), r)
+					return
+				}
+				first := newAnswer(serving.net.after(r.IDs))
+				_ = writeFrame(s, first.encode())
+				_ = writeFrame(s, second(first))
+			})
+			if err := cold.net.AddPeer(serving.addr()); err != nil {
+				t.Fatal(err)
+			}
+			if second == nil {
+				cold.until("the head", func() bool { return cold.chain.HeadID() == head })
+				if n := paths.Load(); n != 1 || cold.chain.HeaderByNumber(maxHeaders+10) == nil {
+					t.Errorf("%d requests for the way, want 1", n)
+				}
+				return
+			}
+			cold.until("a request", func() bool { return paths.Load() > 0 })
+			if name != "none" { // a shorter branch than claimed is no lie
+				cold.until("its score", func() bool { return cold.net.peers.penalty(serving.host.ID()) < 0 })
+			}
+			link(cold, good)
+			cold.until("the head", func() bool { return cold.chain.HeadID() == head })
+			if cold.net.peers.penalty(good.host.ID()) < 0 {
+				t.Error("the honest peer is punished")
+			}
+		})
+	}
+}

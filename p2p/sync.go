@@ -160,22 +160,26 @@ const maxAhead = 16 * maxHeaders
 // as many proposers as made ours.
 func (n *Net) fetchHeaders(ctx context.Context, sources []peer.ID, far bool) (headers []*chain.SignedHeader, from peer.ID, err error) {
 	locator := n.locator()
+	kind := uint64(askAfter)
+	if far {
+		kind = askPath
+	}
 	next, from, err := hedge(ctx, sources, n.cfg.FetchTimeout, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.SignedHeader, error) {
-		return n.askHeaders(ctx, p, locator, n.chain.SignedHeaderByID, progress)
+		return n.askHeaders(ctx, p, kind, locator, n.chain.SignedHeaderByID, progress)
 	})
 	for err == nil && len(next) > 0 {
 		headers = append(headers, next...)
 		last := headers[len(headers)-1]
 		far = far || headers[0].Number() <= n.chain.Low()
 		better := last.Better(n.chain.HeadHeader())
-		if better && (!far || len(headers) >= maxPath) || len(next) < maxHeaders {
+		if better && (!far || len(headers) >= maxPath) || len(next)%maxHeaders != 0 {
 			break
 		}
 		if !better && len(headers) >= maxAhead {
 			return nil, from, fmt.Errorf("%w: %d headers that do not outweigh ours", errNothing, len(headers))
 		}
 		next, _, err = hedge(ctx, []peer.ID{from}, n.cfg.FetchTimeout, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.SignedHeader, error) {
-			return n.askHeaders(ctx, p, []common.Hash{last.ID()}, func(common.Hash) *chain.SignedHeader { return last }, progress)
+			return n.askHeaders(ctx, p, kind, []common.Hash{last.ID()}, func(common.Hash) *chain.SignedHeader { return last }, progress)
 		})
 	}
 	if err != nil {

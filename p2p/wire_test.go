@@ -106,7 +106,7 @@ func TestDecodersRefuse(t *testing.T) {
 		{"request for nothing", request{Kind: askBlocks}.encode(), requestError},
 		{"request for too much", request{Kind: askBlocks, IDs: many[:maxAsked+1]}.encode(), requestError},
 		{"long locator", request{Kind: askAfter, IDs: many[:maxLocator+1]}.encode(), requestError},
-		{"unknown request", request{Kind: 2, IDs: many[:1]}.encode(), requestError},
+		{"unknown request", request{Kind: 3, IDs: many[:1]}.encode(), requestError},
 		{"long answer", answer{Headers: make([]chain.Brief, maxHeaders+1)}.encode(), answerError},
 		{"answer of no headers", mustEncode(struct {
 			After   common.Hash

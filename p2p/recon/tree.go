@@ -100,6 +100,11 @@ func (d *Diff) Lost(n Node) {
 	}
 }
 
+// Ready is how many subtrees that differ are to be taken, and Waiting how many nodes
+// are to be asked for.
+func (d *Diff) Ready() int   { return len(d.differ) }
+func (d *Diff) Waiting() int { return len(d.waiting) }
+
 // Take returns at most limit subtrees that differ, and forgets them.
 func (d *Diff) Take(limit int) []Branch {
 	n := len(d.differ) - min(limit, len(d.differ))
