@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pheme-net/pheme/chain"
 	linkmodel "github.com/pheme-net/pheme/p2p/link"
@@ -40,37 +41,17 @@ type arrival struct {
 	bytes uint64 // of sync that it read
 }
 
-// knowing is a backend that has every transaction of the chain decoded, sender and
-// all, for the sake of the machine that runs the test. It is charged all the same.
-type knowing struct {
-	*testBackend
-	txs map[common.Hash]*chain.Tx
-}
-
-func (b knowing) Tx(hash common.Hash) *chain.Tx { return b.txs[hash] }
-
 // start measures how long a node that starts with nothing takes to the head of
 // three peers over links of 50 Mbit/s, once by all blocks and once by state, for each
 // price of computing, where nil is none. Every transaction pays a new account.
 func (p cold) start(t *testing.T, prices ...*cpu) (full, state []arrival) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorldOf(t, "cold", 1<<20, time.Now().Add(-4*time.Hour))
-		known := map[common.Hash]*chain.Tx{}
-		rng := rand.New(rand.NewPCG(5, 5))
-		for i := range p.blocks {
-			var txs []*chain.Tx
-			for j := range p.perBlock {
-				var to common.Address
-				binary.BigEndian.PutUint64(to[:], rng.Uint64()) // as dense as any
-				binary.BigEndian.PutUint64(to[8:], rng.Uint64())
-				binary.BigEndian.PutUint32(to[16:], uint32(i*p.perBlock+j))
-				txs = append(txs, w.payWith(j%len(w.users), to, 1+rng.Int64N(2*p.value), p.data))
-			}
-			w.block(txs...)
-			for _, tx := range txs {
-				known[tx.Hash()] = tx
-			}
+		w, shared := newWorldOf(t, "cold", 1<<20, time.Now().Add(-4*time.Hour)), chain.NewShared()
+		if err := w.builder.Close(); err != nil {
+			t.Fatal(err)
 		}
+		w.builder = openShared(t, w.genesis, shared)
+		p.build(w)
 		head := w.builder.HeadID()
 		table, err := linkmodel.ParseLatency(p.latency)
 		if err != nil {
@@ -88,8 +69,7 @@ func (p cold) start(t *testing.T, prices ...*cpu) (full, state []arrival) {
 		running.Go(func() { _ = net.Run(ctx) })
 		clock := trace.ClockAt(time.Now(), 0)
 		var hosts []*virtual.Host
-		var all []*testNode
-		start := func(c *chain.Chain, cfg Config) *testNode {
+		start := func(ctx context.Context, running *sync.WaitGroup, c *chain.Chain, cfg Config) *testNode {
 			key, err := virtual.Identity(1, len(hosts))
 			if err != nil {
 				t.Fatal(err)
@@ -101,7 +81,7 @@ func (p cold) start(t *testing.T, prices ...*cpu) (full, state []arrival) {
 			hosts = append(hosts, h)
 			n := &testNode{t: t, host: h, chain: c, rec: newRecorder()}
 			n.back = &testBackend{chain: n.chain, rec: n.rec, queue: make(chan *chain.Block, 16), pool: make(map[common.Hash]*chain.Tx)}
-			if n.net, err = New(cfg, h, n.chain, knowing{n.back, known}, nil, clock); err != nil {
+			if n.net, err = New(cfg, h, n.chain, n.back, nil, clock); err != nil {
 				t.Fatal(err)
 			}
 			n.back.net = n.net
@@ -110,16 +90,18 @@ func (p cold) start(t *testing.T, prices ...*cpu) (full, state []arrival) {
 					t.Errorf("Run: %v", err)
 				}
 			})
-			all = append(all, n)
 			return n
 		}
+		var peers []*testNode
 		for range servers {
-			start(w.builder, Config{NoRepair: true})
+			peers = append(peers, start(ctx, &running, w.builder, Config{NoRepair: true}))
 		}
 		reach := func(cfg Config) arrival {
-			n := start(openChain(t, w.genesis), cfg)
+			var ends sync.WaitGroup
+			ctx, stop := context.WithCancel(ctx)
+			n := start(ctx, &ends, openShared(t, w.genesis, shared), cfg)
 			began := time.Now()
-			for _, o := range all[:servers] {
+			for _, o := range peers {
 				if err := n.net.AddPeer(fmt.Sprintf("%s/p2p/%s", o.host.Addrs()[0], o.host.ID())); err != nil {
 					t.Fatal(err)
 				}
@@ -136,6 +118,11 @@ func (p cold) start(t *testing.T, prices ...*cpu) (full, state []arrival) {
 			if got := n.chain.Low() > 0; got == cfg.FullSync {
 				t.Errorf("full %v, window from %d", cfg.FullSync, n.chain.Low())
 			}
+			stop()
+			ends.Wait()
+			if err := n.chain.Close(); err != nil {
+				t.Error(err)
+			}
 			return arrival{took, in}
 		}
 		for _, price := range prices {
@@ -149,8 +136,8 @@ func (p cold) start(t *testing.T, prices ...*cpu) (full, state []arrival) {
 		}
 		cancel()
 		running.Wait()
-		for _, n := range all {
-			_ = n.chain.Close()
+		if err := w.builder.Close(); err != nil {
+			t.Error(err)
 		}
 		for _, h := range hosts {
 			_ = h.Close()
@@ -158,6 +145,43 @@ func (p cold) start(t *testing.T, prices ...*cpu) (full, state []arrival) {
 		time.Sleep(5 * time.Second)
 	})
 	return full, state
+}
+
+// openShared opens a chain that keeps its blocks together with others, as those of
+// virtual time do. It is charged for each all the same.
+func openShared(t *testing.T, g *chain.Genesis, shared *chain.Shared) *chain.Chain {
+	c, err := chain.Open(chain.Config{Shared: shared}, g, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// build makes the chain, on all cores.
+func (p cold) build(w *world) {
+	rng := rand.New(rand.NewPCG(5, 5))
+	for i := range p.blocks {
+		txs := make([]*chain.Tx, p.perBlock)
+		var g errgroup.Group
+		for j := range txs {
+			var to common.Address
+			binary.BigEndian.PutUint64(to[:], rng.Uint64()) // as dense as any
+			binary.BigEndian.PutUint64(to[8:], rng.Uint64())
+			binary.BigEndian.PutUint32(to[16:], uint32(i*p.perBlock+j))
+			user, wei := j%len(w.users), 1+rng.Int64N(2*p.value)
+			nonce := w.nonces[user]
+			w.nonces[user]++
+			g.Go(func() (err error) {
+				txs[j], err = w.sign(user, nonce, to, wei, p.data)
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			w.t.Fatal(err)
+		}
+		chain.RecoverSenders(txs, w.genesis)
+		w.block(txs...)
+	}
 }
 
 // TestColdStart: a state is there in a quarter of the time that the blocks take.

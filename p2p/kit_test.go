@@ -85,21 +85,7 @@ func openChain(t testing.TB, g *chain.Genesis) *chain.Chain {
 }
 
 // tx makes the next transfer of a user, with size bytes of data.
-func (w *world) tx(user, size int) *chain.Tx {
-	w.t.Helper()
-	to := common.Address{1}
-	data := bytes.Repeat([]byte{byte(1 + w.nonces[user]%255)}, size)
-	inner := types.MustSignNewTx(w.users[user], types.NewLondonSigner(new(big.Int).SetUint64(w.genesis.ChainID)), &types.DynamicFeeTx{
-		ChainID: new(big.Int).SetUint64(w.genesis.ChainID), Nonce: w.nonces[user], To: &to, Value: big.NewInt(1),
-		Gas: 21_000 + 16*uint64(size), GasFeeCap: big.NewInt(3_000_000_000), GasTipCap: big.NewInt(1_000_000_000), Data: data,
-	})
-	w.nonces[user]++
-	t, err := chain.NewTx(inner)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return t
-}
+func (w *world) tx(user, size int) *chain.Tx { return w.payWith(user, common.Address{1}, 1, size) }
 
 // pay makes the next transfer of a user to an address.
 func (w *world) pay(user int, to common.Address) *chain.Tx { return w.payWith(user, to, 1, 0) }
@@ -107,16 +93,24 @@ func (w *world) pay(user int, to common.Address) *chain.Tx { return w.payWith(us
 // payWith is pay of an amount with size bytes of data.
 func (w *world) payWith(user int, to common.Address, wei int64, size int) *chain.Tx {
 	w.t.Helper()
-	inner := types.MustSignNewTx(w.users[user], types.NewLondonSigner(new(big.Int).SetUint64(w.genesis.ChainID)), &types.DynamicFeeTx{
-		ChainID: new(big.Int).SetUint64(w.genesis.ChainID), Nonce: w.nonces[user], To: &to, Value: big.NewInt(wei),
-		Gas: 21_000 + 16*uint64(size), GasFeeCap: big.NewInt(3_000_000_000), GasTipCap: big.NewInt(1_000_000_000), Data: bytes.Repeat([]byte{1}, size),
-	})
-	w.nonces[user]++
-	t, err := chain.NewTx(inner)
+	t, err := w.sign(user, w.nonces[user], to, wei, size)
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.nonces[user]++
 	return t
+}
+
+// sign makes a transfer with size bytes of data that differ from one nonce to the next.
+func (w *world) sign(user int, nonce uint64, to common.Address, wei int64, size int) (*chain.Tx, error) {
+	inner, err := types.SignNewTx(w.users[user], types.NewLondonSigner(new(big.Int).SetUint64(w.genesis.ChainID)), &types.DynamicFeeTx{
+		ChainID: new(big.Int).SetUint64(w.genesis.ChainID), Nonce: nonce, To: &to, Value: big.NewInt(wei), Data: bytes.Repeat([]byte{byte(1 + nonce%255)}, size),
+		Gas: 21_000 + 16*uint64(size), GasFeeCap: big.NewInt(3_000_000_000), GasTipCap: big.NewInt(1_000_000_000),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return chain.NewTx(inner)
 }
 
 // block makes the next block of the proposer's chain.
