@@ -69,6 +69,8 @@ func (f *follower) follow(ctx context.Context) error {
 					f.hub.sealed(f.target.Name, e)
 				case "block.accepted":
 					f.hub.accepted(f.target.Name, e)
+				case "block.imported":
+					f.hub.imported(f.target.Name, e)
 				}
 			}
 		case <-look.C:

@@ -55,10 +55,17 @@ type Block struct {
 type state struct {
 	Nodes  []*Node  `json:"nodes"`
 	Blocks []*Block `json:"blocks"`
+	Lone   bool     `json:"lone"`  // one node is followed, not a network
+	Sends  bool     `json:"sends"` // test transfers can be signed
 }
+
+// elsewhere is the origin of a block whose proposer is not followed: its times count from where it was first seen.
+const elsewhere = "elsewhere"
 
 // hub keeps the state and tells viewers of every change. One mutex guards it.
 type hub struct {
+	lone, sends bool // see state
+
 	mu      sync.Mutex
 	nodes   map[string]*Node
 	blocks  map[common.Hash]*Block
@@ -76,7 +83,7 @@ func (h *hub) join() (<-chan []byte, func()) {
 	ch := make(chan []byte, maxWaits)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := state{Blocks: []*Block{}}
+	s := state{Blocks: []*Block{}, Lone: h.lone, Sends: h.sends}
 	for _, name := range slices.Sorted(maps.Keys(h.nodes)) {
 		s.Nodes = append(s.Nodes, h.nodes[name])
 	}
@@ -178,6 +185,20 @@ func (h *hub) accepted(node string, e rpc.TraceEvent) {
 	}
 	b.At[node] = millis(e.Wall - b.sealed)
 	h.tell("got", map[string]any{"id": b.ID, "node": node, "ms": b.At[node]})
+}
+
+// imported notes that a node stored a block. Where it is the only one that is followed, this is the first that is
+// known of another's block beside its acceptance.
+func (h *hub) imported(node string, e rpc.TraceEvent) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b := h.of(e.Hash)
+	if !h.lone || b.sealed != 0 {
+		return
+	}
+	b.Number, b.Size, b.Origin, b.sealed = uint64(e.Aux), e.Size, elsewhere, e.Wall
+	b.At[node], b.early = 0, nil
+	h.tell("block", b)
 }
 
 func millis(ns int64) float64 { return float64(max(0, ns)) / 1e6 }

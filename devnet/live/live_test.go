@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -97,6 +98,34 @@ func TestBlockMayBeHeardOfBackwards(t *testing.T) {
 	}
 	if len(h.blocks) != maxBlocks || len(h.order) != maxBlocks {
 		t.Errorf("%d blocks are kept, want %d", len(h.blocks), maxBlocks)
+	}
+}
+
+// TestBlocksFromElsewhere: a node that is followed alone shows the blocks of proposers that are not; among several,
+// a block waits for its proposer's event.
+func TestBlocksFromElsewhere(t *testing.T) {
+	for _, lone := range []bool{true, false} {
+		h := newHub()
+		h.lone = lone
+		own, other := rpc.TraceEvent{Hash: common.Hash{1}, Wall: 1_000_000, Aux: 7, Size: 100}, rpc.TraceEvent{Hash: common.Hash{2}, Wall: 3_000_000, Aux: 8, Size: 200}
+		h.sealed("n0", own)
+		h.imported("n0", own)
+		h.accepted("n0", other)
+		h.imported("n0", other)
+		ch, leave := h.join()
+		defer leave()
+		var got state
+		_, data, _ := strings.Cut(string(<-ch), "data: ")
+		if err := json.Unmarshal([]byte(data), &got); err != nil {
+			t.Fatal(err)
+		}
+		want := []*Block{{ID: own.Hash, Number: 7, Size: 100, Origin: "n0", At: map[string]float64{"n0": 0}}}
+		if lone {
+			want = append(want, &Block{ID: other.Hash, Number: 8, Size: 200, Origin: elsewhere, At: map[string]float64{"n0": 0}})
+		}
+		if !reflect.DeepEqual(got.Blocks, want) || got.Lone != lone {
+			t.Errorf("lone %v: the page begins with %s", lone, data)
+		}
 	}
 }
 

@@ -52,6 +52,7 @@ type Server struct {
 // New returns a server over targets.
 func New(cfg Config) *Server {
 	s := &Server{cfg: cfg, hub: newHub(), slots: make(chan struct{}, maxViewers)}
+	s.hub.lone, s.hub.sends = len(cfg.Targets) == 1, cfg.Key != nil
 	s.done, s.stop = context.WithCancel(context.Background())
 	return s
 }

@@ -6,6 +6,7 @@ const $ = (id) => document.getElementById(id)
 const nodes = new Map() // by name
 const blocks = [] // oldest first
 const keep = 32
+let lone = false // one node is followed, not a network
 let dirty = false
 
 const graph = new Graph($('graph'))
@@ -64,7 +65,7 @@ function drawTables() {
     const n = nodes.get(name)
     if (!n.up) return [[name], [`down: ${n.why}`, 'bad']]
     return [[name], [n.head, 'r'], [short(n.head_id), '', 'code'], [n.slot, 'r'], [n.peers.length, 'r'], [n.peers.filter((p) => p.mesh).length, 'r'], [members(n)],
-      [n.pool.executable + n.pool.future, 'r'], [last ? time(last.at[name]) : '', 'r'], [n.rpc, '', 'code']]
+      [n.pool.executable + n.pool.future, 'r'], [last && !lone ? time(last.at[name]) : '', 'r'], [n.rpc, '', 'code']]
   }))
   fill($('blocks'), blocks.slice(-12).reverse().map((b) => [[b.number, 'r'], [short(b.id), '', 'code'], [b.origin], [bytes(b.size), 'r'],
     [Object.keys(b.at).length, 'r'], [time(covered(b, 0.5)), 'r'], [time(covered(b, 0.95)), 'r'], [time(covered(b, 1)), 'r']]))
@@ -81,6 +82,13 @@ function drawSelects() {
 }
 
 function drawSummary() {
+  if (lone) {
+    const [n] = nodes.values()
+    const peers = n?.peers.length
+    document.title = $('title').textContent = `pheme node ${n?.name ?? ''}`
+    $('summary').textContent = n?.up ? `block ${n.head}, slot ${n.slot}, ${peers} ${peers === 1 ? 'peer' : 'peers'}` : `down: ${n?.why}`
+    return
+  }
   const up = [...nodes.values()].filter((n) => n.up)
   const heads = new Set(up.map((n) => n.head_id))
   const most = Math.max(0, ...up.map((n) => n.head))
@@ -109,6 +117,10 @@ function nice(v) {
 }
 
 function drawCoverage() {
+  if (lone) {
+    $('coverage-text').textContent = "One node is followed here, and a curve needs them all: 'pheme devnet up' has one, 'pheme devnet attach' a report of nodes that run."
+    return
+  }
   const shown = blocks.filter((b) => reached(b).length > 0)
   if (shown.length === 0) return
   const left = 46, right = 414, top = 10, bottom = 205
@@ -164,6 +176,8 @@ source.addEventListener('state', (e) => {
   nodes.clear()
   blocks.length = 0
   for (const n of s.nodes ?? []) nodes.set(n.name, n)
+  lone = s.lone
+  for (const [id, hidden] of [['coverage', lone], ['coverage-note', lone], ['send', !s.sends], ['cut', lone], ['try', lone && !s.sends]]) $(id).toggleAttribute('hidden', hidden)
   s.blocks.forEach(addBlock)
   change()
 })
