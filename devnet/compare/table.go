@@ -108,6 +108,30 @@ func (l *Line) cells() [len(columns)]string {
 	return [...]string{l.Metric, figure(l.A), figure(l.B), signed(l.Diff), interval, shows, string(l.Verdict)}
 }
 
+// width is that of a terminal, and longName what a figure's name may take of it beside the other cells.
+const width, longName = 80, 16
+
+// narrow makes cells fit a terminal: a unit that all share stands once, at the difference, and a long name on a
+// line of its own.
+func narrow(cells [len(columns)]string) (above string, _ [len(columns)]string) {
+	const diff = 3
+	unit := strings.TrimLeft(cells[diff], "+-0123456789.")
+	if unit == "inf" {
+		unit = ""
+	}
+	lo, hi, ok := strings.Cut(cells[diff+1], " to ")
+	if ok {
+		cells[diff+1] = strings.TrimPrefix(strings.TrimSuffix(lo, unit), "+") + ", " + strings.TrimPrefix(strings.TrimSuffix(hi, unit), "+")
+	}
+	for _, i := range []int{1, 2, diff + 2} {
+		cells[i] = strings.TrimSuffix(cells[i], unit)
+	}
+	if len(cells[0]) > longName {
+		above, cells[0] = cells[0]+"\n", ""
+	}
+	return above, cells
+}
+
 // Table writes the comparison for a terminal.
 func (c *Comparison) Table(w io.Writer) error {
 	var b strings.Builder
@@ -115,9 +139,13 @@ func (c *Comparison) Table(w io.Writer) error {
 		b.WriteString(line + "\n")
 	}
 	fmt.Fprintf(&b, "%s\n\n", c.pairsText())
-	rows := [][len(columns)]string{columns}
+	could, show, _ := strings.Cut(columns[5], " ")
+	head := columns
+	head[5] = show
+	rows, names := [][len(columns)]string{{5: could}, head}, []string{"", ""}
 	for i := range c.Lines {
-		rows = append(rows, c.Lines[i].cells())
+		name, cells := narrow(c.Lines[i].cells())
+		rows, names = append(rows, cells), append(names, name)
 	}
 	var widths [len(columns)]int
 	for _, r := range rows {
@@ -125,7 +153,8 @@ func (c *Comparison) Table(w io.Writer) error {
 			widths[i] = max(widths[i], len(text))
 		}
 	}
-	for _, r := range rows {
+	for n, r := range rows {
+		b.WriteString(names[n])
 		line := fmt.Sprintf("%-*s", widths[0], r[0])
 		for i, text := range r[1:] {
 			if i+2 == len(columns) {
@@ -137,9 +166,9 @@ func (c *Comparison) Table(w io.Writer) error {
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	for _, n := range c.notes() {
-		fmt.Fprintf(&b, "\n%s\n", n)
+		fmt.Fprintf(&b, "\n%s\n", report.Wrap(n, width))
 	}
-	fmt.Fprintf(&b, "\n%s\n", c.conclusion())
+	fmt.Fprintf(&b, "\n%s\n", report.Wrap(c.conclusion(), width))
 	_, err := io.WriteString(w, b.String())
 	return err
 }

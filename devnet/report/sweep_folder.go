@@ -195,7 +195,7 @@ func SweepTable(w io.Writer, s *Sweep) error {
 	}
 	for i := range s.Cells {
 		if c := &s.Cells[i]; c.Error != "" {
-			fmt.Fprintf(&b, "\n%s\n", wrap(CellLabel(s.Keys, c)+": "+c.Error, 80))
+			fmt.Fprintf(&b, "\n%s\n", Wrap(CellLabel(s.Keys, c)+": "+c.Error, 80))
 		}
 	}
 	_, err := io.WriteString(w, b.String())

@@ -55,8 +55,8 @@ var headline = []row{
 func Table(w io.Writer, r *Results) error {
 	var b strings.Builder
 	e := &r.Experiment
-	fmt.Fprintf(&b, "%s\n", wrap(fmt.Sprintf("%s  %s engine, %s, links %s", e.Name, e.Engine, seedList(e.Seeds), r.Links), 80))
-	fmt.Fprintf(&b, "%s\n\n", wrap(plan(r), 80))
+	fmt.Fprintf(&b, "%s\n", Wrap(fmt.Sprintf("%s  %s engine, %s, links %s", e.Name, e.Engine, seedList(e.Seeds), r.Links), 80))
+	fmt.Fprintf(&b, "%s\n\n", Wrap(plan(r), 80))
 	twin := r.twin()
 	column := fmt.Sprintf("%9s", "n")
 	if twin != nil {
@@ -95,10 +95,10 @@ func Table(w io.Writer, r *Results) error {
 		b.WriteString(o.lines())
 	}
 	if text := r.belowFloor(); text != "" {
-		b.WriteString("\n" + wrap(text, 80) + "\n")
+		b.WriteString("\n" + Wrap(text, 80) + "\n")
 	}
 	for _, n := range r.Notes {
-		b.WriteString("\n" + wrap(n, 80) + "\n")
+		b.WriteString("\n" + Wrap(n, 80) + "\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -122,7 +122,7 @@ func (o Overlay) lines() string {
 	if !strings.Contains(name, o.Digest) {
 		name += ", run " + o.Digest
 	}
-	fmt.Fprintf(&b, "\n%s\n", wrap("beside "+name+"; ratios are this run's over that one's", 80))
+	fmt.Fprintf(&b, "\n%s\n", Wrap("beside "+name+"; ratios are this run's over that one's", 80))
 	for _, c := range []struct {
 		kind  string
 		curve OverlayCurve
@@ -196,8 +196,8 @@ func seedList(seeds []int64) string {
 	return fmt.Sprintf("%d seeds", len(seeds))
 }
 
-// wrap breaks text into lines of at most width characters at spaces, if it is longer.
-func wrap(text string, width int) string {
+// Wrap breaks text into lines of at most width characters at spaces, if it is longer.
+func Wrap(text string, width int) string {
 	if len([]rune(text)) <= width {
 		return text
 	}
