@@ -206,15 +206,18 @@ func BenchmarkCommit(b *testing.B) {
 		b.Run("size=1MiB/"+name, func(b *testing.B) {
 			w := newBenchWorld(10_000)
 			blocks := w.blocks(w.genesis(), 20, size/(data+119), data)
-			var begin time.Time
-			var commit, raw, same, all time.Duration
+			var begin, written time.Time
+			var commit, mark, raw, same, all time.Duration
 			var wrote leveldb.Batch
 			cfg := Config{batch: func(batch *leveldb.Batch) { wrote = *batch }, failpoint: func(step string) {
 				switch step {
 				case failCommitBegin:
 					begin = time.Now()
+				case failCommitDone:
+					written = time.Now()
 				case failMarkDone:
 					commit += time.Since(begin)
+					mark += time.Since(written)
 				}
 			}}
 			db, twin := openRaw(b), openRaw(b)
@@ -247,6 +250,7 @@ func BenchmarkCommit(b *testing.B) {
 			}
 			each := func(d time.Duration) float64 { return d.Seconds() * 1000 / float64(n*len(blocks)) }
 			b.ReportMetric(each(commit), "commit-ms")
+			b.ReportMetric(each(mark), "marker-ms")
 			b.ReportMetric(each(raw), "raw-ms")
 			b.ReportMetric(each(all), "add-ms")
 			b.ReportMetric(each(commit)/each(raw), "commit/raw")
@@ -289,7 +293,7 @@ func benchStore(b *testing.B, w *benchWorld, blocks, txs, data int) string {
 	c := openChain(b, w.world, Config{marker: noMarker{}}, dir)
 	c.store.lazy = true
 	grow(c, blocks-100)
-	if err := newFileMarker(dir, func(string) {}).write(headMark{c.store.last.Seq, c.store.last.Head, c.store.last.hash()}.encode()); err != nil {
+	if err := newFileMarker(dir, func(string) {}).write(headMark{c.store.last.Seq, c.store.last.Head, c.store.last.hash()}); err != nil {
 		b.Fatal(err)
 	}
 	if err := c.Close(); err != nil {

@@ -40,9 +40,37 @@ type headMark struct {
 }
 
 const (
-	markMagic = "pheme head 1\n"
+	markMagic = "pheme head 2\n"
 	markBytes = len(markMagic) + 8 + 32 + 32 + 4
+	markSlot  = 4096 // a page, so that no write of one slot touches the other
 )
+
+// at is where the marker stands in the file.
+func (m headMark) at() int64 { return int64(m.Seq%2) * markSlot }
+
+// markFile is a file with m alone.
+func markFile(m headMark) []byte {
+	raw := make([]byte, 2*markSlot)
+	copy(raw[m.at():], m.encode())
+	return raw
+}
+
+// newestMark reads a file of markers. A slot that holds none was never written or
+// torn by a crash, and then the other one holds the commit before it.
+func newestMark(raw []byte) (headMark, error) {
+	if len(raw) != 2*markSlot {
+		return headMark{}, fmt.Errorf("%w: head marker is not readable: %d bytes", ErrCorrupt, len(raw))
+	}
+	a, errA := decodeHeadMark(raw[:markBytes])
+	b, errB := decodeHeadMark(raw[markSlot:][:markBytes])
+	switch {
+	case errA != nil && errB != nil:
+		return headMark{}, errA
+	case errA != nil, errB == nil && b.Seq > a.Seq:
+		return b, nil
+	}
+	return a, nil
+}
 
 func (m headMark) encode() []byte {
 	raw := binary.BigEndian.AppendUint64([]byte(markMagic), m.Seq)

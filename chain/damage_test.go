@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/syndtr/goleveldb/leveldb"
 	"github.com/syndtr/goleveldb/leveldb/opt"
 )
 
@@ -60,7 +61,27 @@ func newDamaged(t *testing.T) *damaged {
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
+	d.dropOrphans(t)
 	return d
+}
+
+// dropOrphans removes the tables of a compaction that Close cut short: nobody would
+// miss them.
+func (d *damaged) dropOrphans(t *testing.T) {
+	t.Helper()
+	db, err := leveldb.OpenFile(filepath.Join(d.dir, databaseDir), &opt.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	live, err := db.GetProperty("leveldb.sstables")
+	if err = errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range d.files(t, d.dir, "*.ldb") {
+		if number := strings.TrimLeft(strings.TrimSuffix(filepath.Base(f), ".ldb"), "0"); !strings.Contains(live, "\n"+number+":") {
+			remove(t, f)
+		}
+	}
 }
 
 // files lists the files of the database with this ending, oldest first.
@@ -134,7 +155,7 @@ func TestDamage(t *testing.T) {
 		"oldest table missing":    {func(dir string) { remove(t, d.files(t, dir, "*.ldb")[0]) }, true},
 		"newest table missing":    {func(dir string) { remove(t, last(dir, "*.ldb")) }, true},
 		"table cut":               {func(dir string) { edit(t, d.files(t, dir, "*.ldb")[0], cutTail(100)) }, false},
-		"junk in a table":         {func(dir string) { edit(t, d.files(t, dir, "*.ldb")[1], junkAt(0.3)) }, false},
+		"junk in a table":         {func(dir string) { edit(t, last(dir, "*.ldb"), junkAt(0.3)) }, false},
 		"manifest missing":        {func(dir string) { remove(t, last(dir, "MANIFEST-*")) }, true},
 		"junk in the manifest":    {func(dir string) { edit(t, last(dir, "MANIFEST-*"), junkAt(0.5)) }, false},
 		"CURRENT missing":         {func(dir string) { remove(t, filepath.Join(dir, databaseDir, "CURRENT")) }, true},
@@ -152,7 +173,20 @@ func TestDamage(t *testing.T) {
 			}
 		}, true},
 		"head marker missing": {func(dir string) { remove(t, filepath.Join(dir, "head")) }, true},
-		"head marker flipped": {func(dir string) { edit(t, filepath.Join(dir, "head"), func(b []byte) []byte { b[20] ^= 1; return b }) }, true},
+		"head marker flipped": {func(dir string) {
+			edit(t, filepath.Join(dir, "head"), func(b []byte) []byte { b[20] ^= 1; b[markSlot+20] ^= 1; return b })
+		}, true},
+		"newer half of the head marker flipped": {func(dir string) {
+			edit(t, filepath.Join(dir, "head"), func(b []byte) []byte {
+				m, err := newestMark(b)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b[m.at()+20] ^= 1
+				return b
+			})
+		}, false},
+		"head marker cut": {func(dir string) { edit(t, filepath.Join(dir, "head"), func(b []byte) []byte { return b[:markSlot] }) }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -25,15 +25,16 @@ type disk struct {
 	files   map[storage.FileDesc]*diskFile
 	durable map[storage.FileDesc]*diskFile // names as of the last sync of the folder
 	current storage.FileDesc
-	mark    []byte
-	ops     int // operations that change something, so far
-	cutAt   int // the power goes at this one; 0 never
+	mark    []byte // as it is on the disk
+	marking []byte // as it is written, before its fsync; nil: the same
+	ops     int    // operations that change something, so far
+	cutAt   int    // the power goes at this one; 0 never
 	off     bool
 	full    bool
 	locked  bool
 
 	// What faults did, for the test to assert that they happened.
-	lostNames, lostBytes, tornFiles, reordered int
+	lostNames, lostBytes, tornFiles, reordered, tornMarks int
 }
 
 type diskFile struct {
@@ -81,7 +82,27 @@ func (d *disk) powerCut(rng *rand.Rand) {
 		left[fd].synced = len(left[fd].data)
 	}
 	d.files, d.durable = left, maps.Clone(left)
+	d.tearMark(rng)
 	d.off, d.cutAt, d.locked, d.full = false, 0, false, false
+}
+
+// tearMark is what a power cut leaves of a marker that was being written.
+func (d *disk) tearMark(rng *rand.Rand) {
+	if d.marking == nil {
+		return
+	}
+	switch now := d.marking; rng.IntN(3) {
+	case 0:
+		d.mark = now
+	case 1: // cut at any place of the slot
+		n := rng.IntN(markBytes)
+		d.mark = bytes.Clone(d.mark)
+		for _, at := range []int{0, markSlot} {
+			copy(d.mark[at:at+n], now[at:])
+		}
+		d.tornMarks++
+	}
+	d.marking = nil
 }
 
 // names lists every name there is or was, in a fixed order.
@@ -142,29 +163,46 @@ func (d *disk) syncNames() error {
 // storage is the disk as the file storage of pheme sees it.
 func (d *disk) storage() storage.Storage { return &namedStorage{Storage: d, syncNames: d.syncNames} }
 
-// read and write make the disk a marker. Writing is write, fsync, rename, fsync
-// of the folder: four places at which the power may go.
+// read and write make the disk a marker. The first is write, fsync, rename, fsync
+// of the folder: four places at which the power may go; later ones write in place
+// and fsync.
 func (d *disk) read() ([]byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.mark == nil {
 		return nil, fs.ErrNotExist
 	}
+	if d.marking != nil {
+		return d.marking, nil
+	}
 	return d.mark, nil
 }
 
-func (d *disk) write(raw []byte) error {
+func (d *disk) write(m headMark) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.full {
 		return syscall.ENOSPC
+	}
+	if d.mark != nil {
+		if d.marking == nil {
+			d.marking = bytes.Clone(d.mark)
+		}
+		copy(d.marking[m.at():], m.encode())
+		for range 2 {
+			if err := d.step(); err != nil {
+				return err
+			}
+		}
+		d.mark, d.marking = d.marking, nil
+		return nil
 	}
 	for range 3 {
 		if err := d.step(); err != nil {
 			return err
 		}
 	}
-	d.mark = raw
+	d.mark = markFile(m)
 	return d.step()
 }
 
@@ -172,6 +210,12 @@ func (d *disk) setFull(full bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.full = full
+}
+
+func (d *disk) isOff() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.off
 }
 
 type diskLock struct{ d *disk }

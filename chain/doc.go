@@ -40,7 +40,7 @@
 // # On disk
 //
 //	dir/lock   held by the running process, with its pid
-//	dir/head   the head marker: newest commit known to be durable
+//	dir/head   the head marker: newest commit known to be durable, and the one before
 //	dir/db/    LevelDB; tables in keys.go
 //
 // Every batch carries a commit record with the hash of the one before. Open

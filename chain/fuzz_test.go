@@ -167,6 +167,7 @@ func FuzzDecodeDisk(f *testing.F) {
 	rec := record{Seq: 7, Head: b.id, Number: 1}
 	f.Add(encodeRLP(rec))
 	f.Add(headMark{Seq: 7, Head: b.id, Record: rec.hash()}.encode())
+	f.Add(markFile(headMark{Seq: 8, Head: b.id}))
 	f.Add(encodeSlot(9))
 	f.Add(encodeChanges([]touched{{w.user(0), Account{}, Account{Nonce: 3}}, {to7, Account{Balance: *ether}, Account{}}}))
 	f.Add(unit{first: 3}.push([]uint64{5, 7}, 200).groups()[0])
@@ -187,6 +188,9 @@ func FuzzDecodeDisk(f *testing.F) {
 		same("record", encodeRLP(r), err)
 		mark, err := decodeHeadMark(raw)
 		same("head marker", mark.encode(), err)
+		if _, err := newestMark(raw); err != nil && !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("markers: %v, want ErrCorrupt", err)
+		}
 		slot, err := decodeSlot(raw)
 		same("slot", encodeSlot(slot), err)
 		changes, err := decodeChanges(raw)

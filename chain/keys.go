@@ -43,8 +43,9 @@ const (
 
 // formatVersion is the version of everything below the data dir. A store with a
 // higher or a lower one is refused. Until version 1 every transaction had an entry of
-// its own and every commit wrote all accounts it changed.
-const formatVersion = 2
+// its own and every commit wrote all accounts it changed; until version 2 the head
+// marker was one, in a file that was replaced.
+const formatVersion = 3
 
 func blockKey(table byte, number uint64, id common.Hash) []byte {
 	return append(numberKey(table, number), id[:]...)

@@ -59,7 +59,7 @@ func (c *Chain) verifyOpen(newest record, rawMark []byte, markErr error) error {
 	case markErr != nil:
 		return fmt.Errorf("read head marker: %w", markErr)
 	}
-	mark, err := decodeHeadMark(rawMark)
+	mark, err := newestMark(rawMark)
 	if err != nil {
 		return err
 	}

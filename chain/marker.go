@@ -11,10 +11,13 @@ import (
 // disk; without a folder there is none.
 type marker interface {
 	read() ([]byte, error) // fs.ErrNotExist if it was never written
-	write(raw []byte) error
+	write(m headMark) error
 }
 
-// fileMarker is the file "head" beside the database.
+// fileMarker is the file "head" beside the database. It has two slots, a page
+// each, and commit n goes to slot n mod 2: a crash can spoil the older of the two
+// at most, and one fsync of a page that is there makes a marker durable, where a
+// new file takes its place with two, of names too.
 type fileMarker struct {
 	path      string
 	failpoint func(string)
@@ -26,15 +29,32 @@ func newFileMarker(dir string, failpoint func(string)) fileMarker {
 
 func (m fileMarker) read() ([]byte, error) { return os.ReadFile(m.path) }
 
-func (m fileMarker) write(raw []byte) error {
-	return replaceFile(m.path, raw, func() { m.failpoint(failMarkWritten) })
+func (m fileMarker) write(h headMark) error {
+	f, err := os.OpenFile(m.path, os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return m.renew(h)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(h.encode(), h.at())
+	m.failpoint(failMarkWritten)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// renew makes h the only marker.
+func (m fileMarker) renew(h headMark) error {
+	return replaceFile(m.path, markFile(h), func() { m.failpoint(failMarkWritten) })
 }
 
 // noMarker is for a chain in memory, which has nothing to survive.
 type noMarker struct{}
 
 func (noMarker) read() ([]byte, error) { return nil, fs.ErrNotExist }
-func (noMarker) write([]byte) error    { return nil }
+func (noMarker) write(headMark) error  { return nil }
 
 // replaceFile replaces a file so that after any crash it holds the old or the
 // new bytes: write beside it, fsync, rename, fsync the folder.

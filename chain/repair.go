@@ -151,7 +151,7 @@ func (r *repairer) settle(c *Chain) error {
 	}
 	last := c.store.last
 	m := headMark{Seq: last.Seq, Head: last.Head, Record: last.hash()}
-	return newFileMarker(r.dir, func(string) {}).write(m.encode())
+	return newFileMarker(r.dir, func(string) {}).renew(m)
 }
 
 // rebuild imports what can be read of the old database into a new one and puts

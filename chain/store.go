@@ -251,7 +251,7 @@ func (s *store) commit(batch *leveldb.Batch, head common.Hash, number uint64) er
 // database ahead of its marker is legal, and the next commit moves it again.
 func (s *store) putMark() {
 	m := headMark{Seq: s.last.Seq, Head: s.last.Head, Record: s.last.hash()}
-	if err := s.mark.write(m.encode()); err != nil {
+	if err := s.mark.write(m); err != nil {
 		log.Errorw("head marker not written", "seq", m.Seq, "err", err)
 	}
 }

@@ -110,7 +110,7 @@ func (v *verifier) count(key, value []byte) { v.bytes.Add(uint64(len(key) + len(
 func (v *verifier) commits(context.Context) error {
 	var prev record
 	records := map[uint64]record{}
-	mark, markErr := decodeHeadMark(v.mark)
+	mark, markErr := newestMark(v.mark)
 	err := walk(v.snap, []byte{tableCommit}, nil, func(key, raw []byte) error {
 		v.count(key, raw)
 		r, err := decodeRecord(raw)
