@@ -121,8 +121,9 @@ func (e *endpoint) dial(ctx context.Context) (*rpc.Client, error) {
 
 // unreached says what to do when nobody took a connection to a node; another error it leaves as it is.
 func unreached(url string, err error) error {
-	if dial := new(net.OpError); !errors.As(err, &dial) || dial.Op != "dial" {
+	dial := new(net.OpError)
+	if !errors.As(err, &dial) || dial.Op != "dial" {
 		return err
 	}
-	return fmt.Errorf("no node answers at %s (%w): pass --rpc with a URL that 'pheme devnet up' or 'pheme node' has printed, or --data-dir", url, err)
+	return fmt.Errorf("no node answers at %s (%w): pass --rpc with a URL that 'pheme devnet up' or 'pheme node' has printed", url, dial)
 }
