@@ -190,7 +190,8 @@ var (
 	seriesAnnounced = counter("pheme_relay_announced_bytes_total", "Transactions of announced blocks that were compared with the pool; by pheme_relay_pooled_bytes_total over this, the hit rate.")
 	seriesPooled    = counter("pheme_relay_pooled_bytes_total", "Of them, pooled beforehand.")
 	seriesSingles   = counter("pheme_relay_transactions_total", "Single transactions of announced blocks that were asked for, by direction (fetched, served).", "direction")
-	seriesChunks    = counter("pheme_relay_chunks_total", "Chunks of blocks: sent, received and needed, received again.", "direction")
+	seriesChunks    = counter("pheme_relay_chunks_total", "Chunks of blocks: sent, received and needed, received again; of those sent: posted in datagrams, and lost in them.", "direction")
+	seriesDatagrams = counter("pheme_relay_datagrams_dropped_total", "Datagrams of the relay that came faster than they were read.")
 	seriesCalls     = counter("pheme_rpc_calls_total", "JSON-RPC calls answered.")
 	seriesPanics    = counter("pheme_rpc_panics_total", "JSON-RPC calls that crashed: each is a defect.")
 )
@@ -274,6 +275,9 @@ func sendRelay(send func(series, float64, ...string), r relay.Stats) {
 	send(seriesChunks, float64(r.ChunksSent), "sent")
 	send(seriesChunks, float64(r.ChunksReceived), "received")
 	send(seriesChunks, float64(r.ChunksDuplicate), "duplicate")
+	send(seriesChunks, float64(r.ChunksPosted), "posted")
+	send(seriesChunks, float64(r.ChunksLost), "lost")
+	send(seriesDatagrams, float64(r.DatagramsDropped))
 }
 
 func oneIf(b bool) float64 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/pheme-net/pheme/chain"
 	model "github.com/pheme-net/pheme/p2p/link"
 	"github.com/pheme-net/pheme/p2p/link/virtual"
+	"github.com/pheme-net/pheme/p2p/relay"
 	"github.com/pheme-net/pheme/p2p/trace"
 )
 
@@ -39,6 +41,7 @@ type arena struct {
 	bend           func(i int, c *Config)
 	mute           func(i int) bool // nodes that give nothing to anybody but gossip
 	silent         func(i int) bool // nodes that take, and give nothing of others' blocks
+	walled         bool             // the relay's datagrams do not arrive
 }
 
 // arenaResult is over all counted blocks and their nodes.
@@ -48,6 +51,7 @@ type arenaResult struct {
 	missing, hops         int
 	gave                  int // bytes of blocks that silent nodes passed on
 	paths                 map[int64]int
+	stats                 relay.Stats // of all nodes, the chunks alone
 }
 
 func (r arenaResult) String() string {
@@ -113,6 +117,15 @@ func (h muteHost) NewStream(ctx context.Context, p peer.ID, ids ...protocol.ID) 
 	return h.Host.NewStream(ctx, p, ids...)
 }
 
+// walledHost is one whose relay sends datagrams into a wall.
+type walledHost struct{ *virtual.Host }
+
+func (h walledHost) SendPacket(to peer.ID, at netip.AddrPort, b []byte, introduce bool) {
+	if b[0] != packetRelay {
+		h.Host.SendPacket(to, at, b, introduce)
+	}
+}
+
 // run plays the arena; it makes its own bubble.
 func (a arena) run(tb testing.TB) (r arenaResult) {
 	tb.Helper()
@@ -167,6 +180,9 @@ func (a arena) inside(tb testing.TB, w *world, blocks []*chain.Block) arenaResul
 			a.bend(i, &conf)
 		}
 		var h host.Host = hosts[i]
+		if a.walled {
+			h = walledHost{hosts[i]}
+		}
 		if a.mute != nil && a.mute(i) {
 			h = muteHost{h}
 		}
@@ -246,6 +262,12 @@ func (a arena) inside(tb testing.TB, w *world, blocks []*chain.Block) arenaResul
 			latencies = append(latencies, time.Duration(at-begin))
 			floors = append(floors, a.rate.Time(b.Size())+time.Duration(ways[i])*wires.Path(0, 1).Min)
 		}
+	}
+	for _, n := range nodes {
+		s := n.net.Stats().Relay
+		r.stats.ChunksSent += s.ChunksSent
+		r.stats.ChunksPosted += s.ChunksPosted
+		r.stats.ChunksLost += s.ChunksLost
 	}
 	cancel()
 	running.Wait()

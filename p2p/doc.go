@@ -16,11 +16,13 @@
 //   - Protocols /pheme/status/1 (handshake, then head notices),
 //     /pheme/blocks/4 (blocks by id, headers after a locator), /pheme/repair/1
 //     (pools reconciled by package recon, and what differs), /pheme/state/2
-//     (the state after a pivot, subtree by subtree) and /pheme/relay/1 (chunks of
+//     (the state after a pivot, subtree by subtree) and /pheme/relay/2 (chunks of
 //     blocks and what belongs to them, as package relay says).
 //
-//   - Membership: package swim's state machine over sealed datagrams, which need no
-//     connection, and push-pull on /pheme/swim/1; and of the members the
+//   - Datagrams, sealed with keys of each two nodes (members_udp.go): those of
+//     membership, which need no connection, and chunks for peers to whom streams lose.
+//
+//   - Membership: package swim's state machine over datagrams, and push-pull on /pheme/swim/1; and of the members the
 //     connections this node chooses, with a bound on those that choose it.
 //
 // # Flow

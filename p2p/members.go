@@ -21,12 +21,12 @@ import (
 )
 
 // packetHost is a host with datagrams. Those of other hosts take no part in
-// membership.
+// membership, and send chunks in streams alone.
 type packetHost interface {
 	// OpenPackets has take called with each datagram and who sent it for certain;
 	// it returns the port they go to. known finds the member behind a tag.
 	OpenPackets(known func(tag uint64) (peer.ID, bool), take func(from peer.ID, b []byte)) (port uint16, err error)
-	// SendPacket sends a datagram once. introduce: the receiver may not know our tag.
+	// SendPacket sends a datagram once; it may wait for the uplink. introduce: the receiver may not know our tag.
 	SendPacket(to peer.ID, at netip.AddrPort, b []byte, introduce bool)
 	ClosePackets() error
 }
@@ -87,6 +87,9 @@ func newMembers(n *Net) *members {
 
 // take is called by the host with each datagram. It must not block.
 func (m *members) take(from peer.ID, b []byte) {
+	if !m.running.Load() {
+		return // nobody would take them out
+	}
 	m.net.meter.in[trace.ClassMember].Add(uint64(len(b) + sealed))
 	select {
 	case m.packets <- packet{from, b}:
@@ -98,7 +101,7 @@ func (m *members) take(from peer.ID, b []byte) {
 func (m *members) known(tag uint64) (peer.ID, bool) {
 	id, ok := m.tags.Load(tag)
 	if !ok {
-		return "", false
+		return m.net.peers.tagged(tag)
 	}
 	return id.(peer.ID), true
 }
@@ -147,17 +150,11 @@ func verifyMember(id swim.ID, msg, sig []byte) bool {
 func (n *Net) runMembers(ctx context.Context, g *errgroup.Group) error {
 	m := n.members
 	defer close(m.ended)
-	h, ok := n.host.(packetHost)
+	h, port := n.datagrams.host, n.datagrams.port
 	key := n.host.Peerstore().PrivKey(n.host.ID())
-	if !ok || n.cfg.NoMembers || key == nil {
+	if port == 0 || n.cfg.NoMembers || key == nil {
 		return nil
 	}
-	port, err := h.OpenPackets(m.known, m.take)
-	if err != nil {
-		log.Warnw("membership is off: datagrams cannot be sent or taken", "err", err)
-		return nil
-	}
-	defer h.ClosePackets()
 	seed := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	s, err := swim.New(n.swimConfig(key), port, n.reachedAt(), seed, time.Now())
 	if err != nil {

@@ -78,14 +78,15 @@ type Net struct {
 	gossip  atomic.Pointer[gossip] // nil outside Run
 	ready   chan struct{}
 
-	peers   *peers
-	dialer  *dialer
-	sync    *syncer
-	outbox  *outbox
-	repair  repairer
-	silence *silence
-	members *members
-	fresh   freshBlocks
+	peers     *peers
+	dialer    *dialer
+	sync      *syncer
+	outbox    *outbox
+	repair    repairer
+	silence   *silence
+	members   *members
+	datagrams *datagrams
+	fresh     freshBlocks
 
 	arrivals *inbox[peer.ID]     // dialled, to be greeted
 	hangup   *inbox[peer.ID]     // to be closed
@@ -125,6 +126,7 @@ func New(cfg Config, h host.Host, c *chain.Chain, b Backend, hook trace.Hook, cl
 		holder: newHolder(cfg.HoldTotal, cfg.HoldPerPeer, cfg.HoldTotal/4*maxMessage(g)),
 	}
 	n.members = newMembers(n)
+	n.datagrams = &datagrams{net: n}
 	for i, name := range [numTopics]string{topicBlock: blockTopic(n.network), topicTx: txTopic(n.network)} {
 		n.tracers[i] = newTracer(i, name, hook, &n.meter, newTap(h, clock, n.tasks), cfg.Shared, n.silence)
 	}
@@ -146,6 +148,7 @@ func (n *Net) newRelay() (relay.Relay, error) {
 	cfg.Name = n.cfg.Relay
 	return relay.New(cfg, relay.Deps{
 		Node: relayNode{n}, Network: relayNode{n}, Hook: n.hook, Clock: n.clock, Self: n.host.ID(), MaxList: int(n.genesis.MaxBlockBytes),
+		Packets: n.datagrams,
 	})
 }
 
@@ -165,6 +168,8 @@ func (n *Net) Run(ctx context.Context) error {
 	n.host.SetStreamHandler(blocksProtocol, n.serve)
 	n.host.SetStreamHandler(repairProtocol, n.serveRepair)
 	n.host.SetStreamHandler(stateProtocol, n.serveState)
+	n.datagrams.open()
+	defer n.datagrams.close()
 	n.host.Network().Notify(n)
 	for _, c := range n.host.Network().Conns() {
 		n.Connected(n.host.Network(), c)

@@ -11,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/pheme-net/pheme/p2p/swim"
 	"github.com/pheme-net/pheme/p2p/trace"
 )
 
@@ -34,6 +35,7 @@ type remote struct {
 type peers struct {
 	mu       sync.RWMutex
 	up       map[peer.ID]*remote
+	tags     map[uint64]peer.ID             // of those up, by swim.ID.Tag
 	joined   chan struct{}                  // closed and replaced when a peer comes up
 	score    [numTopics]map[peer.ID]float64 // GossipSub's, as it last told
 	offences map[peer.ID]offence
@@ -51,7 +53,7 @@ const (
 )
 
 func newPeers() *peers {
-	return &peers{up: make(map[peer.ID]*remote), joined: make(chan struct{}), offences: make(map[peer.ID]offence)}
+	return &peers{up: make(map[peer.ID]*remote), tags: make(map[uint64]peer.ID), joined: make(chan struct{}), offences: make(map[peer.ID]offence)}
 }
 
 // join notes a status stream of a peer and what it said, which is followed from
@@ -68,6 +70,7 @@ func (p *peers) join(c network.Conn, s network.Stream, claim status, due time.Ti
 			streams: make(map[network.Stream]chan struct{}),
 		}
 		p.up[id] = r
+		p.tags[swim.ID(id).Tag()] = id
 		close(p.joined)
 		p.joined = make(chan struct{})
 	}
@@ -89,7 +92,16 @@ func (p *peers) leave(id peer.ID, s network.Stream) (last bool) {
 		return false
 	}
 	delete(p.up, id)
+	delete(p.tags, swim.ID(id).Tag())
 	return true
+}
+
+// tagged finds a peer by the tag of its id.
+func (p *peers) tagged(tag uint64) (peer.ID, bool) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	id, ok := p.tags[tag]
+	return id, ok
 }
 
 // heard notes what a peer says its head is. If we had all it claimed before, the

@@ -58,12 +58,31 @@ func TestSilentNodes(t *testing.T) {
 	}
 }
 
-// TestCodedRelayWithLoss: packets are lost, no block is.
+// TestCodedRelayWithLoss: where packets are lost chunks go in datagrams, and a block
+// takes little longer than where none are, from which no datagram comes. Where datagrams
+// do not arrive it comes over streams.
 func TestCodedRelayWithLoss(t *testing.T) {
-	r := arena{nodes: 10, size: 128 << 10, blocks: 2, relay: "coded", loss: 0.05}.run(t)
-	t.Logf("%v", r)
-	if r.missing > 0 {
-		t.Fatalf("%v", r)
+	whole := arena{nodes: 10, size: 256 << 10, blocks: 2, warmup: 1, relay: "coded"}
+	lossy, walled := whole, whole
+	lossy.loss, walled.loss, walled.walled = 0.02, 0.02, true
+	base, got, held := whole.run(t), lossy.run(t), walled.run(t)
+	for name, r := range map[string]arenaResult{"lossless": base, "loss": got, "loss and no datagrams": held} {
+		t.Logf("%s: %v; of %d chunks %d in datagrams, %d lost", name, r, r.stats.ChunksSent, r.stats.ChunksPosted, r.stats.ChunksLost)
+		if r.missing > 0 {
+			t.Errorf("%s: %v", name, r)
+		}
+	}
+	if base.stats.ChunksPosted > base.stats.ChunksSent/20 { // a burst to one downlink may look like a loss
+		t.Errorf("%d of %d chunks went in datagrams though nothing was lost", base.stats.ChunksPosted, base.stats.ChunksSent)
+	}
+	if s := got.stats; s.ChunksPosted < s.ChunksSent/4 || s.ChunksLost < s.ChunksPosted/50 || s.ChunksLost > s.ChunksPosted/4 {
+		t.Errorf("of %d chunks %d went in datagrams, %d of which were lost; one in thirteen has a lost packet", s.ChunksSent, s.ChunksPosted, s.ChunksLost)
+	}
+	if got.p95 > 5*base.p95/2 || got.p95 > held.p95*2/3 {
+		t.Errorf("p95 %v with loss, %v without, %v with loss and no datagrams", got.p95, base.p95, held.p95)
+	}
+	if s := held.stats; s.ChunksPosted == 0 || s.ChunksLost == 0 || s.ChunksPosted > s.ChunksSent/2 {
+		t.Errorf("behind a wall %d of %d chunks were sent into it, %d noticed", s.ChunksPosted, s.ChunksSent, s.ChunksLost)
 	}
 }
 

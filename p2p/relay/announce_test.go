@@ -131,6 +131,8 @@ func TestFrames(t *testing.T) {
 		{kind: frameHave, tag: tag{2}},
 		{kind: frameAsk, tag: tag{3}, asked: []int{0, 5, 700}},
 		{kind: frameTxs, tag: tag{4}, hops: 2, txs: []numbered{{3, []byte("abc")}, {0, []byte("d")}}},
+		{kind: frameRoute, tag: tag{5}, port: 4001},
+		{kind: frameRoute, port: 65535, query: true},
 	} {
 		raw := f.encode()
 		body, err := readFrame(bytes.NewReader(raw), bytes.NewReader(raw[uvarintLen(len(raw)-1):]))
@@ -149,6 +151,7 @@ func FuzzDecodeFrame(f *testing.F) {
 	f.Add((&frame{kind: frameHave, acks: []int{1}, held: []int{2}}).encode()[1:])
 	f.Add((&frame{kind: frameAsk, asked: []int{1, 2}}).encode()[1:])
 	f.Add((&frame{kind: frameTxs, txs: []numbered{{1, []byte{1}}}}).encode()[1:])
+	f.Add((&frame{kind: frameRoute, port: 4001, query: true}).encode()[1:])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		g, err := decodeFrame(b)
 		if err != nil {

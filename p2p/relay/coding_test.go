@@ -92,7 +92,7 @@ func TestPace(t *testing.T) {
 	if p.limit() < kept/2 {
 		t.Errorf("limit %.0f after a pause, %.0f before", p.limit(), kept)
 	}
-	if p.acked(now, tag{9}, 1) != 0 {
+	if n, _ := p.acked(now, tag{9}, 1); n != 0 {
 		t.Error("an acknowledgement of nothing counts")
 	}
 	before := p.flying

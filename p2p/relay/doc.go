@@ -70,8 +70,34 @@
 //     both with windows steered by delay; 1,723 as it is now, 3.5 times the lossless 492).
 //   - Up to 4 streams of chunks to a peer, the second where a chunk is late: behind a lost
 //     packet only its own stream waits.
+//   - Where a chunk takes twice the round trip and twice the wait in our uplink, it stands
+//     behind a lost packet, and chunks for that peer go in datagrams from then on: see below.
 //   - Who gains nothing for 200 ms or two round trips asks two peers, whom no budget
 //     binds then; after three times in vain the whole block is fetched.
+//
+// # Datagrams
+//
+// Whose stream stands still asks its peer where it takes datagrams (route), and both
+// send each other chunks in them until none is lost for long. A chunk of 4 KiB is four
+// slices of a kilobyte, sealed by its sender; one with a lost slice is not acknowledged, and goes again,
+// there or elsewhere, as soon as three later ones were acknowledged (RFC 9002). Nothing
+// below us sends it again, and nothing below us holds back others for it. News goes in
+// a datagram and on its stream, and what comes later changes nothing. A peer that answers no
+// datagram gets its chunks on streams again; a network without loss never sends one.
+//
+// Datagrams are to be answered for (RFC 8085): pace is their congestion control. What
+// is under way follows the rate at which chunks arrive, and up to a third of them lost counts
+// as if it had arrived for as long as the others are not late, which is when no queue
+// is full. Over a bottleneck with a queue of half a round trip 1 % more is sent than
+// arrives; with 20 % of chunks lost at random the path stays full (TestQueueLoss, TestRandomLoss).
+//
+// A connection that loses 1 % of packets over 100 ms carries about a Mbit/s, whatever its
+// link has. 1 MiB, three seeds, p95 in ms with 0, 1 and 5 % lost:
+//
+//	                    0      1 %      5 %
+//	20 nodes, streams   513    2,204    6,288
+//	20 nodes            513      577    2,007
+//	gossip                    19,400   74,800
 //
 // # Short ids
 //
@@ -93,13 +119,14 @@
 //   - Receive returns nil only for a message every honest node may pass on.
 //   - A relay hands a block to Take or Complete at most once for one message.
 //   - No frame makes the state grow without bound: 16 blocks, two of a slot, 4 MiB
-//     of frames that came before their announcement, a window a peer, each
+//     of frames that came before their announcement, a window a peer, 128 KiB of slices
+//     and 256 datagrams a peer, each
 //     transaction of a block once to a peer.
 //   - A peer is blamed for bytes that cannot be: a frame that does not decode, a
 //     chunk that is not what the proposer signed. What a proposer does wrong (two
 //     announcements of one block, chunks that give no block) is blamed on nobody
 //     else, and the whole block is fetched.
 //   - No lock is held across a hash, a decode, I/O or a call of Node.
-//   - Goroutines: only inside Run: tell, care, pump, and two to five writers a peer. Readers
-//     run on the network's goroutines.
+//   - Goroutines: only inside Run: tell, care, pump, and two to six writers a peer and a
+//     reader of its datagrams, if there are any. Readers of streams run on the network's goroutines.
 package relay

@@ -19,21 +19,23 @@ import (
 // moves chunks and transactions over streams of its own. A relay differs from
 // another only in how it publishes.
 type engine struct {
-	cfg   Config
-	node  Node
-	net   Network
-	hook  trace.Hook
-	clock trace.Clock
-	seed  uint64
-	limit int // bytes of a block's transactions
+	cfg     Config
+	node    Node
+	net     Network
+	packets Packets
+	hook    trace.Hook
+	clock   trace.Clock
+	seed    uint64
+	limit   int // bytes of a block's transactions
 
-	start   chan writer   // to be started
+	start   chan job      // to be started
 	teller  chan struct{} // one token: there is news
 	stirred chan struct{} // one token: there is a transfer to look after
 	pumping chan struct{} // one token: there may be a chunk to send
 
 	mu     sync.Mutex
 	uplink uplink
+	queue  queue
 	links  map[peer.ID]*link
 	ring   []*link // in turn
 	turn   int
@@ -55,9 +57,12 @@ const maxWide = 20
 const maxLive = 16
 
 func newEngine(cfg Config, d Deps) *engine {
+	if d.Packets == nil {
+		d.Packets = noPackets{}
+	}
 	return &engine{
-		cfg: cfg, node: d.Node, net: d.Network, hook: d.Hook, clock: d.Clock, seed: trace.PeerTag(string(d.Self)), limit: d.MaxList,
-		start: make(chan writer, maxLinks), teller: make(chan struct{}, 1), stirred: make(chan struct{}, 1), pumping: make(chan struct{}, 1),
+		cfg: cfg, node: d.Node, net: d.Network, packets: d.Packets, hook: d.Hook, clock: d.Clock, seed: trace.PeerTag(string(d.Self)), limit: d.MaxList,
+		start: make(chan job, maxLinks), teller: make(chan struct{}, 1), stirred: make(chan struct{}, 1), pumping: make(chan struct{}, 1),
 		links: make(map[peer.ID]*link), live: make(map[tag]*transfer), early: newEarly(), seen: newSlotCount(),
 	}
 }
@@ -247,12 +252,13 @@ func (e *engine) Run(ctx context.Context) error {
 	g.Go(func() error { return e.care(ctx) })
 	g.Go(func() error { return e.pump(ctx) })
 	e.net.Handle(func(s Stream) { e.read(s) })
+	e.packets.Take(e.take)
 	for {
 		select {
 		case <-ctx.Done():
 			return g.Wait()
-		case w := <-e.start:
-			g.Go(func() error { w.run(ctx, e); return nil })
+		case do := <-e.start:
+			g.Go(func() error { do(ctx); return nil })
 		}
 	}
 }
@@ -318,6 +324,7 @@ func (e *engine) review(now time.Time) (fetch []*transfer, busy bool) {
 	defer e.mu.Unlock()
 	for _, l := range e.links {
 		l.pace.expire(now)
+		e.steer(l, now)
 	}
 	for i := 0; i < len(e.order); i++ {
 		t := e.order[i]

@@ -17,6 +17,8 @@ import (
 //	       numbers (2 each), then numbers of chunks held (2 each)
 //	ask    tag, numbers of transactions wanted (uvarint each)
 //	txs    tag, hops (1), then number (uvarint), length (uvarint), raw bytes of each
+//	route  tag (of any block), port at which the sender takes datagrams (2; 0: nowhere),
+//	       whether it asks for the other's (1)
 //
 // A tag is the first eight bytes of the block's id, numbers are big endian.
 const (
@@ -24,6 +26,8 @@ const (
 	frameHave
 	frameAsk
 	frameTxs
+	frameRoute
+	frameSlice // in datagrams alone: see slice
 )
 
 // Flags of a have frame.
@@ -60,6 +64,8 @@ type frame struct {
 	held  []int // other chunks
 	asked []int // transactions
 	txs   []numbered
+	port  uint16 // route
+	query bool   // route
 }
 
 // numbered is a transaction's bytes with its place in the block.
@@ -71,8 +77,15 @@ type numbered struct {
 // errFrame is a frame no honest peer sends.
 var errFrame = fmt.Errorf("%w: relay frame", chain.ErrInvalid)
 
-// encode appends the frame with its length.
+// encode encodes the frame with its length.
 func (f *frame) encode() []byte {
+	body := f.body()
+	out := binary.AppendUvarint(make([]byte, 0, len(body)+binary.MaxVarintLen32), uint64(len(body)))
+	return append(out, body...)
+}
+
+// body encodes the frame without its length.
+func (f *frame) body() []byte {
 	body := make([]byte, 0, 16+len(f.bytes)+2*len(f.acks)+2*len(f.held))
 	body = append(body, f.kind)
 	body = append(body, f.tag[:]...)
@@ -87,6 +100,12 @@ func (f *frame) encode() []byte {
 				body = binary.BigEndian.AppendUint16(body, uint16(c))
 			}
 		}
+	case frameRoute:
+		body = binary.BigEndian.AppendUint16(body, f.port)
+		if f.query {
+			return append(body, 1)
+		}
+		body = append(body, 0)
 	case frameAsk:
 		for _, i := range f.asked {
 			body = binary.AppendUvarint(body, uint64(i))
@@ -99,8 +118,7 @@ func (f *frame) encode() []byte {
 			body = append(body, t.raw...)
 		}
 	}
-	out := binary.AppendUvarint(make([]byte, 0, len(body)+binary.MaxVarintLen32), uint64(len(body)))
-	return append(out, body...)
+	return body
 }
 
 // decodeFrame reads the body of a frame, which it keeps. Errors wrap
@@ -119,6 +137,10 @@ func decodeFrame(b []byte) (*frame, error) {
 		}
 	case frameHave:
 		ok = f.decodeHave(b)
+	case frameRoute:
+		if ok = len(b) == 3 && b[2] <= 1; ok {
+			f.port, f.query = binary.BigEndian.Uint16(b), b[2] == 1
+		}
 	case frameAsk:
 		ok = f.decodeAsk(b)
 	case frameTxs:

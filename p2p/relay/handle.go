@@ -16,10 +16,13 @@ func (e *engine) handle(from peer.ID, f *frame) error {
 	e.mu.Lock()
 	t := e.live[f.tag]
 	l := e.link(from)
-	if t == nil && l != nil {
+	if t == nil && l != nil && f.kind != frameRoute {
 		e.early.add(from, f, time.Now())
 	}
 	e.mu.Unlock()
+	if l != nil && f.kind == frameRoute {
+		e.gotRoute(l, f)
+	}
 	if t == nil || l == nil {
 		return nil
 	}
@@ -117,7 +120,8 @@ func (e *engine) gotNews(l *link, t *transfer, f *frame) error {
 		t.swarm.forget(l.slot)
 	}
 	for _, c := range f.acks {
-		if n := l.pace.acked(now, t.tag, c); n > 0 {
+		if n, over := l.pace.acked(now, t.tag, c); n > 0 {
+			e.queue.note(over)
 			e.uplink.acked(now, n)
 			t.used = now
 		}
@@ -126,6 +130,7 @@ func (e *engine) gotNews(l *link, t *transfer, f *frame) error {
 	for _, c := range f.held {
 		t.swarm.heard(l.slot, c)
 	}
+	e.steer(l, now)
 	v := t.swarm.view(l.slot)
 	v.done = v.done || f.flags&flagDone != 0
 	v.wants = v.wants || f.flags&flagWant != 0

@@ -22,37 +22,34 @@ const maxLinks = 1024
 // lanes for chunks, which would otherwise hold up the news that keeps others from
 // sending the same. The engine's mutex guards it.
 type link struct {
-	id     peer.ID
-	tag    uint64        // trace.PeerTag
-	slot   int           // its number in swarms
-	wake   chan struct{} // one token: there may be something urgent
-	lanes  []*lane       // streams of chunks
-	pace   pace
-	flush  bool          // news may go now
-	urgent []piece       // questions and answers
-	gone   bool          // a stream has ended
-	done   chan struct{} // closed then
+	id              peer.ID
+	tag             uint64        // trace.PeerTag
+	slot            int           // its number in swarms
+	wake            chan struct{} // one token: there may be something urgent
+	lanes           []*lane       // streams of chunks
+	post            *lane         // chunks in datagrams; nil: not known where it takes them
+	diverted        bool          // chunks go by post
+	barred          time.Time     // they do not before
+	asked, answered bool          // we asked where it takes datagrams, or told it where we do
+	unread          chan []byte   // datagrams; nil: none came
+	pace            pace
+	flush           bool          // news may go now
+	urgent          []piece       // questions and answers
+	gone            bool          // a stream has ended
+	done            chan struct{} // closed then
 }
 
-// lane is one stream of chunks to a peer.
+// lane is one stream of chunks to a peer, or its datagrams.
 type lane struct {
-	out  chan piece // room for one: what it writes next
-	busy bool       // it has one, or is writing it
+	out   chan piece   // room for one: what it writes next
+	busy  bool         // it has one, or is writing it
+	send  func([]byte) // sends a datagram; nil: it is a stream
+	acked time.Time    // when a chunk of it was last acknowledged
 }
 
-// writer is a stream to be opened: a lane, or the urgent one.
-type writer struct {
-	link *link
-	lane *lane // nil: urgent
-}
-
-func (w writer) run(ctx context.Context, e *engine) {
-	if w.lane == nil {
-		e.writeUrgent(ctx, w.link)
-		return
-	}
-	e.writeLane(ctx, w.link, w.lane)
-}
+// job is what Run starts a goroutine for: a writer of a stream or of datagrams, a reader
+// of datagrams. It ends with ctx, or with its link.
+type job func(ctx context.Context)
 
 // maxLanes is how many streams of chunks a peer gets. What is behind a lost packet
 // on one stream waits until it has come again, what is on another does not. A second
@@ -62,6 +59,12 @@ const maxLanes = 4
 // idle returns the idle lane to a peer with the least under way, nil if there is
 // none. open: all lanes wait for something, and there may be another.
 func (l *link) idle(now time.Time) (best *lane, open bool) {
+	if l.diverted {
+		if l.post.busy {
+			return nil, false
+		}
+		return l.post, false
+	}
 	least, stuck := 0, 0
 	for _, x := range l.lanes {
 		n, late := l.pace.on(x, now)
@@ -83,7 +86,7 @@ func (e *engine) lane(l *link, now time.Time) *lane {
 	}
 	x := &lane{out: make(chan piece, 1)}
 	select {
-	case e.start <- writer{l, x}:
+	case e.start <- func(ctx context.Context) { e.writeLane(ctx, l, x) }:
 		l.lanes = append(l.lanes, x)
 		return x
 	default:
@@ -109,7 +112,7 @@ func (e *engine) link(p peer.ID) *link {
 	}
 	l = &link{id: p, tag: trace.PeerTag(p.String()), slot: e.slots, pace: newPace(&e.cfg), wake: make(chan struct{}, 1), done: make(chan struct{})}
 	select {
-	case e.start <- writer{l, nil}:
+	case e.start <- func(ctx context.Context) { e.writeUrgent(ctx, l) }:
 	default:
 		return nil
 	}
@@ -160,6 +163,7 @@ func (e *engine) writeUrgent(ctx context.Context, l *link) {
 			streams = append(streams, s)
 		}
 		if p.frame != nil {
+			e.mailNews(l, p)
 			turn = (turn + 1) % len(streams)
 			if err := e.send(streams[turn], l, p); err != nil {
 				return
@@ -227,19 +231,23 @@ func (e *engine) genuine(l *link, p piece) bool {
 
 // send writes one frame.
 func (e *engine) send(s Stream, l *link, p piece) error {
-	f := p.frame
-	raw := f.encode()
+	raw := p.frame.encode()
 	begin := e.clock.Now()
 	if _, err := s.Write(raw); err != nil {
 		return fmt.Errorf("relay: write: %w", err)
 	}
+	e.wrote(l, p, begin, len(raw))
+	return nil
+}
+
+// wrote records a frame that was written.
+func (e *engine) wrote(l *link, p piece, begin int64, size int) {
 	end := e.clock.Now()
-	ev := trace.Event{At: end, Kind: trace.MsgWritten, Class: trace.ClassRelay, Peer: l.tag, Size: uint32(len(raw)), Aux: trace.PieceAux(end-begin, f.piece())}
-	if f.carries() {
+	ev := trace.Event{At: end, Kind: trace.MsgWritten, Class: trace.ClassRelay, Peer: l.tag, Size: uint32(size), Aux: trace.PieceAux(end-begin, p.frame.piece())}
+	if p.frame.carries() {
 		ev.Hash = p.of.id
 	}
 	e.hook.Emit(ev)
-	return nil
 }
 
 // carries says whether a frame brings a part of a block.
@@ -335,7 +343,10 @@ func (e *engine) pick(now time.Time) (*lane, piece, time.Duration) {
 		t.used = now
 		x.busy = true
 		e.stats.ChunksSent++
-		l.pace.sent(flying{tag: t.tag, chunk: c, bytes: t.ann.shape.chunk, lane: x, at: now})
+		if x.send != nil {
+			e.stats.ChunksPosted++
+		}
+		l.pace.sent(flying{tag: t.tag, chunk: c, bytes: t.ann.shape.chunk, lane: x, datagram: x.send != nil, at: now})
 		e.uplink.sent(now, t.ann.shape.chunk)
 		return x, piece{&frame{kind: frameChunk, tag: t.tag, hops: t.hops[c], chunk: c, bytes: t.chunks[c]}, t}, 0
 	}
@@ -404,17 +415,21 @@ func (e *engine) read(s Stream) {
 			e.blame(from, err)
 			return
 		}
-		end := e.clock.Now()
-		ev := trace.Event{At: end, Kind: trace.MsgRead, Class: trace.ClassRelay, Peer: who, Size: uint32(len(raw) + uvarintLen(len(raw))), Aux: trace.PieceAux(end-begin, f.piece())}
-		if id, ok := e.blockOf(f.tag); ok && f.carries() {
-			ev.Hash = id
-		}
-		e.hook.Emit(ev)
+		e.wasRead(who, f, time.Duration(e.clock.Now()-begin), len(raw)+uvarintLen(len(raw)))
 		if err := e.handle(from, f); err != nil {
 			e.blame(from, err)
 			return
 		}
 	}
+}
+
+// wasRead records a frame that took so long from its first byte to its last.
+func (e *engine) wasRead(from uint64, f *frame, took time.Duration, size int) {
+	ev := trace.Event{At: e.clock.Now(), Kind: trace.MsgRead, Class: trace.ClassRelay, Peer: from, Size: uint32(size), Aux: trace.PieceAux(int64(took), f.piece())}
+	if id, ok := e.blockOf(f.tag); ok && f.carries() {
+		ev.Hash = id
+	}
+	e.hook.Emit(ev)
 }
 
 // blame reports a peer for bytes no honest one sends; that a stream ends is no

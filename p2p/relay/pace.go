@@ -19,6 +19,7 @@ type pace struct {
 	base      [2]time.Duration
 	turned    time.Time // when base[0] was begun
 	flight    []flying
+	drops     drops
 }
 
 // flying is one chunk on its way.
@@ -27,8 +28,10 @@ type flying struct {
 	chunk     int
 	bytes     int
 	lane      *lane
+	datagram  bool // it went in datagrams
 	at        time.Time
 	delivered int // by then
+	passed    int // datagram: chunks in datagrams that left later and have arrived
 }
 
 const (
@@ -44,7 +47,7 @@ func (p *pace) limit() float64 {
 	if rate == 0 {
 		return float64(p.cfg.WindowStart)
 	}
-	return min(max(paceGain*rate*(p.rtt()+p.cfg.Tell).Seconds(), float64(p.cfg.WindowMin)), float64(p.cfg.WindowMax))
+	return min(max(paceGain/(1-p.spared())*rate*(p.rtt()+p.cfg.Tell).Seconds(), float64(p.cfg.WindowMin)), float64(p.cfg.WindowMax))
 }
 
 // room says whether another chunk may be sent: a limit smaller than a chunk lets
@@ -61,23 +64,35 @@ func (p *pace) room() bool {
 func (p *pace) sent(f flying) {
 	f.delivered = p.delivered
 	p.flying += f.bytes
+	if f.datagram && p.drops.heard.IsZero() {
+		p.drops.heard = f.at
+	}
 	p.flight = append(p.flight, f)
 }
 
-// acked notes the acknowledgement of a chunk and returns its bytes; one that was
-// not sent is nothing.
-func (p *pace) acked(now time.Time, t tag, chunk int) int {
+// restart forgets the rate: the streams' is none of datagrams.
+func (p *pace) restart() { p.best = [2]float64{} }
+
+// acked notes the acknowledgement of a chunk and returns its bytes and by how much it
+// took longer than the shortest round trip; one that was not sent is nothing.
+func (p *pace) acked(now time.Time, t tag, chunk int) (bytes int, over time.Duration) {
 	for i, f := range p.flight {
 		if f.tag == t && f.chunk == chunk {
 			p.flight = append(p.flight[:i], p.flight[i+1:]...)
 			p.flying -= f.bytes
 			p.delivered += f.bytes
+			if f.lane != nil {
+				f.lane.acked = now
+			}
+			if f.datagram {
+				p.passed(now, i, now.Sub(f.at))
+			}
 			p.note(now, now.Sub(f.at))
 			p.measure(now, float64(p.delivered-f.delivered)/now.Sub(f.at).Seconds())
-			return f.bytes
+			return f.bytes, now.Sub(f.at) - p.rtt()
 		}
 	}
-	return 0
+	return 0, 0
 }
 
 // measure takes in a rate. The best of two spans counts; one in which we did not

@@ -106,6 +106,28 @@ type Network interface {
 	Blame(p peer.ID, why error)
 }
 
+// Packets are datagrams to and from connected peers: sealed by their sender, each
+// arrives whole, once, or not at all.
+type Packets interface {
+	// Port is where they are taken; 0: nowhere.
+	Port() uint16
+	// To returns how one is sent to a peer that takes them at a port, nil if there is
+	// no way. send may wait for the uplink, and for nothing else.
+	To(p peer.ID, port uint16) (send func(b []byte))
+	// Take registers who takes them; it must not wait, and may keep b.
+	Take(func(from peer.ID, b []byte))
+	// Overhead is how many bytes are put around each.
+	Overhead() int
+}
+
+// noPackets are the datagrams of a host that has none.
+type noPackets struct{}
+
+func (noPackets) Port() uint16                      { return 0 }
+func (noPackets) To(peer.ID, uint16) func([]byte)   { return nil }
+func (noPackets) Take(func(from peer.ID, b []byte)) {}
+func (noPackets) Overhead() int                     { return 0 }
+
 // Stream is a stream of the relay protocol.
 type Stream interface {
 	io.ReadWriter
@@ -117,6 +139,7 @@ type Stream interface {
 type Deps struct {
 	Node    Node
 	Network Network
+	Packets Packets // nil: there are none
 	Hook    trace.Hook
 	Clock   trace.Clock
 	Self    peer.ID

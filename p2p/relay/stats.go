@@ -18,6 +18,8 @@ type Stats struct {
 	TxsFetched, TxsServed uint64 // single transactions that were asked for
 
 	ChunksSent, ChunksReceived, ChunksDuplicate uint64 // duplicate: came again, or when the block was whole
+	ChunksPosted, ChunksLost                    uint64 // of those sent: in datagrams; and of those again: not acknowledged
+	DatagramsDropped                            uint64 // came faster than they were read
 }
 
 // Forms counts blocks by the form of a message.

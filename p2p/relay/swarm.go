@@ -29,6 +29,7 @@ type swarm struct {
 // view is what is known of one peer.
 type view struct {
 	has    bitmap // it holds these, or they are under way to it from us
+	told   bitmap // of these: it said so itself
 	count  int
 	done   bool // it needs no more
 	wants  bool // it asked for chunks to be pushed
@@ -65,7 +66,7 @@ func (s *swarm) complete() bool { return s.count >= s.data }
 func (s *swarm) view(peer int) *view {
 	v := s.views[peer]
 	if v == nil {
-		v = &view{has: newBitmap(s.total)}
+		v = &view{has: newBitmap(s.total), told: newBitmap(s.total)}
 		s.views[peer] = v
 	}
 	return v
@@ -74,6 +75,7 @@ func (s *swarm) view(peer int) *view {
 // heard notes that a peer holds a chunk.
 func (s *swarm) heard(peer, chunk int) {
 	v := s.view(peer)
+	v.told.set(chunk)
 	if v.has.set(chunk) {
 		v.count++
 		s.known[chunk]++
@@ -93,9 +95,18 @@ func (s *swarm) forget(peer int) {
 // lost notes that a chunk under way to a peer will not arrive.
 func (s *swarm) lost(peer, chunk int) {
 	v := s.view(peer)
+	v.told.clear(chunk)
 	if v.has.clear(chunk) {
 		v.count--
 		s.known[chunk]--
+	}
+}
+
+// retract takes back that a chunk was sent to a peer: it was lost on the way.
+func (s *swarm) retract(peer, chunk int) {
+	s.sent[chunk] -= min(1, s.sent[chunk])
+	if v := s.views[peer]; v != nil && !v.told.get(chunk) {
+		s.lost(peer, chunk)
 	}
 }
 

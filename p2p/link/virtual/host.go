@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"reflect"
 	"slices"
 	"sync/atomic"
@@ -48,6 +49,7 @@ type Host struct {
 	store peerstore.Peerstore
 	under io.Closer // what the transport leaves open
 
+	posted *Outbox // datagrams that the uplink has not taken
 	closed atomic.Bool
 }
 
@@ -92,7 +94,7 @@ func NewHost(n *Network, cfg HostConfig) (*Host, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("virtual: host %d: %w", cfg.Node, err), store.Close())
 	}
-	h := &Host{net: n, node: cfg.Node, store: store, under: under}
+	h := &Host{net: n, node: cfg.Node, store: store, under: under, posted: NewOutbox()}
 	h.BlankHost = blankhost.NewBlankHost(sw, blankhost.WithEventBus(bus), blankhost.WithConnectionManager(cfg.ConnManager))
 	if h.BlankHost == nil {
 		return nil, errors.Join(fmt.Errorf("virtual: host %d: not made", cfg.Node), sw.Close(), under.Close(), store.Close())
@@ -139,6 +141,7 @@ func (h *Host) WireBytes() (in, out uint64) {
 // Close closes every connection and waits for identify. From then on no datagram leaves, nor arrives.
 func (h *Host) Close() error {
 	h.closed.Store(true)
+	h.posted.Fail(net.ErrClosed)
 	_ = h.ClosePackets() // never fails
 	return errors.Join(h.BlankHost.Close(), h.ids.Close(), h.under.Close(), h.store.Close())
 }

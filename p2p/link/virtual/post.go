@@ -33,7 +33,7 @@ func (h *Host) ClosePackets() error {
 }
 
 // SendPacket sends a datagram, which arrives once or not at all; of a closed host, not at all. introduce makes
-// it as long as one that says in full who sends it.
+// it as long as one that says in full who sends it. It waits while SocketBytes of the host's wait for the uplink.
 func (h *Host) SendPacket(_ peer.ID, at netip.AddrPort, b []byte, introduce bool) {
 	ip := at.Addr().As4()
 	to, ok := h.net.byIP[string(ip[:])]
@@ -44,7 +44,10 @@ func (h *Host) SendPacket(_ peer.ID, at netip.AddrPort, b []byte, introduce bool
 	if introduce {
 		size = len(b) + introBytes
 	}
-	h.net.Datagram(h.node, to, size, nil, func() {
+	if h.posted.Reserve(size) != nil {
+		return
+	}
+	h.net.Datagram(h.node, to, size, func() { h.posted.Release(size) }, func() {
 		h.net.mu.Lock()
 		take := h.net.nodes[to].take
 		h.net.mu.Unlock()
