@@ -68,6 +68,13 @@
 // copy. With a fifth of 100 nodes silent all transactions still reach all, p95
 // 218 ms.
 //
+// A mesh that small is easily full, or dead. Its peers refuse a node that comes late:
+// after two heartbeats it publishes without a mesh, and is asked for what it tells the
+// ids of. What it sent only to peers that it lost within two seconds, it sends again.
+// And what repair brought before gossip is passed on all the same. Without these three
+// a run in which half of 50 nodes die (devnet measure death) missed up to 0.7 % of the
+// deliveries; with them none of 18 seeds missed any.
+//
 // # Goroutines
 //
 // New starts none. Run owns: relay, batches, held messages, fetches, catch-up,
