@@ -11,6 +11,9 @@ import (
 
 // Load sends a load to running nodes and says on w where it stands.
 func Load(ctx context.Context, cfg load.Config, w io.Writer) (*load.Result, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
 	p := newProgress(w)
 	defer p.clear()
 	p.say("%.0f transfers of %s to %s over %v", cfg.Rate*cfg.Duration.Seconds(), counted(len(cfg.Keys), "account"), counted(len(cfg.Targets), "node"), cfg.Duration)

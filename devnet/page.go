@@ -20,7 +20,7 @@ type Page struct {
 // OpenPage listens on a loopback address for the live page of some nodes. key, which may be nil,
 // signs the page's test transfers.
 func OpenPage(address string, targets []live.Target, key *ecdsa.PrivateKey) (*Page, error) {
-	if err := checkPage(address); err != nil {
+	if err := CheckPage(address); err != nil {
 		return nil, err
 	}
 	l, err := net.Listen("tcp", address)
@@ -30,7 +30,8 @@ func OpenPage(address string, targets []live.Target, key *ecdsa.PrivateKey) (*Pa
 	return &Page{"http://" + l.Addr().String(), live.New(live.Config{Targets: targets, Key: key}), l}, nil
 }
 
-func checkPage(address string) error {
+// CheckPage refuses an address that others than this machine's users could reach.
+func CheckPage(address string) error {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil || !at.Addr().IsLoopback() {
 		return &UsageError{fmt.Sprintf("--page %s: use a loopback address and a port, such as 127.0.0.1:8080: the page can send and cut, and has no password", address)}

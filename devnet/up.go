@@ -97,7 +97,7 @@ func (c *UpConfig) validate() error {
 	case c.Port < 0 || c.Port > 65_535-c.Nodes:
 		return bad("port %d: use 0, or one that leaves room for %d nodes above it", c.Port, c.Nodes)
 	case c.Page != "off":
-		return checkPage(c.Page)
+		return CheckPage(c.Page)
 	}
 	return nil
 }

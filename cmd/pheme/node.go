@@ -47,6 +47,11 @@ administers the node, such as the level of a package's log while it runs.`,
 			if err != nil {
 				return usageError{err}
 			}
+			if page != "" {
+				if err := devnet.CheckPage(page); err != nil {
+					return err
+				}
+			}
 			switch {
 			case verify && repair:
 				return usagef("--verify and --repair exclude each other: verify first, repair what it names")

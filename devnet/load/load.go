@@ -92,7 +92,8 @@ type run struct {
 	blocks   map[common.Hash]time.Time // first sight of each transaction in a block
 }
 
-func (c *Config) validate() error {
+// Validate says what is wrong with a load. Errors wrap ErrConfig.
+func (c *Config) Validate() error {
 	total := c.Rate * c.Duration.Seconds()
 	switch {
 	case len(c.Targets) == 0 || len(c.Keys) == 0:
@@ -111,7 +112,7 @@ func (c *Config) validate() error {
 
 // Run sends the load and returns what came of it. A refused transaction is counted, not an error.
 func Run(ctx context.Context, cfg Config) (*Result, error) {
-	if err := cfg.validate(); err != nil {
+	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	cfg.Batch = max(1, cfg.Batch)
