@@ -38,7 +38,12 @@ const (
 // hedge asks the first source, and the next whenever the ones before fail or
 // bring fewer than minProgress bytes in the time of patience; the first good
 // answer wins. It returns after every ask has.
-func hedge[T any](ctx context.Context, sources []peer.ID, patience time.Duration, ask func(context.Context, peer.ID, *atomic.Int64) (T, error)) (T, peer.ID, error) {
+//
+// heard, which may be nil, is how many bytes a source has sent in answer to anything.
+// While one that was asked sends other things we are patient stallAfter times as
+// long: our answer stands in its queue, and to ask for it twice would only make the
+// queue longer.
+func hedge[T any](ctx context.Context, sources []peer.ID, patience time.Duration, heard func(peer.ID) int64, ask func(context.Context, peer.ID, *atomic.Int64) (T, error)) (T, peer.ID, error) {
 	type outcome struct {
 		value T
 		from  peer.ID
@@ -52,11 +57,15 @@ func hedge[T any](ctx context.Context, sources []peer.ID, patience time.Duration
 	outcomes := make(chan outcome, len(sources))
 	var progress atomic.Int64
 	next, running := 0, 0
+	before := make([]int64, len(sources)) // what had been heard of each at the last tick
 	more := func() {
 		if next == len(sources) || running == parallel {
 			return
 		}
 		p := sources[next]
+		if heard != nil {
+			before[next] = heard(p)
+		}
 		next++
 		running++
 		asks.Go(func() {
@@ -66,9 +75,17 @@ func hedge[T any](ctx context.Context, sources []peer.ID, patience time.Duration
 	}
 	tick := time.NewTicker(patience)
 	defer tick.Stop()
+	busy := func() (yes bool) {
+		for i := 0; heard != nil && i < next; i++ {
+			now := heard(sources[i])
+			yes = yes || now-before[i] >= minProgress
+			before[i] = now
+		}
+		return yes
+	}
 	var errs []error
 	var seen int64
-	idle := 0
+	idle, queued := 0, 0
 	more()
 	for running > 0 {
 		select {
@@ -80,10 +97,14 @@ func hedge[T any](ctx context.Context, sources []peer.ID, patience time.Duration
 			errs = append(errs, fmt.Errorf("%s: %w", o.from, o.err))
 			more()
 		case <-tick.C:
-			now := progress.Load()
-			if idle++; now-seen >= minProgress {
-				idle = 0
-			} else {
+			now, busy := progress.Load(), busy()
+			switch {
+			case now-seen >= minProgress:
+				idle, queued = 0, 0
+			case busy && queued < stallAfter:
+				queued++
+			default:
+				idle, queued = idle+1, 0
 				more()
 			}
 			if idle >= stallAfter && (next == len(sources) || running == parallel) {
@@ -233,7 +254,7 @@ func (n *Net) takeHeaders(frame []byte, locator []common.Hash, base func(common.
 
 // fetchBlocks gets the first ones of ids, at least one, from any of the sources.
 func (n *Net) fetchBlocks(ctx context.Context, ids []common.Hash, sources []peer.ID) ([]*chain.Block, peer.ID, error) {
-	return hedge(ctx, sources, n.cfg.FetchTimeout, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.Block, error) {
+	return hedge(ctx, sources, n.cfg.FetchTimeout, nil, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.Block, error) {
 		return n.askBlocks(ctx, p, ids, progress)
 	})
 }

@@ -200,9 +200,10 @@ func TestHedge(t *testing.T) {
 	const patience = 400 * time.Millisecond
 	never := time.Hour
 	type source struct {
-		after time.Duration // answers, or fails, then
-		fail  bool
-		drip  int64 // bytes of progress every 100 ms
+		after  time.Duration // answers, or fails, then
+		fail   bool
+		drip   int64 // bytes of progress every 100 ms
+		others int64 // bytes of other answers every 100 ms
 	}
 	for _, c := range []struct {
 		name    string
@@ -217,6 +218,8 @@ func TestHedge(t *testing.T) {
 		{"the first fails", []source{{fail: true}, {after: 50 * time.Millisecond}}, "1", nil, 50 * time.Millisecond, 2},
 		{"slow but steady is left alone", []source{{after: 5 * time.Second, drip: 8 << 10}, {}}, "0", nil, 5 * time.Second, 1},
 		{"a drip is no progress", []source{{after: never, drip: 10}, {after: time.Second}}, "1", nil, 1400 * time.Millisecond, 2},
+		{"other things come first", []source{{after: 1500 * time.Millisecond, others: 8 << 10}, {}}, "0", nil, 1500 * time.Millisecond, 1},
+		{"only other things come", []source{{after: never, others: 8 << 10}, {after: 50 * time.Millisecond}}, "1", nil, 2450 * time.Millisecond, 2},
 		{"three at once, no more", []source{{after: never}, {after: never}, {after: never}, {}}, "", errStalled, 2 * time.Second, 3},
 		{"all silent", []source{{after: never}, {after: never}}, "", errStalled, 2 * time.Second, 2},
 		{"all fail", []source{{fail: true}, {fail: true, after: time.Second}}, "", errNoSource, time.Second, 2},
@@ -230,7 +233,9 @@ func TestHedge(t *testing.T) {
 				}
 				var asked, running atomic.Int64
 				start := time.Now()
-				got, from, err := hedge(t.Context(), ids, patience, func(ctx context.Context, p peer.ID, progress *atomic.Int64) (peer.ID, error) {
+				others := make([]atomic.Int64, len(c.sources))
+				heard := func(p peer.ID) int64 { return others[p[0]-'0'].Load() }
+				got, from, err := hedge(t.Context(), ids, patience, heard, func(ctx context.Context, p peer.ID, progress *atomic.Int64) (peer.ID, error) {
 					asked.Add(1)
 					running.Add(1)
 					defer running.Add(-1)
@@ -241,6 +246,7 @@ func TestHedge(t *testing.T) {
 							return "", ctx.Err()
 						}
 						progress.Add(s.drip)
+						others[p[0]-'0'].Add(s.others)
 					}
 					if s.fail {
 						return "", errMissing

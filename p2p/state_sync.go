@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -27,8 +28,10 @@ import (
 // only what differs still is fetched.
 
 const (
-	stateChunk    = maxStateNodes // nodes in one request: 2 MB at a million accounts
-	stateParallel = 6             // requests at once: they share the link, and hide its delay
+	stateChunk    = maxStateNodes // nodes in one request at most: 2 MB at a million accounts
+	stateFirst    = 32            // subtrees in the first ones
+	statePerPeer  = 2             // requests to a source at once: one is under way while the other is on the link
+	stateParallel = 6             // and to all of them: they share the link
 	stateLook     = 8             // requests for digests between two looks at what differs
 	maxPath       = 1 << 17       // headers in memory, 170 MB: a longer way is gone by blocks first
 )
@@ -59,7 +62,7 @@ func (n *Net) takeState(ctx context.Context, way []*chain.SignedHeader, from pee
 		return fmt.Errorf("stage state: %w", err)
 	}
 	log.Infow("fetching a state", "number", pivot.Number(), "head", n.chain.Weight(), "fork", way[0].Number()-1)
-	f := stateFetcher{net: n, pivot: pivot.ID(), staging: staging, sources: n.sources(from, pivot.Number())}
+	f := newStateFetcher(n, pivot.ID(), staging, n.sources(from, pivot.Number()))
 	var blocks []*chain.Block
 	var source peer.ID
 	g, inner := errgroup.WithContext(ctx)
@@ -100,8 +103,39 @@ type stateFetcher struct {
 	pivot   common.Hash
 	staging *chain.Staging // of put, once run has begun
 	sources []peer.ID
+	heard   map[peer.ID]*atomic.Int64 // bytes from each source
 	turn    atomic.Uint32
-	moved   bool // something came; to be read after run
+	size    atomic.Int64 // subtrees in a request
+	moved   bool         // something came; to be read after run
+}
+
+func newStateFetcher(n *Net, pivot common.Hash, staging *chain.Staging, sources []peer.ID) *stateFetcher {
+	f := &stateFetcher{net: n, pivot: pivot, staging: staging, sources: sources, heard: make(map[peer.ID]*atomic.Int64)}
+	for _, p := range sources {
+		f.heard[p] = new(atomic.Int64)
+	}
+	f.size.Store(stateFirst)
+	return f
+}
+
+// Requests are made so large that one takes between these, with the others beside it.
+// What is on its way makes a queue before our link, in which everything else waits as
+// long; and a source answers only so many requests in ten seconds.
+const (
+	requestLeast = 300 * time.Millisecond
+	requestMost  = 900 * time.Millisecond
+)
+
+// pace fits the size of requests to how long one of n subtrees took. One of another
+// size than the present is of no interest.
+func (f *stateFetcher) pace(n int, took time.Duration) {
+	size := int64(n)
+	switch {
+	case took < requestLeast:
+		f.size.CompareAndSwap(size, min(2*size, stateChunk))
+	case took > requestMost:
+		f.size.CompareAndSwap(size, max(size/2, 1))
+	}
 }
 
 // run returns when what came is on disk, whatever did not come.
@@ -148,7 +182,7 @@ func (f *stateFetcher) put(arrived <-chan []*chain.CheckedPart) error {
 // begins with: a subtree is put in only after it was compared.
 func (f *stateFetcher) compare(ctx context.Context, diff *recon.Diff, ours chain.State, arrived chan<- []*chain.CheckedPart) error {
 	g, inner := errgroup.WithContext(ctx)
-	g.SetLimit(stateParallel)
+	g.SetLimit(min(stateParallel, statePerPeer*len(f.sources)))
 	for !diff.Done() && inner.Err() == nil {
 		if diff.Waiting() > 0 && diff.Ready() < stateChunk {
 			if err := f.look(inner, diff, ours); err != nil {
@@ -156,9 +190,11 @@ func (f *stateFetcher) compare(ctx context.Context, diff *recon.Diff, ours chain
 			}
 			continue
 		}
-		chunk := diff.Take(stateChunk)
+		chunk := diff.Take(int(f.size.Load()))
 		g.Go(func() error {
+			began := time.Now()
 			parts, err := f.fetch(inner, chunk)
+			f.pace(len(chunk), time.Since(began))
 			if len(parts) > 0 {
 				arrived <- parts
 			}
@@ -241,8 +277,10 @@ func askChunk[T any](ctx context.Context, f *stateFetcher, kind uint64, nodes []
 	order := append(slices.Clone(f.sources[turn:]), f.sources[:turn]...)
 	var mu sync.Mutex // several sources may answer at once
 	for len(nodes) > 0 {
-		got, _, err := hedge(ctx, order, f.net.cfg.FetchTimeout, func(ctx context.Context, p peer.ID, progress *atomic.Int64) (int, error) {
+		heard := func(p peer.ID) int64 { return f.heard[p].Load() }
+		got, _, err := hedge(ctx, order, f.net.cfg.FetchTimeout, heard, func(ctx context.Context, p peer.ID, progress *atomic.Int64) (int, error) {
 			return f.net.askState(ctx, p, f.pivot, kind, nodes, progress, func(i int, raw []byte) error {
+				f.heard[p].Add(int64(len(raw)))
 				answer, err := check(nodes[i], raw)
 				if err != nil {
 					return err

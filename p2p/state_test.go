@@ -381,3 +381,29 @@ func TestHeadersInOneRequest(t *testing.T) {
 		})
 	}
 }
+
+// TestPace: requests grow while they are short, shrink when they are long, and one of
+// another size than the present moves nothing.
+func TestPace(t *testing.T) {
+	f := newStateFetcher(nil, common.Hash{}, nil, nil)
+	at := func(want int64) {
+		t.Helper()
+		if got := f.size.Load(); got != want {
+			t.Fatalf("%d subtrees in a request, want %d", got, want)
+		}
+	}
+	f.pace(stateFirst, requestLeast-1)
+	f.pace(stateFirst, requestLeast-1) // was sent beside the first one
+	at(2 * stateFirst)
+	f.pace(2*stateFirst, requestLeast)
+	f.pace(2*stateFirst, requestMost)
+	at(2 * stateFirst)
+	for range 10 {
+		f.pace(int(f.size.Load()), 0)
+	}
+	at(stateChunk)
+	for range 10 {
+		f.pace(int(f.size.Load()), time.Minute)
+	}
+	at(1)
+}

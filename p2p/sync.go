@@ -164,7 +164,7 @@ func (n *Net) fetchHeaders(ctx context.Context, sources []peer.ID, far bool) (he
 	if far {
 		kind = askPath
 	}
-	next, from, err := hedge(ctx, sources, n.cfg.FetchTimeout, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.SignedHeader, error) {
+	next, from, err := hedge(ctx, sources, n.cfg.FetchTimeout, nil, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.SignedHeader, error) {
 		return n.askHeaders(ctx, p, kind, locator, n.chain.SignedHeaderByID, progress)
 	})
 	for err == nil && len(next) > 0 {
@@ -178,7 +178,7 @@ func (n *Net) fetchHeaders(ctx context.Context, sources []peer.ID, far bool) (he
 		if !better && len(headers) >= maxAhead {
 			return nil, from, fmt.Errorf("%w: %d headers that do not outweigh ours", errNothing, len(headers))
 		}
-		next, _, err = hedge(ctx, []peer.ID{from}, n.cfg.FetchTimeout, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.SignedHeader, error) {
+		next, _, err = hedge(ctx, []peer.ID{from}, n.cfg.FetchTimeout, nil, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.SignedHeader, error) {
 			return n.askHeaders(ctx, p, kind, []common.Hash{last.ID()}, func(common.Hash) *chain.SignedHeader { return last }, progress)
 		})
 	}
