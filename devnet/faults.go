@@ -399,7 +399,7 @@ func (f *faultRun) results(in recorder.Input) (out []report.Fault) {
 	ms := func(at int64) float64 { return float64(at-f.clock.At(f.begin)) / 1e6 }
 	for of := range f.marks {
 		m, o := &f.marks[of], &f.plan.Occurrences[of]
-		r := report.Fault{Kind: o.Kind, AtMS: o.At.Seconds() * 1e3, EndMS: stats.None(), HeadsEqual: stats.None()}
+		r := report.Fault{Kind: o.Kind, AtMS: o.At.Seconds() * 1e3, EndMS: stats.None(), HeadsEqual: stats.None(), PoolsEqual: stats.None()}
 		for _, i := range o.Nodes {
 			r.Nodes = append(r.Nodes, f.names[i])
 		}
@@ -423,6 +423,13 @@ func (f *faultRun) results(in recorder.Input) (out []report.Fault) {
 			r.HeadsEqual = stats.Number(math.Inf(1))
 			if at, ok := recorder.HeadsEqual(alive, end); ok {
 				r.HeadsEqual = stats.Number(float64(at-end) / 1e6)
+			}
+		}
+		if m.ended && o.Kind == "partition" {
+			h := recorder.Heal(alive, end)
+			r.PoolsEqual, r.Lacking, r.Repair = stats.Number(math.Inf(1)), h.Lacking, h.Repair
+			if h.Whole {
+				r.PoolsEqual = stats.Number(float64(h.Equal-end) / 1e6)
 			}
 		}
 		out = append(out, r)

@@ -97,6 +97,13 @@ type Fault struct {
 	// HeadsEqual is how long after the end it took until all nodes that were up had one head at one
 	// moment: +Inf when they never had, null without an end.
 	HeadsEqual stats.Number `json:"heads_equal_ms"`
+	// PoolsEqual is how long after the end of a partition every node that was up had, in its pool or in
+	// a block, what any pool had taken by then: +Inf when one never had; null for other faults.
+	PoolsEqual stats.Number `json:"pools_equal_ms"`
+	// Lacking is the bytes of what nodes had to be brought for that, and Repair the bytes of repair that
+	// all received within a horizon of the end.
+	Lacking int64 `json:"lacking_bytes"`
+	Repair  int64 `json:"repair_bytes"`
 }
 
 // RunResult is one seed in results.json.

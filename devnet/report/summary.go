@@ -279,13 +279,8 @@ func mean(v []float64) (m float64) {
 
 func (s *summary) chainFigures() {
 	var intervals [][]float64
-	missed, stale, depth, heal, healed := 0, 0, 0, 0.0, 0
+	missed, stale, depth := 0, 0, 0
 	for _, r := range s.runs {
-		for _, f := range r.Faults {
-			if t := float64(f.HeadsEqual); f.Kind == "partition" && !math.IsNaN(t) {
-				heal, healed = max(heal, t), healed+1
-			}
-		}
 		depth = max(depth, r.Record.ReorgDepth)
 		missed += missedSlots(r)
 		stale += staleBlocks(r)
@@ -300,12 +295,34 @@ func (s *summary) chainFigures() {
 	s.out["chain.interval_p50_ms"] = s.blocks.draw.PercentileFigure(stats.NewSamples(intervals), .50)
 	s.out["chain.missed_slots"] = stats.Bare(float64(missed), len(s.runs), "a count")
 	s.out["chain.reorg_depth"] = stats.Bare(float64(depth), len(s.runs), "a maximum")
-	if healed == 0 {
-		s.out["heal.heads_equal_ms"] = stats.Missing("no partition healed")
-	} else {
-		s.out["heal.heads_equal_ms"] = stats.Bare(heal, healed, "a maximum")
-	}
+	s.healFigures()
 	s.out["chain.stale_blocks"] = stats.Bare(float64(stale), len(s.runs), "a count")
+}
+
+// healFigures are of all partitions that ended.
+func (s *summary) healFigures() {
+	heads, pools, healed := 0.0, 0.0, 0
+	var repair, lacking int64
+	for _, r := range s.runs {
+		for _, f := range r.Faults {
+			if t := float64(f.HeadsEqual); f.Kind == "partition" && !math.IsNaN(t) {
+				heads, pools, healed = max(heads, t), max(pools, float64(f.PoolsEqual)), healed+1
+				repair, lacking = repair+f.Repair, lacking+f.Lacking
+			}
+		}
+	}
+	why := "no partition healed"
+	for name, v := range map[string]float64{"heal.heads_equal_ms": heads, "heal.pools_equal_ms": pools} {
+		if s.out[name] = stats.Missing(why); healed > 0 {
+			s.out[name] = stats.Bare(v, healed, "a maximum")
+		}
+	}
+	if healed > 0 {
+		why = "pools did not differ"
+	}
+	if s.out["heal.repair_ratio"] = stats.Missing(why); lacking > 0 {
+		s.out["heal.repair_ratio"] = stats.Bare(float64(repair)/float64(lacking), healed, "a ratio of sums")
+	}
 }
 
 // missedSlots counts the slots of the window in which no block was sealed.

@@ -127,7 +127,7 @@ func syntheticRun(t testing.TB, n int, seed uint64, lossEvery int) Run {
 		run.Processes = append(run.Processes, Process{Name: fmt.Sprintf("n%d", i), CPU: 2.5 + float64(i)/10, MaxRSS: int64(58+i) << 20})
 	}
 	run.Faults = []Fault{{
-		Kind: "partition", Nodes: []string{"n0", "n1"}, AtMS: 5000, EndMS: 9000, Happened: true, Proof: "24.0 KiB dropped by the cut", HeadsEqual: 812,
+		Kind: "partition", Nodes: []string{"n0", "n1"}, AtMS: 5000, EndMS: 9000, Happened: true, Proof: "24.0 KiB dropped by the cut", HeadsEqual: 812, PoolsEqual: 640, Lacking: 10_000, Repair: 11_800,
 	}}
 	return run
 }
@@ -154,8 +154,8 @@ func syntheticResults(t testing.TB, n, lossEvery int, notes ...string) (*Results
 func withFaults(r *Results) {
 	run := &r.Runs[0]
 	run.Faults = []Fault{
-		{Kind: "partition", Nodes: []string{"n0", "n1", "n2", "n3"}, AtMS: 4000, EndMS: 9000, Happened: true, Proof: "812 messages cut", HeadsEqual: 1320},
-		{Kind: "kill", Nodes: []string{"n5"}, AtMS: 12_500, EndMS: stats.None(), Happened: true, Proof: "killed: signal 9", HeadsEqual: stats.None()},
+		{Kind: "partition", Nodes: []string{"n0", "n1", "n2", "n3"}, AtMS: 4000, EndMS: 9000, Happened: true, Proof: "812 messages cut", HeadsEqual: 1320, PoolsEqual: 700, Lacking: 5000, Repair: 9000},
+		{Kind: "kill", Nodes: []string{"n5"}, AtMS: 12_500, EndMS: stats.None(), Happened: true, Proof: "killed: signal 9", HeadsEqual: stats.None(), PoolsEqual: stats.None()},
 	}
 	for k := range run.Timeline {
 		tick := &run.Timeline[k]

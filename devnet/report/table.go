@@ -40,6 +40,8 @@ var headline = []row{
 	{"net.bytes_per_node_per_s", "network", "a node receives", byteRate, "bytes received a second on gossip and fetch streams, mean over nodes; handshakes, security and muxing are not in it"},
 	{"net.multiplier", "network", "multiplier", times, "block bytes on the wire / (block size x nodes reached)"},
 	{"heal.heads_equal_ms", "after a heal", "one head", millisecond, "from the end of a partition until all nodes that are up had one head; the longest"},
+	{"heal.pools_equal_ms", "after a heal", "equal pools", millisecond, "from the end of a partition until all nodes that are up had, in pool or block, what any pool had taken by then; the longest"},
+	{"heal.repair_ratio", "after a heal", "repair bytes", times, "bytes of repair received within a horizon of the end / bytes of transactions that nodes lacked then"},
 	{"members.suspect_p50_ms", "a crash", "suspected p50", millisecond, "from a node's crash until the first other node suspected it"},
 	{"members.dead_p99_ms", "a crash", "confirmed p99", millisecond, "from a node's crash until another node held it for dead, over all crashes and nodes"},
 	{"members.dead_max_ms", "a crash", "by all", millisecond, "the longest of these"},
