@@ -149,7 +149,7 @@ func TestStateSyncResumes(t *testing.T) {
 		return err == nil && s.State().Root() != cold.chain.State().Root()
 	})
 	gone.stop()
-	cold.until("the first peer is gone", func() bool { return cold.net.peers.count() == 0 })
+	cold.until("the first peer is gone, and what it brought is staged", func() bool { return cold.net.peers.count() == 0 && !cold.net.sync.busy.Load() })
 	staged, err := cold.chain.Stage()
 	if err != nil {
 		t.Fatal(err)
