@@ -243,7 +243,7 @@ func (e *engine) ask(t *transfer, p peer.ID) {
 		return
 	}
 	t.asked[l.slot], t.askedAt = true, time.Now()
-	l.urgent = append(l.urgent, piece{&frame{kind: frameAsk, tag: t.tag, asked: t.puzzle.missing()}, t})
+	l.urgent = append(l.urgent, piece{frame: &frame{kind: frameAsk, tag: t.tag, asked: t.puzzle.missing()}, of: t})
 	poke(l.wake)
 }
 
@@ -333,12 +333,12 @@ func (e *engine) answer(l *link, t *transfer, q *question, now time.Time) {
 		f.txs = append(f.txs, numbered{i, raw})
 		e.stats.TxsServed++
 		if size += len(raw); size > maxTxsBytes-chain.MaxTxBytes {
-			l.urgent = append(l.urgent, piece{f, t})
+			l.urgent = append(l.urgent, piece{frame: f, of: t})
 			f, size = &frame{kind: frameTxs, tag: t.tag}, 0
 		}
 	}
 	if len(f.txs) > 0 {
-		l.urgent = append(l.urgent, piece{f, t})
+		l.urgent = append(l.urgent, piece{frame: f, of: t})
 	}
 	q.open = later
 	poke(l.wake)

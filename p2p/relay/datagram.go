@@ -2,10 +2,13 @@ package relay
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/pheme-net/pheme/chain"
 	"github.com/pheme-net/pheme/p2p/trace"
 )
 
@@ -23,7 +26,7 @@ func (e *engine) divert(l *link, now time.Time) {
 		l.pace.restart()
 	case !l.asked && e.packets.Port() != 0:
 		l.asked = true
-		l.urgent = append(l.urgent, piece{&frame{kind: frameRoute, port: e.packets.Port(), query: true}, nil})
+		l.urgent = append(l.urgent, piece{frame: &frame{kind: frameRoute, port: e.packets.Port(), query: true}})
 		poke(l.wake)
 	}
 }
@@ -36,7 +39,7 @@ func (e *engine) gotRoute(l *link, f *frame) {
 	defer e.mu.Unlock()
 	if f.query && !l.answered {
 		l.answered = true
-		l.urgent = append(l.urgent, piece{&frame{kind: frameRoute, port: e.packets.Port()}, nil})
+		l.urgent = append(l.urgent, piece{frame: &frame{kind: frameRoute, port: e.packets.Port()}})
 		poke(l.wake)
 	}
 	if send == nil || l.post != nil {
@@ -58,7 +61,9 @@ func (e *engine) steer(l *link, now time.Time) {
 	for _, f := range l.pace.lose(now) {
 		e.stats.ChunksLost++
 		if t := e.live[f.tag]; t != nil {
-			t.swarm.retract(l.slot, f.chunk)
+			if t.swarm.retract(l.slot, f.chunk) && t.swarm.view(l.slot).told.none() {
+				delete(t.knows, l.slot) // it may lack the announcement
+			}
 		}
 		poke(e.pumping)
 	}
@@ -86,6 +91,9 @@ func (e *engine) writePost(ctx context.Context, l *link, x *lane) {
 		case <-l.done:
 			return
 		case p := <-x.out:
+			if p.news {
+				e.postNotice(l, x.send, p.of)
+			}
 			if e.genuine(l, p) {
 				e.mail(l, x.send, p, p.frame.slices()...)
 			}
@@ -95,6 +103,48 @@ func (e *engine) writePost(ctx context.Context, l *link, x *lane) {
 			poke(e.pumping)
 		}
 	}
+}
+
+// postNotice sends an announcement: over its own streams, the block topic's may stand
+// behind lost packets for hundreds of milliseconds. One too long for that goes by the
+// topic alone.
+func (e *engine) postNotice(l *link, send func([]byte), t *transfer) {
+	if len(t.payload) > maxSlices*maxSlice {
+		return
+	}
+	begin, size := e.clock.Now(), 0
+	for _, b := range (&frame{tag: t.tag, chunk: notice, bytes: t.payload}).slices() {
+		send(b)
+		size += len(b) + e.packets.Overhead()
+	}
+	end := e.clock.Now()
+	e.hook.Emit(trace.Event{At: end, Kind: trace.MsgWritten, Class: trace.ClassBlock, Hash: t.id, Peer: l.tag, Size: uint32(size), Aux: end - begin})
+}
+
+// gotNotice takes an announcement that came in datagrams. Its peer has found it valid,
+// so only what can never be is its fault.
+func (e *engine) gotNotice(l *link, f *frame, took time.Duration, size int) error {
+	payload := f.bytes
+	if id, ok := BlockID(payload); ok {
+		e.hook.Emit(trace.Event{At: e.clock.Now(), Kind: trace.MsgRead, Class: trace.ClassBlock, Hash: id, Peer: l.tag, Size: uint32(size), Aux: int64(took)})
+	}
+	if unsigned := len(payload) - signatureBytes; unsigned < 0 || tag(announceHash(payload[:unsigned]).Bytes()) != f.tag {
+		return fmt.Errorf("%w: announcement under another name", errFrame)
+	}
+	e.mu.Lock()
+	t := e.live[f.tag]
+	if t != nil {
+		t.informed(l)
+	}
+	e.mu.Unlock()
+	if t != nil { // looked at before: signatures take their time
+		return nil
+	}
+	err := e.announced(Message{From: l.id, Payload: payload}, true)
+	if errors.Is(err, chain.ErrInvalid) {
+		return err
+	}
+	return nil // unknown parents and clocks are the block topic's to judge
 }
 
 // mail sends a frame in datagrams.
@@ -194,6 +244,9 @@ func (e *engine) readDatagram(l *link, d *desk, b []byte) error {
 	whole, c := d.add(now, s, size)
 	if whole == nil {
 		return nil
+	}
+	if s.chunk == notice {
+		return e.gotNotice(l, whole, now.Sub(c.begun), c.bytes)
 	}
 	e.wasRead(l.tag, whole, now.Sub(c.begun), c.bytes)
 	return e.handle(l.id, whole)

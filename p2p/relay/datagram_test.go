@@ -2,12 +2,14 @@ package relay
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/pheme-net/pheme/chain"
 	"github.com/pheme-net/pheme/p2p/trace"
 )
 
@@ -127,6 +129,68 @@ func TestDivert(t *testing.T) {
 	}
 }
 
+// TestNotice: the first chunk in datagrams has the announcement before it, where the peer
+// has shown nothing that says it has it; there it begins the transfer as the block topic
+// would, which passes it on when its own copy comes, once.
+func TestNotice(t *testing.T) {
+	b := sampleOf(t, 6, 8<<10)
+	fresh := func() (*node, *engine, *mail) {
+		n, m := &node{mesh: []peer.ID{"b"}}, &mail{}
+		e := n.relay(t, "coded").(*coded).engine
+		e.packets = m
+		if err := e.handle("b", &frame{kind: frameRoute, port: 8}); err != nil {
+			t.Fatal(err)
+		}
+		return n, e, m
+	}
+	n, e, m := fresh()
+	if err := (&coded{e}).Publish(b); err != nil {
+		t.Fatal(err)
+	}
+	l := e.links["b"]
+	lane, p, _ := e.pick(time.Now())
+	if lane != l.post || !p.news {
+		t.Fatalf("the first chunk goes by %v, with the announcement: %v", lane, p.news)
+	}
+	e.postNotice(l, lane.send, p.of)
+	e.mail(l, lane.send, p, p.frame.slices()...)
+	lane.busy = false
+	if lane, p, _ := e.pick(time.Now().Add(time.Hour)); lane != l.post || p.news {
+		t.Fatal("the second chunk has the announcement before it, too")
+	}
+	e.steer(l, time.Now().Add(time.Hour)) // all are lost, and b has said nothing
+	lane.busy = false
+	if _, p, _ := e.pick(time.Now().Add(2 * time.Hour)); !p.news {
+		t.Error("the announcement does not go again")
+	}
+
+	far, other, _ := fresh()
+	var d desk
+	feed := func() {
+		for _, raw := range m.sent {
+			if err := other.readDatagram(other.links["b"], &d, raw); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	feed()
+	x := other.byID(b.ID())
+	if x == nil || x.swarm.count != 1 || x.from != "b" {
+		t.Fatalf("the transfer is %+v", x)
+	}
+	feed()
+	msg := Message{From: "a", Payload: n.sent[0]}
+	if err := other.Receive(msg); err != nil {
+		t.Errorf("the block topic does not pass it on: %v", err)
+	}
+	if err := other.Receive(msg); !errors.Is(err, chain.ErrKnown) {
+		t.Errorf("the block topic passes it on twice: %v", err)
+	}
+	if len(far.blamed) > 0 || len(far.sent) > 0 {
+		t.Errorf("blamed %q, published %d messages", far.blamed, len(far.sent))
+	}
+}
+
 // TestHostileDatagrams: what cannot be is its sender's fault, what is merely too much is
 // dropped, and what comes again changes nothing.
 func TestHostileDatagrams(t *testing.T) {
@@ -157,6 +221,20 @@ func TestHostileDatagrams(t *testing.T) {
 		{"news beyond", func(x *transfer, _ [][]byte) [][]byte {
 			return [][]byte{(&frame{kind: frameHave, tag: x.tag, held: []int{x.swarm.total}}).body()}
 		}, true},
+		{"another block's announcement", func(x *transfer, _ [][]byte) [][]byte {
+			return (&frame{tag: x.tag, chunk: notice, bytes: announce(t, "coded", sampleOf(t, 5, 8<<10))}).slices()
+		}, true},
+		{"an announcement nobody signed", func(_ *transfer, _ [][]byte) [][]byte {
+			p := announce(t, "coded", sampleOf(t, 5, 8<<10))
+			p[len(p)-2] ^= 1
+			return (&frame{tag: tag(announceHash(p[:len(p)-signatureBytes]).Bytes()), chunk: notice, bytes: p}).slices()
+		}, true},
+		{"less than an announcement", func(x *transfer, _ [][]byte) [][]byte {
+			return (&frame{tag: x.tag, chunk: notice, bytes: []byte{1}}).slices()
+		}, true},
+		{"the announcement that is known", func(x *transfer, _ [][]byte) [][]byte {
+			return slices.Repeat((&frame{tag: x.tag, chunk: notice, bytes: x.payload}).slices(), 100)
+		}, false},
 		{"the same for ever", func(x *transfer, c [][]byte) [][]byte {
 			return slices.Repeat(slicesOf(x, 0, c[0]), 100)
 		}, false},

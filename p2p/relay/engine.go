@@ -74,7 +74,7 @@ func (e *engine) Receive(m Message) error {
 	}
 	switch m.Payload[0] {
 	case kindCompact, kindCoded:
-		return e.announced(m)
+		return e.announced(m, false)
 	}
 	b, err := DecodeGossip(m.Payload, e.node.DecodeBlock)
 	if err != nil {
@@ -87,8 +87,9 @@ func (e *engine) Receive(m Message) error {
 	return nil
 }
 
-// announced judges an announcement and begins the transfer of its block.
-func (e *engine) announced(m Message) error {
+// announced judges an announcement and begins the transfer of its block. posted: it
+// came in datagrams, beside the block topic.
+func (e *engine) announced(m Message, posted bool) error {
 	a, err := decodeAnnouncement(m.Payload, e.limit)
 	if err != nil {
 		return err
@@ -96,6 +97,11 @@ func (e *engine) announced(m Message) error {
 	id := a.header.ID()
 	e.mu.Lock()
 	t := e.byID(id)
+	if t != nil && t.posted && !posted && t.tag == a.tag { // the topic has it for the first time, and passes it on
+		t.posted = false
+		e.mu.Unlock()
+		return t.doubt
+	}
 	e.mu.Unlock()
 	if t != nil { // another announcement of the same block: the first one counts
 		return fmt.Errorf("%w: %s is announced already", chain.ErrKnown, id)
@@ -104,6 +110,7 @@ func (e *engine) announced(m Message) error {
 		return err
 	}
 	t = newTransfer(a, m.From, e.cfg.Budget, e.seed, time.Now())
+	t.payload, t.posted = m.Payload, posted
 	if a.kind == kindCompact {
 		if t.puzzle, err = newPuzzle(a, e.node.EachTx); err != nil {
 			return err
@@ -119,7 +126,11 @@ func (e *engine) announced(m Message) error {
 		e.mu.Unlock()
 		return fmt.Errorf("%w %d", chain.ErrEquivocation, a.header.Slot())
 	}
+	if nth > 1 {
+		t.doubt = fmt.Errorf("%w %d", chain.ErrSecondBlock, a.header.Slot())
+	}
 	e.enter(t)
+	t.informed(e.link(m.From))
 	e.stats.Received.add(a.kind)
 	if t.puzzle != nil {
 		e.compared(t.puzzle.pooled, a.shape.size)
@@ -132,10 +143,7 @@ func (e *engine) announced(m Message) error {
 	for _, w := range waiting {
 		e.handle(w.from, w.frame)
 	}
-	if nth > 1 {
-		return fmt.Errorf("%w %d", chain.ErrSecondBlock, a.header.Slot())
-	}
-	return nil
+	return t.doubt
 }
 
 // enter puts a transfer among the live ones, in place of the oldest if there are
@@ -199,7 +207,7 @@ func (e *engine) publish(b *chain.Block, kind byte, push bool) error {
 		return err
 	}
 	t := newTransfer(a, "", min(e.cfg.Budget, originBudget), e.seed, time.Now())
-	t.chunks = chunks
+	t.payload, t.chunks = payload, chunks
 	for i, c := range chunks {
 		t.put(i, c, 0)
 	}

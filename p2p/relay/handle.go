@@ -19,6 +19,9 @@ func (e *engine) handle(from peer.ID, f *frame) error {
 	if t == nil && l != nil && f.kind != frameRoute {
 		e.early.add(from, f, time.Now())
 	}
+	if t != nil {
+		t.informed(l)
+	}
 	e.mu.Unlock()
 	if l != nil && f.kind == frameRoute {
 		e.gotRoute(l, f)

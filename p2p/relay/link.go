@@ -98,6 +98,7 @@ func (e *engine) lane(l *link, now time.Time) *lane {
 type piece struct {
 	frame *frame
 	of    *transfer
+	news  bool // the peer needs the announcement before it
 }
 
 // link returns the link to a peer, which it makes if there is none. The mutex is
@@ -136,6 +137,7 @@ func (e *engine) unlink(l *link) {
 		t.swarm.leave(l.slot)
 		delete(t.news, l.slot)
 		delete(t.parked, l.slot)
+		delete(t.knows, l.slot)
 	}
 	poke(l.wake)
 	close(l.done)
@@ -279,7 +281,7 @@ func (e *engine) pickUrgent(l *link) (p piece, streams int, gone bool) {
 			if n != nil && !n.empty() {
 				f := &frame{kind: frameHave, tag: t.tag, flags: n.flags, acks: n.acks, held: n.held}
 				*n = news{}
-				return piece{f, t}, streams, false
+				return piece{frame: f, of: t}, streams, false
 			}
 		}
 		l.flush = false
@@ -343,12 +345,15 @@ func (e *engine) pick(now time.Time) (*lane, piece, time.Duration) {
 		t.used = now
 		x.busy = true
 		e.stats.ChunksSent++
+		p := piece{frame: &frame{kind: frameChunk, tag: t.tag, hops: t.hops[c], chunk: c, bytes: t.chunks[c]}, of: t}
 		if x.send != nil {
 			e.stats.ChunksPosted++
+			p.news = !t.knows[l.slot]
+			t.knows[l.slot] = true
 		}
 		l.pace.sent(flying{tag: t.tag, chunk: c, bytes: t.ann.shape.chunk, lane: x, datagram: x.send != nil, at: now})
 		e.uplink.sent(now, t.ann.shape.chunk)
-		return x, piece{&frame{kind: frameChunk, tag: t.tag, hops: t.hops[c], chunk: c, bytes: t.chunks[c]}, t}, 0
+		return x, p, 0
 	}
 	return nil, piece{}, 0
 }

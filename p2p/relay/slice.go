@@ -19,6 +19,9 @@ type slice struct {
 	bytes  []byte // shared with the datagram
 }
 
+// notice is the chunk number of an announcement: no block has so many.
+const notice = 1<<16 - 1
+
 const (
 	sliceHeader = 1 + len(tag{}) + 2 + 1 + 1 + 1
 	maxSlice    = 1120                   // bytes

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"math/bits"
+	"slices"
 )
 
 // swarm is the chunks of one block as one node sees them: which it holds, which
@@ -102,12 +103,16 @@ func (s *swarm) lost(peer, chunk int) {
 	}
 }
 
-// retract takes back that a chunk was sent to a peer: it was lost on the way.
-func (s *swarm) retract(peer, chunk int) {
+// retract takes back that a chunk was sent to a peer: it was lost on the way. true: the
+// peer has not got it from elsewhere.
+func (s *swarm) retract(peer, chunk int) bool {
 	s.sent[chunk] -= min(1, s.sent[chunk])
-	if v := s.views[peer]; v != nil && !v.told.get(chunk) {
-		s.lost(peer, chunk)
+	v := s.views[peer]
+	if v == nil || v.told.get(chunk) {
+		return false
 	}
+	s.lost(peer, chunk)
+	return true
 }
 
 // leave forgets a peer.
@@ -193,6 +198,9 @@ func (b bitmap) countWithout(o bitmap) (n int) {
 	}
 	return n
 }
+
+// none says whether it is empty.
+func (b bitmap) none() bool { return !slices.ContainsFunc(b, func(w uint64) bool { return w != 0 }) }
 
 // clear takes i out; false: it is not in.
 func (b bitmap) clear(i int) bool {

@@ -34,6 +34,11 @@ type transfer struct {
 	parked  map[int]*question // by link: it asked us
 	wanted  bool              // the mesh was asked for chunks
 
+	payload []byte       // the announcement as it came
+	knows   map[int]bool // by link: it has the announcement, or it is under way to it in datagrams
+	posted  bool         // it came in datagrams, and the block topic has not had it yet
+	doubt   error        // what the block topic is told of it
+
 	block   *chain.Block // complete
 	opening bool         // a goroutine decodes it
 	failed  bool
@@ -55,7 +60,7 @@ func newTransfer(a *announcement, from peer.ID, budget int, seed uint64, now tim
 	t := &transfer{
 		tag: a.tag, id: id, ann: a, from: from, push: a.body.Push,
 		swarm: newSwarm(a.shape.data, a.shape.total(), budget, seed), chunks: make([][]byte, a.shape.total()), sure: newBitmap(a.shape.total()),
-		hops: make([]uint8, a.shape.total()), news: make(map[int]*news), asked: make(map[int]bool), parked: make(map[int]*question), gained: now, used: now,
+		hops: make([]uint8, a.shape.total()), news: make(map[int]*news), asked: make(map[int]bool), knows: make(map[int]bool), parked: make(map[int]*question), gained: now, used: now,
 	}
 	return t
 }
@@ -68,6 +73,13 @@ func (t *transfer) tell(slot int) *news {
 		t.news[slot] = n
 	}
 	return n
+}
+
+// informed notes that a peer has the announcement. nil: no link to it.
+func (t *transfer) informed(l *link) {
+	if l != nil {
+		t.knows[l.slot] = true
+	}
 }
 
 // put takes in a verified chunk that came over hops nodes; false: it is here.
