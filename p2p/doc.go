@@ -75,6 +75,23 @@
 // a run in which half of 50 nodes die (devnet measure death) missed up to 0.7 % of the
 // deliveries; with them none of 18 seeds missed any.
 //
+// # How a node that starts cold gets to the head
+//
+// By the headers of all blocks, whose number is the weight and each of which is signed; by the state after a
+// pivot, one of the newest two blocks whose number is a multiple of 64; and by the blocks
+// after it. An account is an address, a balance and one or two bytes, 28 bytes for
+// one of some 10^15 wei, a header 180 bytes. Of 1,000,000 accounts, each made by a transfer
+// of its own, in 10,000 blocks that is 28 MB, 1.8 MB and 0.4 MB of digests and blocks,
+// 4.8 s of a link of 50 Mbit/s, where all blocks are 130 MB and 20.8 s. What connecting
+// and asking take beside it counts for more where there is less: 100,000 accounts in
+// 1,000 blocks, three peers at 10 ms, in virtual time (go test ./p2p -run '^$' -bench
+// 'StateSync/accounts=100000$' -benchtime 1x):
+//
+//	                            by state   by all blocks
+//	received                    3.54 MB    12.96 MB
+//	arrived, links alone        0.81 s     2.22 s          0.36
+//	and computing charged       0.94 s     3.32 s          0.28
+//
 // # Goroutines
 //
 // New starts none. Run owns: relay, batches, held messages, fetches, catch-up,
