@@ -16,7 +16,7 @@ type drops struct {
 	came, gone float64       // how many of the latest arrived and were lost
 	clean      int           // arrived since one was lost
 	vain       int           // given up since one arrived
-	heard      time.Time     // when one last arrived, or the first was sent
+	heard      time.Time     // when one last arrived, or one was sent after a pause
 }
 
 const (

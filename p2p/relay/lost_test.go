@@ -103,10 +103,17 @@ func TestClosedPath(t *testing.T) {
 	p := newPace(&cfg)
 	x := &path{rtt: 100 * time.Millisecond, rng: rand.New(rand.NewPCG(1, 2))}
 	now, _, _ := x.drive(&p, time.Unix(0, 0), time.Second)
+	for len(p.flight) > 0 {
+		p.acked(now, tag{}, p.flight[0].chunk)
+	}
+	now = now.Add(time.Minute) // nothing to send
 	x.loss = 1
 	closed, _, _ := x.drive(&p, now, 2*x.rtt)
+	if closed, _, _ = x.drive(&p, closed, 3*x.rtt/2); p.drops.vain < maxVain {
+		t.Fatalf("only %d in vain", p.drops.vain)
+	}
 	if p.closed(closed) {
-		t.Error("given up after two round trips")
+		t.Error("given up after three and a half round trips")
 	}
 	if closed, _, _ = x.drive(&p, closed, time.Second); !p.closed(closed) {
 		t.Errorf("not given up after a second: %d in vain, %d under way", p.drops.vain, len(p.flight))

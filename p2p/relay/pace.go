@@ -1,6 +1,9 @@
 package relay
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // pace limits how many bytes are under way to one peer, so that what waits in
 // queues below us stays little: a chunk given to the transport cannot be taken
@@ -64,7 +67,7 @@ func (p *pace) room() bool {
 func (p *pace) sent(f flying) {
 	f.delivered = p.delivered
 	p.flying += f.bytes
-	if f.datagram && p.drops.heard.IsZero() {
+	if f.datagram && p.drops.vain == 0 && !slices.ContainsFunc(p.flight, func(g flying) bool { return g.datagram }) { // none can have come for a while
 		p.drops.heard = f.at
 	}
 	p.flight = append(p.flight, f)
