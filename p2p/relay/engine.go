@@ -96,20 +96,15 @@ func (e *engine) announced(m Message, posted bool) error {
 	}
 	id := a.header.ID()
 	e.mu.Lock()
-	t := e.byID(id)
-	if t != nil && t.posted && !posted && t.tag == a.tag { // the topic has it for the first time, and passes it on
-		t.posted = false
-		e.mu.Unlock()
-		return t.doubt
-	}
+	again, err := e.again(a, posted)
 	e.mu.Unlock()
-	if t != nil { // another announcement of the same block: the first one counts
-		return fmt.Errorf("%w: %s is announced already", chain.ErrKnown, id)
+	if again {
+		return err
 	}
 	if err := e.node.CheckHeader(a.header); err != nil && !errors.Is(err, chain.ErrSecondBlock) {
 		return err
 	}
-	t = newTransfer(a, m.From, e.cfg.Budget, e.seed, time.Now())
+	t := newTransfer(a, m.From, e.cfg.Budget, e.seed, time.Now())
 	t.payload, t.posted = m.Payload, posted
 	if a.kind == kindCompact {
 		if t.puzzle, err = newPuzzle(a, e.node.EachTx); err != nil {
@@ -117,9 +112,9 @@ func (e *engine) announced(m Message, posted bool) error {
 		}
 	}
 	e.mu.Lock()
-	if e.byID(id) != nil {
+	if again, err := e.again(a, posted); again { // while the header was checked
 		e.mu.Unlock()
-		return fmt.Errorf("%w: %s is announced already", chain.ErrKnown, id)
+		return err
 	}
 	nth := e.seen.add(a.header.Slot(), id)
 	if nth > perSlot {
@@ -130,7 +125,7 @@ func (e *engine) announced(m Message, posted bool) error {
 		t.doubt = fmt.Errorf("%w %d", chain.ErrSecondBlock, a.header.Slot())
 	}
 	e.enter(t)
-	t.informed(e.link(m.From))
+	t.informed(e.links[m.From])
 	e.stats.Received.add(a.kind)
 	if t.puzzle != nil {
 		e.compared(t.puzzle.pooled, a.shape.size)
@@ -144,6 +139,21 @@ func (e *engine) announced(m Message, posted bool) error {
 		e.handle(w.from, w.frame)
 	}
 	return t.doubt
+}
+
+// again says whether the block of an announcement is announced already, and what its
+// sender is told then: the first one counts, which the block topic passes on once even
+// if it came in datagrams. The mutex is held.
+func (e *engine) again(a *announcement, posted bool) (bool, error) {
+	t := e.byID(a.header.ID())
+	if t == nil {
+		return false, nil
+	}
+	if t.posted && !posted && t.tag == a.tag {
+		t.posted = false
+		return true, t.doubt
+	}
+	return true, fmt.Errorf("%w: %s is announced already", chain.ErrKnown, t.id)
 }
 
 // enter puts a transfer among the live ones, in place of the oldest if there are
