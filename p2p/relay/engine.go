@@ -99,6 +99,9 @@ func (e *engine) announced(m Message, posted bool) error {
 	again, err := e.again(a, posted)
 	e.mu.Unlock()
 	if again {
+		if !errors.Is(err, chain.ErrKnown) {
+			_ = e.node.CheckHeader(a.header) // judged before: for the time that its signatures have taken once more
+		}
 		return err
 	}
 	if err := e.node.CheckHeader(a.header); err != nil && !errors.Is(err, chain.ErrSecondBlock) {
