@@ -192,8 +192,11 @@ func shortName(metric string) string {
 }
 
 // cellChart draws one figure of all cells: over the values of the key with the most of them, a
-// series for each combination of the others. ok is false when no cell has the figure.
+// series for each combination of the others. ok is false when no cell has the figure, or there is but one.
 func cellChart(s *Sweep, metric string) (exhibit, bool) {
+	if len(s.Keys) == 0 {
+		return exhibit{}, false // nothing varies
+	}
 	h := headlineOf(metric)
 	axis := widest(s)
 	ch := intervalsChart{about: h.group + " " + h.label, xAxis: s.Keys[axis], scale: 1}

@@ -100,4 +100,8 @@ func TestSweepPageStaysSmall(t *testing.T) {
 	if err := SweepPage(&bytes.Buffer{}, &Sweep{Keys: []string{"net.nodes"}}); err != nil {
 		t.Errorf("a sweep without cells cannot be drawn: %v", err)
 	}
+	single := &Sweep{Cells: []Cell{{Experiment: s.Cells[0].Experiment, Summary: s.Cells[0].Summary}}}
+	if err := SweepPage(&bytes.Buffer{}, single); err != nil {
+		t.Errorf("a sweep of one cell cannot be drawn: %v", err)
+	}
 }
