@@ -378,7 +378,8 @@ func (s *Spec) Memory() int64 {
 		node += 10 * int64(s.Chain.BlockSize) // chunks are in nobody else's hands
 	}
 	if !s.Load.Placed() {
-		node += int64(s.Load.TxRate*s.seconds()) * 2 << 10 // what each records of a transaction, and remembers so as not to take it twice
+		// What each records of every copy of a transaction, and remembers so as not to take it twice: 3.4 KiB with a mesh of four.
+		node += int64(s.Load.TxRate*s.seconds()) * int64(1200+650*s.Gossip.TxD)
 	}
 	return 5<<28 + int64(s.Net.Nodes)*node // the first is the program, and what the collector lets grow before it works
 }
