@@ -130,11 +130,17 @@ func BenchmarkSideBySide(b *testing.B) {
 	idle := map[int]float64{}
 	for _, c := range []trial{
 		{n: 10, calm: 10 * time.Minute, seeds: 10},
+		{n: 10, loss: 0.05, calm: 10 * time.Minute, seeds: 2},
+		{n: 10, loss: 0.1, calm: 10 * time.Minute, seeds: 2},
+		{n: 10, slow: 150 * time.Millisecond, calm: 10 * time.Minute, seeds: 2},
 		{n: 100, calm: time.Minute, seeds: 5},
 		{n: 100, loss: 0.05, calm: 2 * time.Minute, seeds: 2},
 		{n: 100, loss: 0.1, calm: 10 * time.Minute, seeds: 1},
 		{n: 100, slow: 150 * time.Millisecond, calm: 2 * time.Minute, seeds: 1},
 		{n: 500, calm: time.Minute, seeds: 1},
+		{n: 500, loss: 0.05, calm: time.Minute, seeds: 1},
+		{n: 500, loss: 0.1, calm: time.Minute, seeds: 1},
+		{n: 500, slow: 150 * time.Millisecond, calm: time.Minute, seeds: 1},
 	} {
 		b.Run(fmt.Sprintf("n=%d/loss=%g/slow=%v", c.n, c.loss, c.slow), func(b *testing.B) {
 			for b.Loop() {
