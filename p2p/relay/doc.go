@@ -65,9 +65,8 @@
 //     492 and 495).
 //   - Chunks go to all connected peers, at most 20, and not to the mesh alone. With 100
 //     nodes 606 over all; over the mesh 742, and 613 with 1.3 times as much under way.
-//     Where 1 % of packets is lost a connection carries a Mbit/s or two, whatever the
-//     uplink has, and what counts is how many there are (20 nodes: mesh 2,515, all 1,628,
-//     both with windows steered by delay; 1,723 as it is now, 3.5 times the lossless 492).
+//     On streams where 1 % of packets is lost what counts is how many connections there
+//     are: 20 nodes over the mesh 2,515, over all 1,628.
 //   - Up to 4 streams of chunks to a peer, the second where a chunk is late: behind a lost
 //     packet only its own stream waits.
 //   - Where a chunk takes twice the round trip and twice the wait in our uplink, it stands
