@@ -186,8 +186,8 @@ func TestNotice(t *testing.T) {
 	if err := other.Receive(msg); !errors.Is(err, chain.ErrKnown) {
 		t.Errorf("the block topic passes it on twice: %v", err)
 	}
-	if len(far.blamed) > 0 || len(far.sent) > 0 {
-		t.Errorf("blamed %q, published %d messages", far.blamed, len(far.sent))
+	if len(far.blamed) > 0 || len(far.sent) > 0 || far.checked != 1 {
+		t.Errorf("blamed %q, published %d messages, checked its header %d times", far.blamed, len(far.sent), far.checked)
 	}
 }
 

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -90,18 +91,20 @@ func (e *engine) Receive(m Message) error {
 // announced judges an announcement and begins the transfer of its block. posted: it
 // came in datagrams, beside the block topic.
 func (e *engine) announced(m Message, posted bool) error {
+	known := func(id common.Hash) (bool, error) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return e.again(m.Payload, id, posted)
+	}
+	if again, err := known(common.Hash{}); again { // its signatures have been judged, which takes its time
+		return err
+	}
 	a, err := decodeAnnouncement(m.Payload, e.limit)
 	if err != nil {
 		return err
 	}
 	id := a.header.ID()
-	e.mu.Lock()
-	again, err := e.again(a, posted)
-	e.mu.Unlock()
-	if again {
-		if !errors.Is(err, chain.ErrKnown) {
-			_ = e.node.CheckHeader(a.header) // judged before: for the time that its signatures have taken once more
-		}
+	if again, err := known(id); again {
 		return err
 	}
 	if err := e.node.CheckHeader(a.header); err != nil && !errors.Is(err, chain.ErrSecondBlock) {
@@ -115,7 +118,7 @@ func (e *engine) announced(m Message, posted bool) error {
 		}
 	}
 	e.mu.Lock()
-	if again, err := e.again(a, posted); again { // while the header was checked
+	if again, err := e.again(m.Payload, id, posted); again { // while the header was checked
 		e.mu.Unlock()
 		return err
 	}
@@ -144,19 +147,22 @@ func (e *engine) announced(m Message, posted bool) error {
 	return t.doubt
 }
 
-// again says whether the block of an announcement is announced already, and what its
-// sender is told then: the first one counts, which the block topic passes on once even
-// if it came in datagrams. The mutex is held.
-func (e *engine) again(a *announcement, posted bool) (bool, error) {
-	t := e.byID(a.header.ID())
-	if t == nil {
-		return false, nil
+// again says whether an announcement, or the block it is of, has been announced already, and
+// what its sender is told then: the first one counts, which the block topic passes on once
+// even if it came in datagrams. An id of zeros is not known yet. The mutex is held.
+func (e *engine) again(payload []byte, id common.Hash, posted bool) (bool, error) {
+	for _, t := range e.order {
+		same := bytes.Equal(t.payload, payload)
+		if !same && t.id != id {
+			continue
+		}
+		if same && t.posted && !posted {
+			t.posted = false
+			return true, t.doubt
+		}
+		return true, fmt.Errorf("%w: %s is announced already", chain.ErrKnown, t.id)
 	}
-	if t.posted && !posted && t.tag == a.tag {
-		t.posted = false
-		return true, t.doubt
-	}
-	return true, fmt.Errorf("%w: %s is announced already", chain.ErrKnown, t.id)
+	return false, nil
 }
 
 // enter puts a transfer among the live ones, in place of the oldest if there are

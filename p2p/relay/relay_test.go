@@ -79,6 +79,7 @@ type node struct {
 	pool    map[common.Hash]*chain.Tx
 	err     error // of Gossip and Take
 	header  error // of CheckHeader
+	checked int   // headers
 	mesh    []peer.ID
 	silent  bool
 	blamed  []peer.ID
@@ -100,7 +101,10 @@ func (n *node) Complete(_ peer.ID, b *chain.Block, w Way) error {
 	return nil
 }
 
-func (n *node) CheckHeader(*chain.SignedHeader) error { return n.header }
+func (n *node) CheckHeader(*chain.SignedHeader) error {
+	n.checked++
+	return n.header
+}
 
 func (n *node) Fetch(_ peer.ID, id common.Hash, _ uint64) { n.fetched = append(n.fetched, id) }
 
