@@ -8,10 +8,6 @@
 // (GOMAXPROCS=1), garbage collected only while everything waits (devnet/bubble), and no dice of our
 // own that the seed does not throw.
 //
-// Limit: a run in which a node is killed takes one of a few courses, where a partition and loss leave
-// one. A host that closes ends its streams in the order of a map of pointers, and where those lie is
-// not the seed's alone.
-//
 // Nothing of the toolchain is kept here: every edit names the text it replaces and must find it
 // exactly once, and only the toolchains in Known are tried. Such a binary throws the same "random"
 // numbers every time, cryptographic ones included, so the overlay also sets node.Replay, by which it

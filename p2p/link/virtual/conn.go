@@ -3,7 +3,9 @@ package virtual
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,9 +41,10 @@ type conn struct {
 
 	mu      sync.Mutex
 	cond    *sync.Cond
-	waiting []*stream // opened by the peer, to be accepted
-	streams map[*stream]struct{}
-	err     error // set when closed
+	waiting []*stream       // opened by the peer, to be accepted
+	streams map[*stream]int // each with its number
+	opened  int             // of the next one
+	err     error           // set when closed
 }
 
 // ends returns the two ends of a connection.
@@ -56,7 +59,7 @@ func (n *Network) connect(from, to int, stack Stack) *[2]*conn {
 		c.Tag = pair
 		for side, i := range []int{from, to} {
 			j := []int{to, from}[side]
-			e := &conn{net: n, link: c, side: side, tr: n.nodes[i].tr, streams: map[*stream]struct{}{}}
+			e := &conn{net: n, link: c, side: side, tr: n.nodes[i].tr, streams: map[*stream]int{}}
 			e.local, e.remote, e.remoteKey = n.nodes[i].id, n.nodes[j].id, n.nodes[j].key
 			e.localAddr, e.remoteAddr = n.nodes[i].addr, n.nodes[j].addr
 			e.cond = sync.NewCond(&e.mu)
@@ -67,7 +70,7 @@ func (n *Network) connect(from, to int, stack Stack) *[2]*conn {
 	if stack == Secured {
 		pair[0].raw, pair[1].raw = newStreams(pair[0], pair[1], false)
 		for _, e := range pair {
-			e.streams[e.raw] = struct{}{}
+			e.streams[e.raw] = 0
 		}
 	}
 	return pair
@@ -94,7 +97,8 @@ func (c *conn) add(s *stream) error {
 	c.mu.Lock()
 	err := c.err
 	if err == nil {
-		c.streams[s] = struct{}{}
+		c.streams[s] = c.opened
+		c.opened++
 	}
 	c.mu.Unlock()
 	if err != nil {
@@ -169,7 +173,8 @@ func (c *conn) fail(err error) {
 	c.streams, c.waiting = nil, nil
 	c.cond.Broadcast()
 	c.mu.Unlock()
-	for s := range streams {
+	inOrder := slices.SortedFunc(maps.Keys(streams), func(a, b *stream) int { return streams[a] - streams[b] })
+	for _, s := range inOrder { // so that a run in which nodes die repeats
 		s.fail(err)
 	}
 }
