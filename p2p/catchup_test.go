@@ -1,10 +1,13 @@
 package p2p
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -312,6 +315,60 @@ func TestWithholdingAndLyingPeers(t *testing.T) {
 			}
 			n.stop()
 		})
+	}
+}
+
+// TestSlowAnswers: an answer may take longer than a request may stand still, at both ends.
+func TestSlowAnswers(t *testing.T) {
+	w := newWorld(t, "slow")
+	var txs []*chain.Tx
+	for i := range 25 {
+		txs = append(txs, w.tx(i%8, 30<<10))
+	}
+	b := w.block(txs...)
+	frame := binary.AppendUvarint(nil, uint64(len(b.Raw())))
+	frame = append(frame, b.Raw()...)
+	n := w.node("n", func(c *Config) { c.RequestTimeout, c.StatusTimeout = 500*time.Millisecond, 20*time.Second })
+	var began, took time.Duration
+	start := time.Now()
+	e := w.evil("slow", w.claim(1, b.ID()), func(s network.Stream) {
+		raw, err := readFrame(s, maxRequestBytes)
+		if err != nil {
+			return
+		}
+		if r, err := decodeRequest(raw); err != nil || r.Kind != askBlocks {
+			_ = writeFrame(s, newAnswer([]*chain.SignedHeader{b.SignedHeader}).encode())
+			_ = s.Close()
+			return
+		}
+		began = time.Since(start)
+		for piece := range slices.Chunk(frame, 64<<10) {
+			time.Sleep(100 * time.Millisecond)
+			if _, err := s.Write(piece); err != nil {
+				return
+			}
+		}
+		took = time.Since(start) - began
+		_ = s.Close()
+	})
+	if err := n.net.AddPeer(e.addr()); err != nil {
+		t.Fatal(err)
+	}
+	n.reaches(b)
+	if took < n.cfg.RequestTimeout {
+		t.Fatalf("the answer took %v: the test shows nothing", took)
+	}
+
+	s, err := e.host.NewStream(t.Context(), n.host.ID(), blocksProtocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeFrame(s, request{Kind: askBlocks, IDs: []common.Hash{b.ID()}}.encode()); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * n.cfg.RequestTimeout)
+	if got, err := readFrame(s, 1<<20); err != nil || !bytes.Equal(got, b.Raw()) {
+		t.Errorf("who reads late gets %d bytes and %v", len(got), err)
 	}
 }
 

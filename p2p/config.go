@@ -70,7 +70,8 @@ type Config struct {
 	HoldTotal, HoldPerPeer int
 
 	// FetchTimeout is how long one peer may take to begin answering before the
-	// same thing is asked from a second; RequestTimeout ends a request for good.
+	// same thing is asked from a second; RequestTimeout without progress ends a
+	// request for good.
 	FetchTimeout, RequestTimeout time.Duration
 	// ServeRequests and ServeBytes are what one peer may ask of us in ten seconds.
 	ServeRequests, ServeBytes int

@@ -25,6 +25,8 @@ var (
 	errMissing = errors.New("p2p: peer has not got the block")
 	// errStalled is a request that no source moves forward.
 	errStalled = errors.New("p2p: no source answers")
+	// errSlow is a peer that takes too long to answer.
+	errSlow = errors.New("p2p: peer answers too slowly")
 	// errNoSource is a request nobody is left to be asked.
 	errNoSource = errors.New("p2p: no peer to ask")
 )
@@ -118,10 +120,13 @@ func hedge[T any](ctx context.Context, sources []peer.ID, patience time.Duration
 	return none, "", errors.Join(append(errs, errNoSource)...)
 }
 
-// exchange opens a stream, writes a request and hands the answer to read.
+// exchange opens a stream, writes a request and hands the answer to read. It gives up
+// when RequestTimeout has brought less than minProgress bytes.
 func (n *Net) exchange(ctx context.Context, p peer.ID, id protocol.ID, request []byte, progress *atomic.Int64, read func(*countedStream, io.Reader) error) error {
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.RequestTimeout)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	patience := time.AfterFunc(n.cfg.RequestTimeout, func() { cancel(errSlow) })
+	defer patience.Stop()
 	raw, err := n.host.NewStream(network.WithNoDial(ctx, "request"), p, id)
 	if err != nil {
 		return fmt.Errorf("open %s stream: %w", id, err)
@@ -136,21 +141,27 @@ func (n *Net) exchange(ctx context.Context, p peer.ID, id protocol.ID, request [
 	if err := s.CloseWrite(); err != nil {
 		return err
 	}
-	if err := read(s, watched{s, progress}); err != nil {
+	if err := read(s, &watched{Reader: s, progress: progress, moved: func() { patience.Reset(n.cfg.RequestTimeout) }}); err != nil {
 		return err
 	}
 	return s.Close()
 }
 
-// watched counts what is read as progress.
+// watched counts what is read as progress, and calls moved for each minProgress of it.
 type watched struct {
 	io.Reader
 	progress *atomic.Int64
+	moved    func()
+	since    int // bytes since it was called
 }
 
-func (w watched) Read(b []byte) (int, error) {
+func (w *watched) Read(b []byte) (int, error) {
 	n, err := w.Reader.Read(b)
 	w.progress.Add(int64(n))
+	if w.since += n; w.since >= minProgress {
+		w.since = 0
+		w.moved()
+	}
 	return n, err
 }
 

@@ -36,7 +36,7 @@ func (n *Net) serveOne(raw network.Stream, limit int, answer func(*countedStream
 	}
 	defer n.tasks.end(s)
 	p := s.Conn().RemotePeer()
-	_ = s.SetDeadline(time.Now().Add(n.cfg.RequestTimeout))
+	_ = s.SetReadDeadline(time.Now().Add(n.cfg.RequestTimeout))
 	// A peer may ask as soon as it has our status, and we may get its question
 	// before its status.
 	ctx, cancel := context.WithTimeout(n.tasks.ctx, n.cfg.StatusTimeout)
@@ -61,6 +61,14 @@ func (n *Net) serveOne(raw network.Stream, limit int, answer func(*countedStream
 	_ = s.Close()
 }
 
+// writeAnswer writes one frame, for which there is RequestTimeout and as long as a
+// client waits for its bytes.
+func (n *Net) writeAnswer(s *countedStream, b []byte) error {
+	slowest := time.Duration(len(b)/minProgress) * n.cfg.FetchTimeout
+	_ = s.SetWriteDeadline(time.Now().Add(n.cfg.RequestTimeout + slowest))
+	return writeFrame(s, b)
+}
+
 // answer writes the answer to a request and returns the bytes of blocks in it.
 func (n *Net) answer(s *countedStream, r request) (sent int, err error) {
 	if r.Kind != askBlocks {
@@ -75,7 +83,7 @@ func (n *Net) answer(s *countedStream, r request) (sent int, err error) {
 			return sent, nil
 		}
 		begin := n.clock.Now()
-		if err := writeFrame(s, raw); err != nil {
+		if err := n.writeAnswer(s, raw); err != nil {
 			return sent, err
 		}
 		end := n.clock.Now()
@@ -91,7 +99,7 @@ func (n *Net) answerHeaders(s *countedStream, r request) (sent int, err error) {
 	for locator := r.IDs; frames > 0; frames-- {
 		headers := n.after(locator)
 		raw := newAnswer(headers).encode()
-		if err := writeFrame(s, raw); err != nil {
+		if err := n.writeAnswer(s, raw); err != nil {
 			return sent, err
 		}
 		sent += len(raw)

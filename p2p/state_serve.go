@@ -38,7 +38,7 @@ func (n *Net) answerState(s *countedStream, r stateRequest, trees []chain.Subtre
 		if sent > 0 && sent+len(raw) > maxStateAnswer {
 			return sent, nil
 		}
-		if err := writeFrame(s, raw); err != nil {
+		if err := n.writeAnswer(s, raw); err != nil {
 			return sent, err
 		}
 		sent += len(raw)

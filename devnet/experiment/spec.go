@@ -15,6 +15,7 @@ const (
 	maxNodes     = 64                     // processes on one machine; more is the virtual engine's work
 	maxVirtual   = 5000                   // nodes in virtual time: about 2 MB each before the first block
 	minSlot      = 100 * time.Millisecond // the chain's own floor
+	maxSlot      = 6 * time.Minute        // the horizon is ten slots, and at most 1h
 	maxBlock     = 4 << 20                // the chain's body limit
 	maxTx        = 32 << 10               // the pool's and the wire's limit
 	minTx        = 128                    // a signed transfer without data

@@ -125,7 +125,7 @@ func (s *Spec) checkLoad() []check {
 	l, slot := &s.Load, s.Chain.Slot.D()
 	blocks := l.Work == WorkBlocks
 	return []check{
-		{slot < minSlot || slot > time.Minute, "chain.slot", "must be 100ms to 1m"},
+		{slot < minSlot || slot > maxSlot, "chain.slot", "must be 100ms to 6m"},
 		{slot%time.Millisecond != 0, "chain.slot", "must be whole milliseconds"},
 		{!blocks && l.Work != WorkTxs, "load.work", "must be blocks or transactions"},
 		{l.TxSize < minTx || l.TxSize > maxTx, "load.tx_size", fmt.Sprintf("must be %d to %d bytes", minTx, maxTx)},
