@@ -25,8 +25,6 @@ var (
 	errMissing = errors.New("p2p: peer has not got the block")
 	// errStalled is a request that no source moves forward.
 	errStalled = errors.New("p2p: no source answers")
-	// errSlow is a peer that takes too long to answer.
-	errSlow = errors.New("p2p: peer answers too slowly")
 	// errNoSource is a request nobody is left to be asked.
 	errNoSource = errors.New("p2p: no peer to ask")
 )
@@ -123,9 +121,9 @@ func hedge[T any](ctx context.Context, sources []peer.ID, patience time.Duration
 // exchange opens a stream, writes a request and hands the answer to read. It gives up
 // when RequestTimeout has brought less than minProgress bytes.
 func (n *Net) exchange(ctx context.Context, p peer.ID, id protocol.ID, request []byte, progress *atomic.Int64, read func(*countedStream, io.Reader) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	patience := time.AfterFunc(n.cfg.RequestTimeout, func() { cancel(errSlow) })
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	patience := time.AfterFunc(n.cfg.RequestTimeout, cancel)
 	defer patience.Stop()
 	raw, err := n.host.NewStream(network.WithNoDial(ctx, "request"), p, id)
 	if err != nil {
