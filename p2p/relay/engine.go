@@ -257,7 +257,7 @@ func (e *engine) Taken(b *chain.Block) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if t := e.byID(b.ID()); t != nil && t.block == nil && len(b.TxList()) == t.ann.shape.size && !t.failed {
-		e.completed(t, b, t.farthest())
+		e.completed(t, b, t.swarm.farthest())
 	}
 }
 

@@ -146,7 +146,7 @@ func (e *engine) gotNews(l *link, t *transfer, f *frame) error {
 // open decodes a block whose chunks suffice. from brought the last one.
 func (e *engine) open(from peer.ID, t *transfer) {
 	e.mu.Lock()
-	chunks, hops := append([][]byte(nil), t.chunks...), t.farthest()
+	chunks, hops := append([][]byte(nil), t.chunks...), t.swarm.farthest()
 	e.mu.Unlock()
 	var b *chain.Block
 	list, err := t.ann.shape.decode(chunks)

@@ -345,7 +345,7 @@ func (e *engine) pick(now time.Time) (*lane, piece, time.Duration) {
 		t.used = now
 		x.busy = true
 		e.stats.ChunksSent++
-		p := piece{frame: &frame{kind: frameChunk, tag: t.tag, hops: t.hops[c], chunk: c, bytes: t.chunks[c]}, of: t}
+		p := piece{frame: &frame{kind: frameChunk, tag: t.tag, hops: t.swarm.hops[c], chunk: c, bytes: t.chunks[c]}, of: t}
 		if x.send != nil {
 			e.stats.ChunksPosted++
 			p.news = !t.knows[l.slot]

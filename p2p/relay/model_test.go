@@ -133,7 +133,7 @@ func (m *model) run() modelResult {
 		m.nodes = append(m.nodes, &modelNode{s: newSwarm(m.data, m.total, b, m.rng.Uint64()), links: links[i], flying: map[int]int{}, silent: i > 0 && m.rng.Float64() < m.silent, done: -1})
 	}
 	for c := range m.total {
-		m.nodes[0].s.add(c)
+		m.nodes[0].s.add(c, 0)
 	}
 	m.nodes[0].done = 0
 	m.pump(0)
@@ -193,14 +193,14 @@ func (m *model) arrive(from, to, c int) {
 	n.bytesIn += m.chunk
 	m.after(m.delay+m.tell/2, func() { m.nodes[from].flying[to] -= m.chunk; m.pump(from) })
 	n.s.heard(from, c)
-	if n.done >= 0 || !n.s.add(c) {
+	if n.done >= 0 || !n.s.add(c, m.nodes[from].s.hops[c]+1) {
 		return
 	}
 	n.fresh = append(n.fresh, c)
 	if n.s.complete() {
 		n.done = m.now
 		for i := range m.total {
-			n.s.add(i)
+			n.s.add(i, n.s.farthest())
 		}
 	}
 	if !n.telling {

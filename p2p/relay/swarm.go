@@ -13,15 +13,16 @@ import (
 // peers are known to hold, and among those the ones this node has sent least often;
 // what is left is decided by a permutation that differs from node to node
 // (the seed), so that two neighbours seldom push the same chunk to a third.
-// A node sends no chunk more than budget times, unless a peer asks.
+// A node sends no chunk more than [swarm.sends] times, unless a peer asks.
 type swarm struct {
 	data   int // chunks that suffice
 	total  int // chunks there are
-	budget int // sends of one chunk
+	budget int // sends of one chunk, see sends
 	seed   uint64
 
 	have  bitmap
 	count int
+	hops  []uint8  // by chunk held: over how many nodes it came; 0 is our own, or of our pool
 	sent  []uint8  // by chunk: sends by this node
 	known []uint16 // by chunk: peers that hold it or have it under way from us
 	views map[int]*view
@@ -47,18 +48,35 @@ const maxGiven = 2
 func newSwarm(data, total, budget int, seed uint64) *swarm {
 	return &swarm{
 		data: data, total: total, budget: budget, seed: seed,
-		have: newBitmap(total), sent: make([]uint8, total), known: make([]uint16, total), views: make(map[int]*view),
+		have: newBitmap(total), hops: make([]uint8, total), sent: make([]uint8, total), known: make([]uint16, total), views: make(map[int]*view),
 	}
 }
 
-// add takes a chunk in; false: it is held already.
-func (s *swarm) add(chunk int) bool {
+// add takes in a chunk that came over hops nodes; false: it is held already.
+func (s *swarm) add(chunk int, hops uint8) bool {
 	if !s.have.set(chunk) {
 		return false
 	}
+	s.hops[chunk] = hops
 	s.count++
 	return true
 }
+
+// sends is how often a chunk that came over so many hops is sent. Next to its origin hardly
+// any peer has it, and each send begins a branch of its own; far from it most have it
+// already, or it is on its way to them.
+func (s *swarm) sends(hops uint8) int {
+	switch {
+	case hops == 1:
+		return 2 * s.budget
+	case hops > 3:
+		return max(1, s.budget-1)
+	}
+	return s.budget
+}
+
+// farthest is the largest hop count among the chunks held.
+func (s *swarm) farthest() uint8 { return slices.Max(s.hops) }
 
 // complete says whether the chunks held suffice.
 func (s *swarm) complete() bool { return s.count >= s.data }
@@ -155,7 +173,7 @@ func (s *swarm) choose(peer int) (chunk int, ok bool) {
 	for w := range s.have {
 		for m := s.have[w] &^ v.has[w]; m != 0; m &= m - 1 {
 			i := w*64 + bits.TrailingZeros64(m)
-			if int(s.sent[i]) >= s.budget && !v.hungry {
+			if int(s.sent[i]) >= s.sends(s.hops[i]) && !v.hungry {
 				continue
 			}
 			rank := uint64(min(s.known[i], 255))<<56 | uint64(s.sent[i])<<48 | mixed(s.seed, uint64(i))>>16

@@ -14,7 +14,7 @@ func TestSwarmLaws(t *testing.T) {
 		budget := rapid.IntRange(1, 4).Draw(t, "budget")
 		s := newSwarm(data, total, budget, rapid.Uint64().Draw(t, "seed"))
 		has := map[[2]int]bool{} // peer and chunk
-		sent := make([]int, total)
+		sent, budgets := make([]int, total), make([]int, total)
 		hungry := map[int]bool{}
 		done := map[int]bool{}
 		holders := func(chunk int) (n int) {
@@ -29,7 +29,9 @@ func TestSwarmLaws(t *testing.T) {
 			peer, chunk := rapid.IntRange(0, 3).Draw(t, "peer"), rapid.IntRange(0, total-1).Draw(t, "chunk")
 			switch rapid.IntRange(0, 7).Draw(t, "do") {
 			case 0, 1:
-				s.add(chunk)
+				if hops := rapid.Uint8Range(0, 5).Draw(t, "hops"); s.add(chunk, hops) {
+					budgets[chunk] = []int{budget, 2 * budget, budget, budget, max(1, budget-1), max(1, budget-1)}[hops]
+				}
 			case 2:
 				s.heard(peer, chunk)
 				has[[2]int{peer, chunk}] = true
@@ -50,17 +52,17 @@ func TestSwarmLaws(t *testing.T) {
 				c, ok := s.next(peer)
 				if !ok {
 					for i := range total {
-						if v := s.view(peer); s.have.get(i) && !has[[2]int{peer, i}] && (sent[i] < budget || hungry[peer]) && !v.done && v.given < maxGiven*total {
+						if v := s.view(peer); s.have.get(i) && !has[[2]int{peer, i}] && (sent[i] < budgets[i] || hungry[peer]) && !v.done && v.given < maxGiven*total {
 							t.Fatalf("chunk %d is held back from peer %d", i, peer)
 						}
 					}
 					continue
 				}
-				if !s.have.get(c) || has[[2]int{peer, c}] || sent[c] >= budget && !hungry[peer] {
+				if !s.have.get(c) || has[[2]int{peer, c}] || sent[c] >= budgets[c] && !hungry[peer] {
 					t.Fatalf("chunk %d for peer %d: held %v, has it %v, sent %d times", c, peer, s.have.get(c), has[[2]int{peer, c}], sent[c])
 				}
 				for i := range total {
-					if s.have.get(i) && !has[[2]int{peer, i}] && (sent[i] < budget || hungry[peer]) && (holders(i) < holders(c) || holders(i) == holders(c) && sent[i] < sent[c]) {
+					if s.have.get(i) && !has[[2]int{peer, i}] && (sent[i] < budgets[i] || hungry[peer]) && (holders(i) < holders(c) || holders(i) == holders(c) && sent[i] < sent[c]) {
 						t.Fatalf("chunk %d, sent %d times and held by %d, goes before %d, sent %d times and held by %d", c, sent[c], holders(c), i, sent[i], holders(i))
 					}
 				}

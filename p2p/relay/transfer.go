@@ -25,7 +25,6 @@ type transfer struct {
 	swarm  *swarm
 	chunks [][]byte
 	sure   bitmap  // chunks that are what the proposer signed; others follow from the block, and it may have signed something else
-	hops   []uint8 // by chunk: how far from the origin this copy has come
 	news   map[int]*news
 	puzzle *puzzle      // compact: what is known of the transactions
 	asked  map[int]bool // by link: we asked it for transactions
@@ -60,7 +59,7 @@ func newTransfer(a *announcement, from peer.ID, budget int, seed uint64, now tim
 	t := &transfer{
 		tag: a.tag, id: id, ann: a, from: from, push: a.body.Push,
 		swarm: newSwarm(a.shape.data, a.shape.total(), budget, seed), chunks: make([][]byte, a.shape.total()), sure: newBitmap(a.shape.total()),
-		hops: make([]uint8, a.shape.total()), news: make(map[int]*news), asked: make(map[int]bool), knows: make(map[int]bool), parked: make(map[int]*question), gained: now, used: now,
+		news: make(map[int]*news), asked: make(map[int]bool), knows: make(map[int]bool), parked: make(map[int]*question), gained: now, used: now,
 	}
 	return t
 }
@@ -84,22 +83,12 @@ func (t *transfer) informed(l *link) {
 
 // put takes in a verified chunk that came over hops nodes; false: it is here.
 func (t *transfer) put(chunk int, bytes []byte, hops uint8) bool {
-	if t.block != nil || !t.swarm.add(chunk) {
+	if t.block != nil || !t.swarm.add(chunk, hops) {
 		return false
 	}
-	t.chunks[chunk], t.hops[chunk] = bytes, hops
+	t.chunks[chunk] = bytes
 	t.sure.set(chunk)
 	return true
-}
-
-// farthest is the largest hop count among the chunks held.
-func (t *transfer) farthest() (hops uint8) {
-	for i, c := range t.chunks {
-		if c != nil {
-			hops = max(hops, t.hops[i])
-		}
-	}
-	return hops
 }
 
 // finish makes it complete: data chunks are the block's own bytes from now on,
@@ -108,15 +97,12 @@ func (t *transfer) finish(b *chain.Block, hops uint8) {
 	t.block = b
 	list := b.TxList()
 	for i := range t.ann.shape.data {
-		if t.chunks[i] == nil {
-			t.hops[i] = hops
-		}
 		c := t.ann.shape.cut(list, i)
 		if !bytes.Equal(t.chunks[i], c) {
 			t.sure.clear(i)
 		}
 		t.chunks[i] = c
-		t.swarm.add(i)
+		t.swarm.add(i, hops)
 	}
 }
 
