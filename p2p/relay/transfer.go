@@ -24,7 +24,7 @@ type transfer struct {
 	push   bool    // chunks go to peers that did not ask
 	swarm  *swarm
 	chunks [][]byte
-	sure   bitmap  // chunks that are what the proposer signed; others follow from the block, and it may have signed something else
+	sure   bitmap // chunks that are what the proposer signed; others follow from the block, and it may have signed something else
 	news   map[int]*news
 	puzzle *puzzle      // compact: what is known of the transactions
 	asked  map[int]bool // by link: we asked it for transactions
