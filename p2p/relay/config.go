@@ -14,9 +14,8 @@ type Config struct {
 	// Whole is the size in bytes of the transactions up to which a block travels
 	// whole on the mesh.
 	Whole int
-	// Budget is how often a node sends one chunk: twice as often one that it has from its
-	// origin, once less one that came over more than three hops. Peers that ask are not
-	// counted.
+	// Budget is how often a node sends one chunk; one that it has from its origin twice as
+	// often. Peers that ask are not counted.
 	Budget int
 	// Tell is how long news of chunks is gathered before it is told to the mesh.
 	Tell time.Duration

@@ -63,14 +63,10 @@ func (s *swarm) add(chunk int, hops uint8) bool {
 }
 
 // sends is how often a chunk that came over so many hops is sent. Next to its origin hardly
-// any peer has it, and each send begins a branch of its own; far from it most have it
-// already, or it is on its way to them.
+// any peer has it, and each send begins a branch of its own.
 func (s *swarm) sends(hops uint8) int {
-	switch {
-	case hops == 1:
+	if hops == 1 {
 		return 2 * s.budget
-	case hops > 3:
-		return max(1, s.budget-1)
 	}
 	return s.budget
 }

@@ -29,8 +29,10 @@ func TestSwarmLaws(t *testing.T) {
 			peer, chunk := rapid.IntRange(0, 3).Draw(t, "peer"), rapid.IntRange(0, total-1).Draw(t, "chunk")
 			switch rapid.IntRange(0, 7).Draw(t, "do") {
 			case 0, 1:
-				if hops := rapid.Uint8Range(0, 5).Draw(t, "hops"); s.add(chunk, hops) {
-					budgets[chunk] = []int{budget, 2 * budget, budget, budget, max(1, budget-1), max(1, budget-1)}[hops]
+				if hops := rapid.Uint8Range(0, 3).Draw(t, "hops"); s.add(chunk, hops) {
+					if budgets[chunk] = budget; hops == 1 {
+						budgets[chunk] = 2 * budget
+					}
 				}
 			case 2:
 				s.heard(peer, chunk)
