@@ -55,10 +55,10 @@
 //     copies, 3 sends 546 and 2.2, 4 sends 543 and 2.3. At most 2 by its origin, which
 //     changes neither and spares its uplink a quarter.
 //   - But 6 sends of a chunk that came from its origin: then hardly any peer has it. 3
-//     everywhere, and 6: 100 nodes 604 and 2.42, now 573 and 2.49; with 128 KiB 344 and
-//     3.91, 340 and 4.04; 20 nodes and 128 KiB 264 and 4.09, 231 and 4.62. More on the
+//     everywhere, and 6: 1,000 nodes 753 and 2.38, now 726 and 2.41; 100 nodes 604 and
+//     2.42, 577 and 2.49; 20 nodes and 128 KiB 264 and 4.09, 231 and 4.62. More on the
 //     second hop (6, 4, 3) costs 5.3 copies there; fewer after the third (6, 3, 3, 2)
-//     spares a third of a copy, and is 6 % slower among 1,000 nodes.
+//     spares a fifth of a copy, and 1,000 nodes take 760.
 //   - News of chunks is told every 5 ms, on streams of its own, so that it does not
 //     wait behind chunks.
 //   - A chunk is chosen when the uplink can take it: what waits in a queue below us
@@ -101,14 +101,14 @@
 //
 // A Reno connection that loses 1 % of packets over 100 ms carries about a Mbit/s, whatever
 // its link has. 1 MiB, p95 in ms with 0, 1 and 5 % lost (devnet sweep relay; streams
-// alone and 100 nodes: one seed):
+// alone: one seed, with 3 sends of every chunk):
 //
 //	                              0      1 %      5 %
-//	20 nodes, gossip          2,857   19,100   78,500
+//	20 nodes, gossip          2,857   20,500  125,000
 //	20 nodes, streams alone     513    2,204    6,288
-//	20 nodes                    509      553      776
+//	20 nodes                    492      532      702
 //	100 nodes, streams alone    604    2,368
-//	100 nodes                   607      631      838
+//	100 nodes                   571               801
 //
 // Of five real processes over the shaped TCP of package link/live, which carries all
 // streams of a peer in one: 1 %, streams alone 12,600, now 713.
