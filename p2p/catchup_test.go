@@ -342,8 +342,10 @@ func TestSlowAnswers(t *testing.T) {
 			return
 		}
 		began = time.Since(start)
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
 		for piece := range slices.Chunk(frame, 64<<10) {
-			time.Sleep(100 * time.Millisecond)
+			<-tick.C
 			if _, err := s.Write(piece); err != nil {
 				return
 			}
@@ -366,7 +368,7 @@ func TestSlowAnswers(t *testing.T) {
 	if err := writeFrame(s, request{Kind: askBlocks, IDs: []common.Hash{b.ID()}}.encode()); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(2 * n.cfg.RequestTimeout)
+	<-time.After(2 * n.cfg.RequestTimeout)
 	if got, err := readFrame(s, 1<<20); err != nil || !bytes.Equal(got, b.Raw()) {
 		t.Errorf("who reads late gets %d bytes and %v", len(got), err)
 	}
