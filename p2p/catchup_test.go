@@ -330,8 +330,7 @@ func TestSlowAnswers(t *testing.T) {
 	frame := binary.AppendUvarint(nil, uint64(len(b.Raw())))
 	frame = append(frame, b.Raw()...)
 	n := w.node("n", func(c *Config) { c.RequestTimeout, c.StatusTimeout = 500*time.Millisecond, 20*time.Second })
-	var began, took time.Duration
-	start := time.Now()
+	took := make(chan time.Duration, 8)
 	e := w.evil("slow", w.claim(1, b.ID()), func(s network.Stream) {
 		raw, err := readFrame(s, maxRequestBytes)
 		if err != nil {
@@ -342,7 +341,7 @@ func TestSlowAnswers(t *testing.T) {
 			_ = s.Close()
 			return
 		}
-		began = time.Since(start)
+		start := time.Now()
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
 		for piece := range slices.Chunk(frame, 64<<10) {
@@ -351,15 +350,15 @@ func TestSlowAnswers(t *testing.T) {
 				return
 			}
 		}
-		took = time.Since(start) - began
+		took <- time.Since(start)
 		_ = s.Close()
 	})
 	if err := n.net.AddPeer(e.addr()); err != nil {
 		t.Fatal(err)
 	}
 	n.reaches(b)
-	if took < n.cfg.RequestTimeout {
-		t.Fatalf("the answer took %v: the test shows nothing", took)
+	if d := <-took; d < n.cfg.RequestTimeout {
+		t.Fatalf("the answer took %v: the test shows nothing", d)
 	}
 
 	s, err := e.host.NewStream(t.Context(), n.host.ID(), blocksProtocol)

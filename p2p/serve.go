@@ -61,11 +61,11 @@ func (n *Net) serveOne(raw network.Stream, limit int, answer func(*countedStream
 	_ = s.Close()
 }
 
-// writeAnswer writes one frame, for which there is RequestTimeout and as long as a
-// client waits for its bytes.
+// writeAnswer writes one frame of an answer. For all of them there is RequestTimeout, from
+// when the stream was opened, and as long as a client waits for so many bytes.
 func (n *Net) writeAnswer(s *countedStream, b []byte) error {
-	slowest := time.Duration(len(b)/minProgress) * n.cfg.FetchTimeout
-	_ = s.SetWriteDeadline(time.Now().Add(n.cfg.RequestTimeout + slowest))
+	slowest := time.Duration(s.out.Load()+int64(len(b))) * n.cfg.FetchTimeout / minProgress
+	_ = s.SetWriteDeadline(s.Stat().Opened.Add(n.cfg.RequestTimeout + slowest))
 	return writeFrame(s, b)
 }
 
