@@ -49,6 +49,7 @@ type arenaResult struct {
 	p50, p95, p100, floor time.Duration
 	copies, root, most    float64 // bytes read for a block, sent by its origin, and read by the worst node / its size
 	missing, hops         int
+	unbegun               int // blocks had by a node without a first byte before all others
 	gave                  int // bytes of blocks that silent nodes passed on
 	paths                 map[int64]int
 	stats                 relay.Stats // of all nodes, the chunks alone
@@ -242,7 +243,7 @@ func (a arena) inside(tb testing.TB, w *world, blocks []*chain.Block) arenaResul
 		}
 		ways := hopsFrom(a.nodes, edges, origin)
 		for i, n := range nodes {
-			read, sent, at, path, hops := n.sum(b.ID())
+			read, sent, first, at, path, hops := n.sum(b.ID())
 			if i == origin {
 				r.root = max(r.root, float64(sent)/float64(b.Size()))
 				continue
@@ -256,6 +257,9 @@ func (a arena) inside(tb testing.TB, w *world, blocks []*chain.Block) arenaResul
 				r.missing++
 				latencies = append(latencies, time.Hour)
 				continue
+			}
+			if first == 0 {
+				r.unbegun++
 			}
 			r.paths[path]++
 			r.hops = max(r.hops, hops)
@@ -288,10 +292,13 @@ func (a arena) inside(tb testing.TB, w *world, blocks []*chain.Block) arenaResul
 	return r
 }
 
-// sum adds up what a node recorded of a block.
-func (n *arenaNode) sum(id common.Hash) (read, sent int, at, path int64, hops int) {
+// sum adds up what a node recorded of a block. Its first byte is at 0 if it was
+// recorded never or twice, or after a message of it was whole.
+func (n *arenaNode) sum(id common.Hash) (read, sent int, first, at, path int64, hops int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	var begun int64 // when a message of it was whole
+	firsts := 0
 	for _, e := range n.events {
 		if e.Hash != id {
 			continue
@@ -299,6 +306,12 @@ func (n *arenaNode) sum(id common.Hash) (read, sent int, at, path int64, hops in
 		switch e.Kind {
 		case trace.MsgRead:
 			read += int(e.Size)
+			if begun == 0 {
+				begun = e.At
+			}
+		case trace.BlockFirstByte:
+			firsts++
+			first = e.At
 		case trace.MsgWritten:
 			sent += int(e.Size)
 		case trace.BlockAccepted:
@@ -308,7 +321,10 @@ func (n *arenaNode) sum(id common.Hash) (read, sent int, at, path int64, hops in
 			}
 		}
 	}
-	return read, sent, at, path, hops
+	if firsts != 1 || first > begun {
+		first = 0
+	}
+	return read, sent, first, at, path, hops
 }
 
 // randomGraph gives every node about a degree of neighbours; it is connected.

@@ -133,7 +133,7 @@
 //	msg.read        the stream gave the last byte, before it was decoded; At - Aux is the first byte
 //	msg.dropped     given up; Aux says where
 //	copy.duplicate  a payload came again
-//	block.firstbyte the first byte of the copy that was whole first
+//	block.firstbyte the first byte of the message of it that was whole first: block, announcement or chunk
 //	block.received  every transaction in hand and the root matches; Peer is who completed it
 //	block.accepted  and the cheap check passed
 //	block.relayed   the first byte went on to somebody

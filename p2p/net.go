@@ -147,7 +147,7 @@ func (n *Net) newRelay() (relay.Relay, error) {
 	cfg := n.cfg.RelayTuning
 	cfg.Name = n.cfg.Relay
 	return relay.New(cfg, relay.Deps{
-		Node: relayNode{n}, Network: relayNode{n}, Hook: n.hook, Clock: n.clock, Self: n.host.ID(), MaxList: int(n.genesis.MaxBlockBytes),
+		Node: relayNode{n}, Network: relayNode{n}, Hook: relayNode{n}.trace, Clock: n.clock, Self: n.host.ID(), MaxList: int(n.genesis.MaxBlockBytes),
 		Packets: n.datagrams,
 	})
 }

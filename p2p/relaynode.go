@@ -18,6 +18,18 @@ import (
 // relayNode is what the relay sees of a Net: relay.Node and relay.Network.
 type relayNode struct{ *Net }
 
+// trace is the relay's hook: by loss, what comes first of a block may not be its topic's message.
+func (n relayNode) trace(e trace.Event) {
+	n.hook.Emit(e)
+	if e.Kind == trace.MsgRead && e.Hash != (common.Hash{}) {
+		took := e.Aux
+		if e.Class == trace.ClassRelay {
+			took, _ = trace.PieceOf(e.Aux)
+		}
+		n.tracers[topicBlock].begun(e, took)
+	}
+}
+
 // Gossip implements relay.Node.
 func (n relayNode) Gossip(payload []byte) error {
 	return n.publish(context.Background(), topicBlock, payload) // pubsub gives up when Run ends

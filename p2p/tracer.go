@@ -157,11 +157,19 @@ func (t *tracer) read(p peer.ID, rpc *pubsub.RPC) {
 	begin, end := d.first.Load(), d.read.Load()
 	t.parts(rpc, func(c trace.Class, hash [32]byte, size int) {
 		t.meter.in[c].Add(uint64(size))
-		t.hook.Emit(trace.Event{At: end, Kind: trace.MsgRead, Class: c, Hash: hash, Peer: d.tag, Size: uint32(size), Aux: end - begin})
-		if c == trace.ClassBlock && t.first(&t.fresh, hash) {
-			t.hook.Emit(trace.Event{At: begin, Kind: trace.BlockFirstByte, Hash: hash, Peer: d.tag, Size: uint32(size)})
+		e := trace.Event{At: end, Kind: trace.MsgRead, Class: c, Hash: hash, Peer: d.tag, Size: uint32(size), Aux: end - begin}
+		t.hook.Emit(e)
+		if c == trace.ClassBlock {
+			t.begun(e, e.Aux)
 		}
 	})
+}
+
+// begun reports the first byte of a block if e, a message that took so long to read, is the first of it.
+func (t *tracer) begun(e trace.Event, took int64) {
+	if t.first(&t.fresh, e.Hash) {
+		t.hook.Emit(trace.Event{At: e.At - took, Kind: trace.BlockFirstByte, Hash: e.Hash, Peer: e.Peer, Size: e.Size})
+	}
 }
 
 // first says whether a block is met for the first time in a list of recent ones.
