@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math/big"
 	"slices"
 	"testing"
@@ -434,6 +435,36 @@ func TestHungryReader(t *testing.T) {
 	other := w.node("other")
 	link(other, n)
 	other.reaches(blk)
+}
+
+// TestSippingReader: for all frames of an answer there is one time, however soon each of them is read.
+func TestSippingReader(t *testing.T) {
+	w := newWorld(t, "sips")
+	n := w.node("n", func(c *Config) { c.FetchTimeout, c.RequestTimeout = 4*time.Millisecond, 500*time.Millisecond })
+	blk := w.block(w.tx(0, 30<<10), w.tx(1, 30<<10), w.tx(2, 30<<10))
+	n.give(blk)
+	e := w.evil("sips", w.claim(0, common.Hash{}), func(s network.Stream) { _ = s.Reset() })
+	if err := n.net.AddPeer(e.addr()); err != nil {
+		t.Fatal(err)
+	}
+	n.until("up", func() bool { return n.net.peers.isUp(e.host.ID()) })
+	s, err := e.host.NewStream(t.Context(), n.host.ID(), blocksProtocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeFrame(s, request{Kind: askBlocks, IDs: slices.Repeat([]common.Hash{blk.ID()}, maxAsked)}.encode()); err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	size, got := maxAsked*len(blk.Raw()), 0
+	for sip := make([]byte, len(blk.Raw())); err == nil; got += len(sip) {
+		<-tick.C
+		_, err = io.ReadFull(s, sip)
+	}
+	if got > size/2 {
+		t.Errorf("who sips has %d of %d bytes, then %v", got, size, err)
+	}
 }
 
 // TestNoticeFlood: head notices without end cost the peer its connection.
