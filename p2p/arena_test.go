@@ -49,6 +49,7 @@ type arenaResult struct {
 	p50, p95, p100, floor time.Duration
 	copies, root, most    float64 // bytes read for a block, sent by its origin, and read by the worst node / its size
 	missing, hops         int
+	stray                 int // bytes of chunks of no block
 	unbegun               int // blocks had by a node without a first byte before all others
 	gave                  int // bytes of blocks that silent nodes passed on
 	paths                 map[int64]int
@@ -269,6 +270,7 @@ func (a arena) inside(tb testing.TB, w *world, blocks []*chain.Block) arenaResul
 	}
 	for _, n := range nodes {
 		s := n.net.Stats().Relay
+		r.stray += n.stray()
 		r.stats.ChunksSent += s.ChunksSent
 		r.stats.ChunksPosted += s.ChunksPosted
 		r.stats.ChunksLost += s.ChunksLost
@@ -325,6 +327,20 @@ func (n *arenaNode) sum(id common.Hash) (read, sent int, first, at, path int64, 
 		first = 0
 	}
 	return read, sent, first, at, path, hops
+}
+
+// stray is how many bytes of chunks a node recorded as of no block.
+func (n *arenaNode) stray() (bytes int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, e := range n.events {
+		if e.Kind == trace.MsgRead && e.Class == trace.ClassRelay && e.Hash == (common.Hash{}) {
+			if _, piece := trace.PieceOf(e.Aux); piece != trace.PieceNone {
+				bytes += int(e.Size)
+			}
+		}
+	}
+	return bytes
 }
 
 // randomGraph gives every node about a degree of neighbours; it is connected.

@@ -68,8 +68,8 @@ func TestCodedRelayWithLoss(t *testing.T) {
 	base, got, held := whole.run(t), lossy.run(t), walled.run(t)
 	for name, r := range map[string]arenaResult{"lossless": base, "loss": got, "loss and no datagrams": held} {
 		t.Logf("%s: %v; of %d chunks %d in datagrams, %d lost", name, r, r.stats.ChunksSent, r.stats.ChunksPosted, r.stats.ChunksLost)
-		if r.missing > 0 || r.unbegun > 0 {
-			t.Errorf("%s: %v; %d of unclear beginning", name, r, r.unbegun)
+		if r.missing > 0 || r.unbegun > 0 || r.stray > 0 {
+			t.Errorf("%s: %v; %d of unclear beginning, %d bytes of no block", name, r, r.unbegun, r.stray)
 		}
 	}
 	if base.stats.ChunksPosted > base.stats.ChunksSent/20 { // a burst to one downlink may look like a loss

@@ -211,6 +211,9 @@ func (e *engine) readPost(ctx context.Context, l *link, unread chan []byte) {
 		case <-l.done:
 			return
 		case b := <-unread:
+			if len(d.open) == 0 {
+				timer.Reset(deskTime)
+			}
 			if err := e.readDatagram(l, &d, b); err != nil {
 				e.blame(l.id, err)
 			}

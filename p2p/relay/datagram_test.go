@@ -2,9 +2,11 @@ package relay
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -276,13 +278,34 @@ func TestHostileDatagrams(t *testing.T) {
 		if c.guilty != (len(n.blamed) == 1 && n.blamed[0] == "b") || len(n.blamed) > 1 || !x.swarm.have.get(2) {
 			t.Errorf("%s: blamed %q, read %v", c.name, n.blamed, x.swarm.have.get(2))
 		}
-		if !c.guilty && read+d.bytes != sum {
-			t.Errorf("%s: %d bytes came, %d recorded and %d wait", c.name, sum, read, d.bytes)
-		}
 		if e.early.bytes > earlyPerPeer || len(x.tell(l.slot).acks) > x.swarm.total {
 			t.Errorf("%s: %d bytes are kept for it and %d acknowledgements", c.name, e.early.bytes, len(x.tell(l.slot).acks))
 		}
+		e.expire(time.Now().Add(2 * earlyTime))
+		if !c.guilty && read+d.bytes != sum {
+			t.Errorf("%s: %d bytes came, %d recorded and %d wait", c.name, sum, read, d.bytes)
+		}
 	}
+}
+
+// TestLoneSlice: a slice is recorded in time though nothing comes after it, and nothing came
+// for long before.
+func TestLoneSlice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, e, x, chunks, _ := posted(t)
+		read := make(chan trace.Event, 1)
+		e.hook = func(ev trace.Event) { read <- ev }
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		unread := make(chan []byte)
+		go e.readPost(ctx, e.links["b"], unread)
+		time.Sleep(10 * deskTime)
+		unread <- x.frame(0, chunks[0], 0).slices()[0]
+		start := time.Now()
+		if ev := <-read; ev.Hash != x.id || ev.Size < maxSlice/2 || time.Since(start) > 2*deskTime {
+			t.Errorf("%+v after %v", ev, time.Since(start))
+		}
+	})
 }
 
 // TestUnreadDatagrams: a peer's datagrams wait up to a bound, and are counted beyond it.

@@ -34,21 +34,25 @@ func (f *frame) cost() int {
 	return frameCost + len(f.bytes) + 8*(len(f.acks)+len(f.held)+len(f.asked))
 }
 
-// add keeps a frame. The oldest go when there are too many.
-func (s *early) add(from peer.ID, f *frame, now time.Time) {
-	for len(s.order) > 0 && now.Sub(s.order[0].at) > earlyTime {
-		s.remove(0)
-	}
+// add keeps a frame, if its peer has room.
+func (s *early) add(from peer.ID, f *frame, now time.Time) bool {
 	cost := f.cost()
 	if f.kind == frameTxs || s.by[from]+cost > earlyPerPeer { // transactions come only to who asked
-		return
+		return false
 	}
 	s.order = append(s.order, earlyFrame{from, f, now})
 	s.by[from] += cost
 	s.bytes += cost
-	for s.bytes > earlyBytes {
+	return true
+}
+
+// clear takes off what is too old, and the oldest of what is too much.
+func (s *early) clear(now time.Time) (off []*frame) {
+	for len(s.order) > 0 && (s.bytes > earlyBytes || now.Sub(s.order[0].at) > earlyTime) {
+		off = append(off, s.order[0].frame)
 		s.remove(0)
 	}
+	return off
 }
 
 // take returns the frames of a block, in the order they came.

@@ -315,8 +315,8 @@ func (e *engine) tell(ctx context.Context) error {
 	}
 }
 
-// care looks after the live transfers: it asks where nothing comes, and drops
-// what is over.
+// care looks after the live transfers and the early frames: it asks where nothing comes,
+// and drops what is over.
 func (e *engine) care(ctx context.Context) error {
 	tick := time.NewTicker(e.cfg.Stall / 4)
 	defer tick.Stop()
@@ -334,6 +334,7 @@ func (e *engine) care(ctx context.Context) error {
 			}
 			var fetch []*transfer
 			fetch, busy = e.review(time.Now())
+			busy = e.expire(time.Now()) || busy
 			for _, t := range fetch {
 				e.node.Fetch(e.giver(t), t.id, t.ann.header.Number())
 			}

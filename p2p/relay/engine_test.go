@@ -5,9 +5,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ethereum/go-ethereum/common"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/p2p/trace"
 )
 
 // receiver is an engine that was told of a block by peer "a".
@@ -60,21 +62,40 @@ func TestChunksBeforeTheirAnnouncement(t *testing.T) {
 	_, _, x, chunks := receiver(t, b)
 	n := &node{mesh: []peer.ID{"a"}}
 	e := n.relay(t, "gossip").(*gossip).engine // every relay understands every other
+	read := make(map[common.Hash]int)          // by block: bytes recorded
+	e.hook = func(ev trace.Event) {
+		if ev.Kind == trace.MsgRead && ev.Peer == 5 {
+			read[ev.Hash] += int(ev.Size)
+		}
+	}
 	for i := range x.ann.shape.data {
-		if err := e.handle("b", x.frame(i, chunks[i], 0)); err != nil {
-			t.Fatal(err)
+		f := x.frame(i, chunks[i], 0)
+		e.wasRead(5, f, 0, 1000)
+		if err := e.handle("b", f); err != nil || len(read) > 0 {
+			t.Fatal(err, read)
 		}
 	}
 	if err := e.Receive(Message{From: "a", Payload: announce(t, "coded", b)}); err != nil || len(n.whole) != 1 {
 		t.Fatalf("Receive() = %v, %d blocks", err, len(n.whole))
 	}
+	if len(read) != 1 || read[x.id] != 1000*x.ann.shape.data {
+		t.Errorf("%v bytes recorded of %d early chunks of block %s", read, x.ann.shape.data, x.id)
+	}
 	for i := range 10_000 {
-		if err := e.handle("c", &frame{kind: frameChunk, tag: tag{9, byte(i)}, bytes: make([]byte, 4<<10)}); err != nil {
+		f := &frame{kind: frameChunk, tag: tag{9, byte(i)}, bytes: make([]byte, 4<<10)}
+		e.wasRead(5, f, 0, 1)
+		if err := e.handle("c", f); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if e.early.bytes > earlyPerPeer || e.early.bytes == 0 {
 		t.Errorf("%d bytes are kept for one peer", e.early.bytes)
+	}
+	if wait := len(e.early.order); read[common.Hash{}] != 10_000-wait || !e.expire(time.Now()) {
+		t.Errorf("%d recorded as of no block, %d wait", read[common.Hash{}], wait)
+	}
+	if e.expire(time.Now().Add(2*earlyTime)) || read[common.Hash{}] != 10_000 || e.early.bytes != 0 || len(e.early.by) != 0 {
+		t.Errorf("%d recorded in the end, %d bytes are kept", read[common.Hash{}], e.early.bytes)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/p2p/trace"
 )
 
 // The relay protocol. Each side that has something to say opens one stream to the
@@ -20,7 +21,7 @@ import (
 //	route  tag (of any block), port at which the sender takes datagrams (2; 0: nowhere),
 //	       whether it asks for the other's (1)
 //
-// A tag is the first eight bytes of the block's id, numbers are big endian.
+// Numbers are big endian.
 const (
 	frameChunk = iota
 	frameHave
@@ -66,6 +67,8 @@ type frame struct {
 	txs   []numbered
 	port  uint16 // route
 	query bool   // route
+
+	read *trace.Event // that it was read, to be recorded with its block; nil: done, or it is ours
 }
 
 // numbered is a transaction's bytes with its place in the block.

@@ -16,13 +16,20 @@ func (e *engine) handle(from peer.ID, f *frame) error {
 	e.mu.Lock()
 	t := e.live[f.tag]
 	l := e.link(from)
-	if t == nil && l != nil && f.kind != frameRoute {
-		e.early.add(from, f, time.Now())
-	}
+	kept := t == nil && l != nil && f.kind != frameRoute && e.early.add(from, f, time.Now())
 	if t != nil {
 		t.informed(l)
 	}
 	e.mu.Unlock()
+	switch {
+	case t != nil:
+		e.record(f, t.id)
+	case kept:
+		e.expire(time.Now())
+		poke(e.stirred)
+	default:
+		e.record(f, common.Hash{})
+	}
 	if l != nil && f.kind == frameRoute {
 		e.gotRoute(l, f)
 	}
@@ -40,6 +47,17 @@ func (e *engine) handle(from peer.ID, f *frame) error {
 		return e.gotTxs(l, t, f)
 	}
 	return nil
+}
+
+// expire gives up early frames whose announcement does not come. true: others wait for theirs.
+func (e *engine) expire(now time.Time) bool {
+	e.mu.Lock()
+	off, rest := e.early.clear(now), len(e.early.order)
+	e.mu.Unlock()
+	for _, f := range off {
+		e.record(f, common.Hash{})
+	}
+	return rest > 0
 }
 
 // gotChunk verifies a chunk and passes it on.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ethereum/go-ethereum/common"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/pheme-net/pheme/chain"
@@ -428,13 +429,24 @@ func (e *engine) read(s Stream) {
 	}
 }
 
-// wasRead records a frame that took so long from its first byte to its last.
+// wasRead records a frame that took so long from its first byte to its last: now, or if it
+// brings a part of a block as soon as handle knows of which.
 func (e *engine) wasRead(from uint64, f *frame, took time.Duration, size int) {
-	ev := trace.Event{At: e.clock.Now(), Kind: trace.MsgRead, Class: trace.ClassRelay, Peer: from, Size: uint32(size), Aux: trace.PieceAux(int64(took), f.piece())}
-	if id, ok := e.blockOf(f.tag); ok && f.carries() {
-		ev.Hash = id
+	f.read = &trace.Event{At: e.clock.Now(), Kind: trace.MsgRead, Class: trace.ClassRelay, Peer: from, Size: uint32(size), Aux: trace.PieceAux(int64(took), f.piece())}
+	if !f.carries() {
+		e.record(f, common.Hash{})
 	}
-	e.hook.Emit(ev)
+}
+
+// record records that a frame of a block was read, unless it has been. An id of zeros: of none
+// that was announced in time.
+func (e *engine) record(f *frame, id common.Hash) {
+	if f.read == nil {
+		return
+	}
+	f.read.Hash = id
+	e.hook.Emit(*f.read)
+	f.read = nil
 }
 
 // blame reports a peer for bytes no honest one sends; that a stream ends is no
