@@ -154,7 +154,8 @@
 //     unless Aux carries the hops of the pieces (trace.PathOf): then they are those.
 //   - A block in pieces: each chunk, and each answer with transactions, is one
 //     msg.written and one msg.read of class relay with its Hash; news and questions
-//     have none. Its announcement is a payload of the block topic like any other.
+//     have none. One that came before its announcement is recorded when that comes, at
+//     the time when it was read. Its announcement is a payload of the block topic like any other.
 //   - Copies of a block at i: the sizes of i's msg.read with its Hash. Duplicates:
 //     the sizes of its copy.duplicate. Of a transaction: those of its batch.
 //   - Stages of the hop from p to i, with p's events where Peer is i and i's where
