@@ -130,7 +130,8 @@
 //	block.published just before the block is handed to the relay, at its proposer
 //	msg.queued      GossipSub put it on the peer's queue
 //	msg.written     the stream took the last byte; At - Aux is when the write began
-//	msg.read        the stream gave the last byte, before it was decoded; At - Aux is the first byte
+//	msg.read        the stream gave the last byte, before it was decoded; At - Aux is the first byte.
+//	                Of class block or tx and without Hash: so much of a message came before its stream failed
 //	msg.dropped     given up; Aux says where
 //	copy.duplicate  a payload came again
 //	block.firstbyte the first byte of the message of it that was whole first: block, announcement or chunk

@@ -169,15 +169,18 @@ func (n *Net) askBlocks(ctx context.Context, p peer.ID, ids []common.Hash, progr
 	var blocks []*chain.Block
 	err := n.exchange(ctx, p, blocksProtocol, request{Kind: askBlocks, IDs: ids}.encode(), progress, func(s *countedStream, r io.Reader) error {
 		for _, id := range ids {
-			begin := n.clock.Now()
+			begin, before := n.clock.Now(), s.in.Load()
 			raw, err := readFrame(r, n.maxMessage)
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
+			end := n.clock.Now()
 			if err != nil {
+				if got := s.in.Load() - before; got > 0 { // it came in vain, and came
+					n.hook.Emit(trace.Event{At: end, Kind: trace.MsgRead, Class: trace.ClassSync, Hash: id, Peer: s.tag, Size: uint32(got), Aux: end - begin})
+				}
 				return err
 			}
-			end := n.clock.Now()
 			n.hook.Emit(trace.Event{At: end, Kind: trace.MsgRead, Class: trace.ClassSync, Hash: id, Peer: s.tag, Size: uint32(len(raw)), Aux: end - begin})
 			b, err := n.chain.DecodeBlock(raw, n.backend.Tx)
 			if err != nil {

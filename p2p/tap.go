@@ -22,6 +22,7 @@ type tap struct {
 	host.Host
 	clock trace.Clock
 	tasks *tasks
+	broke func(from *tapped, bytes int) // told of a message that broke off; nil: nobody is. Set before the first stream
 
 	mu    sync.RWMutex
 	peers map[peer.ID]*tapped
@@ -170,7 +171,21 @@ func (s *tapStream) Read(b []byte) (int, error) {
 		s.stamps.first.Store(now)
 	}
 	s.stamps.read.Store(now)
+	if err != nil && s.tap.broke != nil {
+		if got := s.framer.got + s.unread(); got > 0 {
+			s.framer.got = 0
+			s.tap.broke(s.stamps, got)
+		}
+	}
 	return n, err
+}
+
+// unread is how many bytes the stream had taken when it failed that nobody has read.
+func (s *tapStream) unread() int {
+	if u, ok := s.Stream.(interface{ Unread() int }); ok {
+		return u.Unread()
+	}
+	return 0
 }
 
 func (s *tapStream) Write(b []byte) (int, error) {
@@ -236,6 +251,7 @@ func (s *tapStream) drop() {
 // framer follows messages, each with its length before it as an unsigned varint, through a stream's bytes.
 type framer struct {
 	left  uint64 // bytes of this message to come
+	got   int    // bytes of it that came, its length too
 	size  uint64 // as far as it was read
 	shift uint   // bits of it
 }
@@ -246,13 +262,21 @@ func (f *framer) begins(b []byte) (begins bool) {
 		if f.left > 0 {
 			skip := min(f.left, uint64(len(b)))
 			f.left -= skip
+			f.got += int(skip)
+			if f.left == 0 {
+				f.got = 0
+			}
 			b = b[skip:]
 			continue
 		}
+		f.got++
 		begins = begins || f.shift == 0
 		f.size |= uint64(b[0]&0x7f) << f.shift
 		if f.shift += 7; b[0] < 0x80 {
 			f.left, f.size, f.shift = f.size, 0, 0
+			if f.left == 0 {
+				f.got = 0
+			}
 		}
 		b = b[1:]
 	}

@@ -39,10 +39,24 @@ type tracer struct {
 }
 
 func newTracer(topic int, name string, hook trace.Hook, m *meter, t *tap, shared *Shared, quiet *silence) *tracer {
-	return &tracer{
+	out := &tracer{
 		topic: topic, name: name, silence: quiet, hook: hook, clock: t.clock, meter: m, tap: t, shared: shared,
 		mesh: make(map[peer.ID]struct{}), moved: make(chan struct{}, 1),
 	}
+	t.broke = out.broke
+	return out
+}
+
+// broke reports what had come of a message when its stream failed. What it was is not known here; its sender reports that it
+// was dropped.
+func (t *tracer) broke(from *tapped, bytes int) {
+	c := trace.ClassBlock
+	if t.topic == topicTx {
+		c = trace.ClassTx
+	}
+	t.meter.in[c].Add(uint64(bytes))
+	now := t.clock.Now()
+	t.hook.Emit(trace.Event{At: now, Kind: trace.MsgRead, Class: c, Peer: from.tag, Size: uint32(bytes), Aux: now - from.first.Load()})
 }
 
 // about says what a gossip payload is and which block or batch it carries.

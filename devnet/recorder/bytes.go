@@ -1,6 +1,10 @@
 package recorder
 
-import "github.com/pheme-net/pheme/p2p/trace"
+import (
+	"math"
+
+	"github.com/pheme-net/pheme/p2p/trace"
+)
 
 // Kind of bytes as the report splits them: payload that completed a message, payload that came
 // again, then the classes of the trace.
@@ -51,11 +55,14 @@ type Slot struct {
 // copies attributes the bytes that came again, and all bytes on the wire, to their messages. A
 // transaction batch is one message on the wire; its bytes are split over its transactions by size.
 func (j *join) copies() {
-	batches := j.batches()
+	batches, broken := j.batches(), j.broken()
 	for i := range j.in.Nodes {
 		for _, e := range j.in.Nodes[i].Events {
 			if e.Kind != trace.CopyDuplicate && e.Kind != trace.MsgRead {
 				continue
+			}
+			if e.Class == trace.ClassBlock && e.Hash == ([32]byte{}) {
+				e.Hash = nearest(broken[[2]int{j.node(e.Peer), i}], e.At)
 			}
 			if s := j.blocks[e.Hash]; s != nil {
 				s.carry(i, e, 1)
@@ -66,18 +73,45 @@ func (j *join) copies() {
 			}
 		}
 	}
-	for _, all := range []map[[32]byte]*subject{j.blocks, j.txs} {
-		for _, s := range all {
-			for i := range s.Deliveries {
-				d := &s.Deliveries[i]
-				d.Again = s.seen[d.Node].again
-				if d.Path == trace.PathChunks || d.Path == trace.PathCompact { // in pieces: no single copy is the first
-					d.First = min(d.First, int64(s.seen[d.Node].carried))
-					d.Again = s.seen[d.Node].carried - float64(d.First)
-				}
+	for _, s := range j.txs {
+		for i := range s.Deliveries {
+			d := &s.Deliveries[i]
+			d.Again = s.seen[d.Node].again
+		}
+	}
+	for _, s := range j.blocks { // all that came for one counts: in pieces, in copies, whole or broken off
+		for i := range s.Deliveries {
+			d := &s.Deliveries[i]
+			carried := s.seen[d.Node].carried
+			d.First = min(d.First, int64(carried))
+			d.Again = carried - float64(d.First)
+		}
+	}
+}
+
+// broken finds the blocks whose sender gave up writing them, by sender and receiver.
+func (j *join) broken() map[[2]int][]trace.Event {
+	out := map[[2]int][]trace.Event{}
+	for i := range j.in.Nodes {
+		for _, e := range j.in.Nodes[i].Events {
+			if e.Kind == trace.MsgDropped && e.Aux == trace.DropWriteFailed && e.Class == trace.ClassBlock {
+				way := [2]int{i, j.node(e.Peer)}
+				out[way] = append(out[way], e)
 			}
 		}
 	}
+	return out
+}
+
+// nearest is the block of the event that is nearest to a time, zeros without one.
+func nearest(events []trace.Event, at int64) (hash [32]byte) {
+	best := int64(math.MaxInt64)
+	for _, e := range events {
+		if far := max(e.At-at, at-e.At); far < best {
+			best, hash = far, e.Hash
+		}
+	}
+	return hash
 }
 
 // carry adds the message's share of an event's bytes.

@@ -58,7 +58,7 @@ func (s *net) hop(b byte, from, to int, queued, begun, written, read, received, 
 // diamond is one block of 1,000 bytes sealed by node 0 at 1,010 ms:
 //
 //	0 -> 1 (accepted at 1,030) -> 3 (1,060)
-//	0 -> 2 (1,040), which gets it from 1 again; 4 never gets it.
+//	0 -> 2 (1,040), which gets it from 1 again, and 300 bytes of it from 3; 4 never gets it.
 func diamond() *net {
 	s := script(5)
 	s.on(0, 1010, trace.BlockSealed, trace.Event{Hash: id('B'), Size: 1000, Aux: 7})
@@ -67,6 +67,8 @@ func diamond() *net {
 	s.hop('B', 1, 3, 1031, 1031, 1045, 1052, 1053, 1060)
 	s.on(2, 1050, trace.MsgRead, trace.Event{Class: trace.ClassBlock, Hash: id('B'), Peer: tag(1), Size: 1010})
 	s.on(2, 1050, trace.CopyDuplicate, trace.Event{Class: trace.ClassBlock, Hash: id('B'), Peer: tag(1), Size: 1000})
+	s.on(3, 1070, trace.MsgDropped, trace.Event{Class: trace.ClassBlock, Hash: id('B'), Peer: tag(2), Size: 1010, Aux: trace.DropWriteFailed})
+	s.on(2, 1075, trace.MsgRead, trace.Event{Class: trace.ClassBlock, Peer: tag(3), Size: 300})
 	return s
 }
 
@@ -93,9 +95,9 @@ func TestJoinDiamond(t *testing.T) {
 		t.Errorf("latencies %v, want %v: the origin is left out, the lost one is inf", got, want)
 	}
 	for node, want := range map[int]Delivery{
-		1: {Node: 1, Latency: 20, Import: 25, Parent: 0, Hops: 1, First: 1000, Hop: Stages{2, 1, 7, 5, 5}},
-		2: {Node: 2, Latency: 30, Import: 35, Parent: 0, Hops: 1, First: 1000, Again: 1000, Hop: Stages{2, 9, 8, 5, 6}},
-		3: {Node: 3, Latency: 50, Import: 55, Parent: 1, Hops: 2, First: 1000, Hop: Stages{1, 0, 14, 7, 8}},
+		1: {Node: 1, Latency: 20, Import: 25, Parent: 0, Hops: 1, First: 1000, Again: 10, Hop: Stages{2, 1, 7, 5, 5}},
+		2: {Node: 2, Latency: 30, Import: 35, Parent: 0, Hops: 1, First: 1000, Again: 1020 + 300, Hop: Stages{2, 9, 8, 5, 6}},
+		3: {Node: 3, Latency: 50, Import: 55, Parent: 1, Hops: 2, First: 1000, Again: 10, Hop: Stages{1, 0, 14, 7, 8}},
 		4: {Node: 4, Latency: inf, Import: inf, Parent: -1},
 	} {
 		if got := b.At(node); !reflect.DeepEqual(*got, want) {
@@ -105,8 +107,8 @@ func TestJoinDiamond(t *testing.T) {
 	if b.At(0) != nil {
 		t.Error("the origin has a delivery of its own block")
 	}
-	if b.Wire != 4*1010 {
-		t.Errorf("%v bytes on the wire, want four messages of 1010", b.Wire)
+	if b.Wire != 4*1010+300 {
+		t.Errorf("%v bytes on the wire, want four messages of 1010 and a part", b.Wire)
 	}
 }
 
@@ -269,12 +271,12 @@ func TestLoadByKind(t *testing.T) {
 	s.on(2, 2500, trace.MsgDropped, trace.Event{Class: trace.ClassControl, Size: 50})
 	run := join1(t, s.in)
 	l := run.Nodes[2]
-	want := [NumKinds]int64{First: 1000, Again: 1000, Control: 40, Other: 20}
-	if l.Name != "c" || l.In != 2060 || l.Out != 50 || l.Dropped != 1 || l.Duration != 2 || l.Kinds != want {
-		t.Errorf("load of node 2 = %+v, want 2060 in, 50 out, kinds %v", l, want)
+	want := [NumKinds]int64{First: 1000, Again: 1000, Control: 40, Other: 320}
+	if l.Name != "c" || l.In != 2360 || l.Out != 50 || l.Dropped != 1 || l.Duration != 2 || l.Kinds != want {
+		t.Errorf("load of node 2 = %+v, want 2360 in, 50 out, kinds %v", l, want)
 	}
-	if len(run.Slots) != 2 || run.Slots[0].In != 4*1010 || run.Slots[1].In != 40 || run.Slots[1].Kinds[Control] != 40 {
-		t.Errorf("slots %+v, want 4040 and 40 bytes", run.Slots)
+	if len(run.Slots) != 2 || run.Slots[0].In != 4*1010+300 || run.Slots[1].In != 40 || run.Slots[1].Kinds[Control] != 40 {
+		t.Errorf("slots %+v, want 4340 and 40 bytes", run.Slots)
 	}
 }
 

@@ -202,28 +202,27 @@ func (e *engine) take(from peer.ID, b []byte) {
 // readPost takes a peer's datagrams until its link is gone or ctx ends.
 func (e *engine) readPost(ctx context.Context, l *link, unread chan []byte) {
 	var d desk
-	timer := time.NewTimer(deskTime) // what lies on the desk is counted at the latest two of them after it came
+	timer := time.NewTimer(deskTime)
 	defer timer.Stop()
 	for {
+		due := len(d.open) == 0 // nothing has set the timer
 		select {
 		case <-ctx.Done():
 			return
 		case <-l.done:
 			return
 		case b := <-unread:
-			if len(d.open) == 0 {
-				timer.Reset(deskTime)
-			}
 			if err := e.readDatagram(l, &d, b); err != nil {
 				e.blame(l.id, err)
 			}
 		case <-timer.C:
-			if len(d.open) > 0 {
-				timer.Reset(deskTime)
-			}
+			due = true
 		}
 		for _, c := range d.clear(time.Now()) {
 			e.readPart(l, c)
+		}
+		if due && len(d.open) > 0 {
+			timer.Reset(time.Until(d.open[0].begun.Add(deskTime)))
 		}
 	}
 }
@@ -258,8 +257,8 @@ func (e *engine) readDatagram(l *link, d *desk, b []byte) error {
 // readPart records the bytes of a chunk that never was whole.
 func (e *engine) readPart(l *link, c *cut) {
 	ev := trace.Event{At: e.clock.Now(), Kind: trace.MsgRead, Class: trace.ClassRelay, Peer: l.tag, Size: uint32(c.bytes), Aux: trace.PieceAux(0, trace.PieceNone)}
-	if id, ok := e.blockOf(c.tag); ok {
-		ev.Hash = id
-	}
+	e.mu.Lock()
+	ev.Hash, _ = e.named(c.tag)
+	e.mu.Unlock()
 	e.hook.Emit(ev)
 }

@@ -288,8 +288,8 @@ func TestHostileDatagrams(t *testing.T) {
 	}
 }
 
-// TestLoneSlice: a slice is recorded in time though nothing comes after it, and nothing came
-// for long before.
+// TestLoneSlice: a slice is recorded when its time is over, though nothing comes after it and
+// nothing came for long before; so is a chunk of a block that is over.
 func TestLoneSlice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, e, x, chunks, _ := posted(t)
@@ -302,8 +302,17 @@ func TestLoneSlice(t *testing.T) {
 		time.Sleep(10 * deskTime)
 		unread <- x.frame(0, chunks[0], 0).slices()[0]
 		start := time.Now()
-		if ev := <-read; ev.Hash != x.id || ev.Size < maxSlice/2 || time.Since(start) > 2*deskTime {
+		if ev := <-read; ev.Hash != x.id || ev.Size < maxSlice/2 || time.Since(start) != deskTime {
 			t.Errorf("%+v after %v", ev, time.Since(start))
+		}
+		e.mu.Lock()
+		e.drop(x)
+		e.mu.Unlock()
+		for _, b := range x.frame(1, chunks[1], 0).slices() {
+			unread <- b
+		}
+		if ev := <-read; ev.Hash != x.id || int(ev.Size) < len(chunks[1]) {
+			t.Errorf("%+v of a block that is over", ev)
 		}
 	})
 }

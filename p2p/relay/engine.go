@@ -44,6 +44,7 @@ type engine struct {
 	live   map[tag]*transfer
 	order  []*transfer // oldest first
 	early  early
+	past   past
 	seen   slotCount
 	share  share // of recent blocks, that was pooled
 	stats  Stats
@@ -194,6 +195,7 @@ func (e *engine) byID(id common.Hash) *transfer {
 
 func (e *engine) drop(t *transfer) {
 	delete(e.live, t.tag)
+	e.past.add(t)
 	for i, o := range e.order {
 		if o == t {
 			e.order = append(e.order[:i], e.order[i+1:]...)
@@ -214,8 +216,10 @@ func (e *engine) publish(b *chain.Block, kind byte, push bool) error {
 	if err != nil {
 		return err
 	}
+	leaves := leavesOf(chunks)
+	e.node.Charge(shape.total() * shape.chunk)
 	a := &announcement{kind: kind, header: b.SignedHeader, shape: shape}
-	a.body = announced{Header: b.SignedHeader.Encode(), Push: push, Size: uint64(len(list)), Leaves: leavesOf(chunks)}
+	a.body = announced{Header: b.SignedHeader.Encode(), Push: push, Size: uint64(len(list)), Leaves: leaves}
 	if kind == kindCompact {
 		if err := a.describe(b, func(x *chain.Tx) bool { return e.node.Tx(x.Hash()) == nil }); err != nil {
 			return err

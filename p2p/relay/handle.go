@@ -16,14 +16,15 @@ func (e *engine) handle(from peer.ID, f *frame) error {
 	e.mu.Lock()
 	t := e.live[f.tag]
 	l := e.link(from)
-	kept := t == nil && l != nil && f.kind != frameRoute && e.early.add(from, f, time.Now())
+	id, told := e.named(f.tag)
+	kept := !told && l != nil && f.kind != frameRoute && e.early.add(from, f, time.Now())
 	if t != nil {
 		t.informed(l)
 	}
 	e.mu.Unlock()
 	switch {
-	case t != nil:
-		e.record(f, t.id)
+	case told:
+		e.record(f, id)
 	case kept:
 		e.expire(time.Now())
 		poke(e.stirred)
@@ -212,12 +213,33 @@ func (e *engine) assemble(t *transfer, list []byte) (*chain.Block, error) {
 	return chain.NewBlock(t.ann.header, txs)
 }
 
-// blockOf is the id of the live block with a tag.
-func (e *engine) blockOf(t tag) (common.Hash, bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+// named is the id of the block that was announced under a tag. The mutex is held.
+func (e *engine) named(t tag) (common.Hash, bool) {
 	if x := e.live[t]; x != nil {
 		return x.id, true
+	}
+	return e.past.id(t)
+}
+
+// past are the names of blocks that are over, of which something may still come.
+type past struct {
+	names [8 * maxLive]struct {
+		tag tag
+		id  common.Hash
+	}
+	next int
+}
+
+func (p *past) add(t *transfer) {
+	p.names[p.next].tag, p.names[p.next].id = t.tag, t.id
+	p.next = (p.next + 1) % len(p.names)
+}
+
+func (p *past) id(t tag) (common.Hash, bool) {
+	for i := range p.names {
+		if n := &p.names[i]; n.tag == t && n.id != (common.Hash{}) {
+			return n.id, true
+		}
 	}
 	return common.Hash{}, false
 }

@@ -113,7 +113,7 @@ func (d *desk) add(now time.Time, s *slice, size int) (whole *frame, c *cut) {
 
 // clear takes off what is too old or too much.
 func (d *desk) clear(now time.Time) (off []*cut) {
-	for len(d.open) > 0 && (d.bytes > deskBytes || now.Sub(d.open[0].begun) > deskTime) {
+	for len(d.open) > 0 && (d.bytes > deskBytes || now.Sub(d.open[0].begun) >= deskTime) {
 		off = append(off, d.take(0))
 	}
 	return off

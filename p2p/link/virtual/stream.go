@@ -23,6 +23,7 @@ type stream struct {
 	chunks   [][]byte // arrived and not read
 	waiting  int      // bytes in chunks
 	held     int      // of them, the last ones: of a whole write that has not all come
+	wasted   int      // bytes that had arrived when reading ended
 	owed     int      // of them: not counted as read
 	arrived  uint64   // bytes that have ever come
 	unread   int      // bytes counted as read and not yet told to the network
@@ -255,9 +256,17 @@ func (s *stream) endRead(err error) {
 	if s.readErr == nil || s.waiting > 0 {
 		s.readErr = err
 	}
+	s.wasted += s.waiting
 	s.chunks, s.waiting, s.held = nil, 0, 0
 	s.count(s.owed)
 	s.readers.Broadcast()
+}
+
+// Unread is how many bytes had arrived and were not read when the stream failed.
+func (s *stream) Unread() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.wasted
 }
 
 // Close is CloseWrite and CloseRead.
