@@ -246,5 +246,5 @@ const (
 	repairProtocol = protocol.ID("/pheme/repair/1")
 	stateProtocol  = protocol.ID("/pheme/state/2")
 	swimProtocol   = protocol.ID("/pheme/swim/1")
-	relayProtocol  = protocol.ID("/pheme/relay/2")
+	relayProtocol  = protocol.ID("/pheme/relay/3")
 )

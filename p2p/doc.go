@@ -16,7 +16,7 @@
 //   - Protocols /pheme/status/1 (handshake, then head notices),
 //     /pheme/blocks/4 (blocks by id, headers after a locator), /pheme/repair/1
 //     (pools reconciled by package recon, and what differs), /pheme/state/2
-//     (the state after a pivot, subtree by subtree) and /pheme/relay/2 (chunks of
+//     (the state after a pivot, subtree by subtree) and /pheme/relay/3 (chunks of
 //     blocks and what belongs to them, as package relay says).
 //
 //   - Datagrams, sealed with keys of each two nodes (members_udp.go): those of
@@ -134,7 +134,7 @@
 //	                Of class block or tx and without Hash: so much of a message came before its stream failed
 //	msg.dropped     given up; Aux says where
 //	copy.duplicate  a payload came again
-//	block.firstbyte the first byte of the message of it that was whole first: block, announcement or chunk
+//	block.firstbyte the first byte of the message that first told of it: block, announcement or chunk
 //	block.received  every transaction in hand and the root matches; Peer is who completed it
 //	block.accepted  and the cheap check passed
 //	block.relayed   the first byte went on to somebody

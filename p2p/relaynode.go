@@ -107,7 +107,7 @@ func (n relayNode) Open(ctx context.Context, p peer.ID) (relay.Stream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open relay stream: %w", err)
 	}
-	out := &relayStream{n.countedAs(s, trace.ClassRelay), n.tasks}
+	out := &relayStream{n.countedAs(s, trace.ClassRelay), n.tasks, n.cfg.RequestTimeout}
 	if !n.tasks.open(out.Stream) {
 		_ = s.Reset()
 		return nil, context.Canceled
@@ -118,7 +118,7 @@ func (n relayNode) Open(ctx context.Context, p peer.ID) (relay.Stream, error) {
 // Handle implements relay.Network.
 func (n relayNode) Handle(f func(relay.Stream)) {
 	n.host.SetStreamHandler(relayProtocol, func(raw network.Stream) {
-		s := &relayStream{n.countedAs(raw, trace.ClassRelay), n.tasks}
+		s := &relayStream{n.countedAs(raw, trace.ClassRelay), n.tasks, n.cfg.RequestTimeout}
 		if !n.tasks.begin(raw) {
 			_ = raw.Reset()
 			return
@@ -140,7 +140,14 @@ func (n relayNode) Blame(p peer.ID, why error) { n.punish(p, offenceProtocol, wh
 // relayStream is a stream of the relay protocol.
 type relayStream struct {
 	*countedStream
-	tasks *tasks
+	tasks    *tasks
+	patience time.Duration // of one Write
+}
+
+// Write fails, too, where the peer has taken nothing for long.
+func (s *relayStream) Write(b []byte) (int, error) {
+	_ = s.SetWriteDeadline(time.Now().Add(s.patience))
+	return s.countedStream.Write(b)
 }
 
 // Peer implements relay.Stream.

@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -172,7 +173,7 @@ func (s *tapStream) Read(b []byte) (int, error) {
 	}
 	s.stamps.read.Store(now)
 	if err != nil && s.tap.broke != nil {
-		if got := s.framer.got + s.unread(); got > 0 {
+		if got := s.framer.got + unread(err); got > 0 {
 			s.framer.got = 0
 			s.tap.broke(s.stamps, got)
 		}
@@ -180,9 +181,10 @@ func (s *tapStream) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// unread is how many bytes the stream had taken when it failed that nobody has read.
-func (s *tapStream) unread() int {
-	if u, ok := s.Stream.(interface{ Unread() int }); ok {
+// unread is how many bytes had come when a stream failed and were never read, as far as its error tells.
+func unread(err error) int {
+	var u interface{ Unread() int }
+	if errors.As(err, &u) {
 		return u.Unread()
 	}
 	return 0

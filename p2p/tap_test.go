@@ -67,8 +67,10 @@ func (h plainHost) NewStream(ctx context.Context, p peer.ID, ids ...protocol.ID)
 // stamps are what the taps of a writer and a reader say of a row of messages.
 type stamps struct{ begun, over, first, read []int64 }
 
-// tapRow passes messages from one host to another, through their taps, and tells how many writes returned before they were over.
-func tapRow(t *testing.T, plain bool, sizes []int) (s stamps, early int) {
+// tapPair is two hosts with taps, a link of 50 ms and 8 Mbit/s between them. The second is connected by connect, and
+// stop ends both.
+func tapPair(t *testing.T, plain bool) (hosts []*virtual.Host, taps []*tap, connect, stop func()) {
+	t.Helper()
 	table, err := model.ParseLatency("uniform:50ms:0s")
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +83,7 @@ func tapRow(t *testing.T, plain bool, sizes []int) (s stamps, early int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var under sync.WaitGroup
 	under.Go(func() { _ = wires.Run(ctx) })
-	hosts, taps := make([]*virtual.Host, 2), make([]*tap, 2)
+	hosts, taps = make([]*virtual.Host, 2), make([]*tap, 2)
 	for i := range hosts {
 		key, err := virtual.Identity(1, i)
 		if err != nil {
@@ -96,6 +98,27 @@ func tapRow(t *testing.T, plain bool, sizes []int) (s stamps, early int) {
 		}
 		taps[i] = newTap(h, trace.ClockAt(bubbleBegins, 0), newTasks())
 	}
+	connect = func() {
+		time.Sleep(time.Millisecond)
+		if err := hosts[0].Connect(ctx, peer.AddrInfo{ID: hosts[1].ID(), Addrs: hosts[1].Addrs()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return hosts, taps, connect, func() {
+		for _, h := range hosts {
+			if err := h.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		cancel()
+		under.Wait()
+		time.Sleep(2 * time.Second)
+	}
+}
+
+// tapRow passes messages from one host to another, through their taps, and tells how many writes returned before they were over.
+func tapRow(t *testing.T, plain bool, sizes []int) (s stamps, early int) {
+	hosts, taps, connect, stop := tapPair(t, plain)
 	read := make(chan struct{})
 	taps[1].SetStreamHandler("/test/1", func(in network.Stream) {
 		defer close(read)
@@ -111,11 +134,8 @@ func tapRow(t *testing.T, plain bool, sizes []int) (s stamps, early int) {
 			t.Errorf("after the last message: %v", err)
 		}
 	})
-	time.Sleep(time.Millisecond)
-	if err := hosts[0].Connect(ctx, peer.AddrInfo{ID: hosts[1].ID(), Addrs: hosts[1].Addrs()}); err != nil {
-		t.Fatal(err)
-	}
-	out, err := taps[0].NewStream(ctx, hosts[1].ID(), "/test/1")
+	connect()
+	out, err := taps[0].NewStream(t.Context(), hosts[1].ID(), "/test/1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,14 +159,7 @@ func tapRow(t *testing.T, plain bool, sizes []int) (s stamps, early int) {
 		t.Error(err)
 	}
 	<-read
-	for _, h := range hosts {
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	cancel()
-	under.Wait()
-	time.Sleep(2 * time.Second)
+	stop()
 	return s, early
 }
 
@@ -177,5 +190,55 @@ func TestTapStampsWhatIsPassedWhole(t *testing.T) {
 				t.Errorf("a message of %d bytes was read in %v", size, took)
 			}
 		}
+	}
+}
+
+// TestTapCountsWhatBrokeOff: of a message whose stream is reset on its way, what had come counts, whether its reader was given
+// it or not.
+func TestTapCountsWhatBrokeOff(t *testing.T) {
+	var came [2]int
+	for i, plain := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			hosts, taps, connect, stop := tapPair(t, plain)
+			defer stop()
+			read := make(chan struct{})
+			taps[1].broke = func(from *tapped, bytes int) {
+				if from != taps[1].of(hosts[0].ID()) {
+					t.Error("of another peer")
+				}
+				came[i] += bytes
+			}
+			taps[1].SetStreamHandler("/test/1", func(in network.Stream) {
+				defer close(read)
+				r := msgio.NewVarintReaderSize(in, 1<<30)
+				if _, err := r.ReadMsg(); err != nil {
+					t.Error(err)
+				}
+				if _, err := r.ReadMsg(); err == nil {
+					t.Error("the second message is whole")
+				}
+			})
+			connect()
+			out, err := taps[0].NewStream(t.Context(), hosts[1].ID(), "/test/1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := out.Write(msgioFrame(nil, 100)); err != nil {
+				t.Fatal(err)
+			}
+			if plain {
+				go func() { _, _ = out.Write(msgioFrame(nil, 1<<20)) }()
+			} else if _, err := out.Write(msgioFrame(nil, 1<<20)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(550 * time.Millisecond)
+			if err := out.Reset(); err != nil {
+				t.Fatal(err)
+			}
+			<-read
+		})
+	}
+	if came[0] != came[1] || came[0] < 400_000 || came[0] > 600_000 {
+		t.Errorf("%d bytes came of a message that its reader was given in parts, %d of one that it was not, want 500,000 of a million", came[0], came[1])
 	}
 }

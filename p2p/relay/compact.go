@@ -3,6 +3,7 @@ package relay
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -239,12 +240,12 @@ func (e *engine) want(t *transfer) {
 // ask asks a peer for the transactions that a puzzle lacks. The mutex is held.
 func (e *engine) ask(t *transfer, p peer.ID) {
 	l := e.link(p)
-	if l == nil {
+	lack := t.puzzle.missing()
+	if l == nil || len(lack) == 0 { // who asks for nothing is no honest peer
 		return
 	}
 	t.asked[l.slot], t.askedAt = true, time.Now()
-	l.urgent = append(l.urgent, piece{frame: &frame{kind: frameAsk, tag: t.tag, asked: t.puzzle.missing()}, of: t})
-	poke(l.wake)
+	l.say(&frame{kind: frameAsk, tag: t.tag, asked: lack}, t.id)
 }
 
 // maxAskees is how many peers are asked for one block's transactions, one after the
@@ -254,7 +255,7 @@ const maxAskees = 3
 // askElsewhere asks a peer that has the block for the transactions that another was
 // asked for and has not given: it waits for them itself. The mutex is held.
 func (e *engine) askElsewhere(t *transfer, now time.Time) {
-	if t.block != nil || t.wanted || len(t.asked) == 0 || len(t.asked) >= maxAskees || now.Sub(t.askedAt) < e.patience()*3/4 {
+	if t.block != nil || t.opening || t.wanted || len(t.asked) == 0 || len(t.asked) >= maxAskees || now.Sub(t.askedAt) < e.patience()*3/4 {
 		return
 	}
 	for _, l := range e.byUse(t) {
@@ -322,26 +323,29 @@ func (e *engine) answer(l *link, t *transfer, q *question, now time.Time) {
 	f := &frame{kind: frameTxs, tag: t.tag}
 	size := 0
 	for _, i := range q.open {
+		if q.served.get(i) {
+			continue
+		}
 		raw := t.raw(i, key)
 		if raw == nil {
 			later = append(later, i)
 			continue
 		}
-		if !q.served.set(i) {
-			continue
+		if len(l.urgent) >= maxUrgent {
+			break
 		}
-		f.txs = append(f.txs, numbered{i, raw})
+		q.served.set(i)
+		f.txs = append(f.txs, numbered{i, slices.Clone(raw)}) // of its own, so that a peer that does not read holds no block
 		e.stats.TxsServed++
-		if size += len(raw); size > maxTxsBytes-chain.MaxTxBytes {
-			l.urgent = append(l.urgent, piece{frame: f, of: t})
+		if size += len(raw) + 2*binary.MaxVarintLen32; size > maxTxsBytes-chain.MaxTxBytes {
+			l.say(f, t.id)
 			f, size = &frame{kind: frameTxs, tag: t.tag}, 0
 		}
 	}
 	if len(f.txs) > 0 {
-		l.urgent = append(l.urgent, piece{frame: f, of: t})
+		l.say(f, t.id)
 	}
 	q.open = later
-	poke(l.wake)
 }
 
 // answerAll looks at the parked questions again. The mutex is held.

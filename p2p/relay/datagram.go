@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ethereum/go-ethereum/common"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/pheme-net/pheme/chain"
@@ -26,8 +27,7 @@ func (e *engine) divert(l *link, now time.Time) {
 		l.pace.restart()
 	case !l.asked && e.packets.Port() != 0:
 		l.asked = true
-		l.urgent = append(l.urgent, piece{frame: &frame{kind: frameRoute, port: e.packets.Port(), query: true}})
-		poke(l.wake)
+		l.say(&frame{kind: frameRoute, port: e.packets.Port(), query: true}, common.Hash{})
 	}
 }
 
@@ -39,8 +39,7 @@ func (e *engine) gotRoute(l *link, f *frame) {
 	defer e.mu.Unlock()
 	if f.query && !l.answered {
 		l.answered = true
-		l.urgent = append(l.urgent, piece{frame: &frame{kind: frameRoute, port: e.packets.Port()}})
-		poke(l.wake)
+		l.say(&frame{kind: frameRoute, port: e.packets.Port()}, common.Hash{})
 	}
 	if send == nil || l.post != nil {
 		return

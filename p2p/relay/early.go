@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -48,29 +49,30 @@ func (s *early) add(from peer.ID, f *frame, now time.Time) bool {
 
 // clear takes off what is too old, and the oldest of what is too much.
 func (s *early) clear(now time.Time) (off []*frame) {
-	for len(s.order) > 0 && (s.bytes > earlyBytes || now.Sub(s.order[0].at) > earlyTime) {
-		off = append(off, s.order[0].frame)
-		s.remove(0)
+	n := 0
+	for ; n < len(s.order) && (s.bytes > earlyBytes || now.Sub(s.order[n].at) > earlyTime); n++ {
+		off = append(off, s.order[n].frame)
+		s.paid(s.order[n])
 	}
+	s.order = slices.Delete(s.order, 0, n)
 	return off
 }
 
 // take returns the frames of a block, in the order they came.
 func (s *early) take(t tag) (out []earlyFrame) {
-	for i := 0; i < len(s.order); {
-		if s.order[i].frame.tag != t {
-			i++
-			continue
+	s.order = slices.DeleteFunc(s.order, func(f earlyFrame) bool {
+		if f.frame.tag != t {
+			return false
 		}
-		out = append(out, s.order[i])
-		s.remove(i)
-	}
+		out = append(out, f)
+		s.paid(f)
+		return true
+	})
 	return out
 }
 
-func (s *early) remove(i int) {
-	f := s.order[i]
-	s.order = append(s.order[:i], s.order[i+1:]...)
+// paid takes a frame's bytes out of the sums.
+func (s *early) paid(f earlyFrame) {
 	cost := f.frame.cost()
 	s.bytes -= cost
 	if s.by[f.from] -= cost; s.by[f.from] == 0 {

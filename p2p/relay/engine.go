@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -109,6 +110,9 @@ func (e *engine) announced(m Message, posted bool) error {
 		return err
 	}
 	if err := e.node.CheckHeader(a.header); err != nil && !errors.Is(err, chain.ErrSecondBlock) {
+		if errors.Is(err, chain.ErrKnown) {
+			e.decline(a)
+		}
 		return err
 	}
 	t := newTransfer(a, m.From, e.cfg.Budget, e.seed, time.Now())
@@ -143,7 +147,9 @@ func (e *engine) announced(m Message, posted bool) error {
 		e.solve(t, t.puzzle)
 	}
 	for _, w := range waiting {
-		e.handle(w.from, w.frame)
+		if err := e.handle(w.from, w.frame); err != nil {
+			e.blame(w.from, err)
+		}
 	}
 	return t.doubt
 }
@@ -170,7 +176,7 @@ func (e *engine) again(payload []byte, id common.Hash, posted bool) (bool, error
 // too many, and joins the peers to it. The mutex is held.
 func (e *engine) enter(t *transfer) {
 	if len(e.order) >= maxLive {
-		e.drop(e.order[0])
+		e.drop(e.order[max(0, slices.IndexFunc(e.order, func(t *transfer) bool { return t.block != nil }))])
 	}
 	e.live[t.tag] = t
 	e.order = append(e.order, t)
@@ -195,7 +201,7 @@ func (e *engine) byID(id common.Hash) *transfer {
 
 func (e *engine) drop(t *transfer) {
 	delete(e.live, t.tag)
-	e.past.add(t)
+	e.past.add(t.tag, t.id)
 	for i, o := range e.order {
 		if o == t {
 			e.order = append(e.order[:i], e.order[i+1:]...)
@@ -260,7 +266,12 @@ func (e *engine) publishWhole(b *chain.Block) error {
 func (e *engine) Taken(b *chain.Block) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if t := e.byID(b.ID()); t != nil && t.block == nil && len(b.TxList()) == t.ann.shape.size && !t.failed {
+	t := e.byID(b.ID())
+	switch {
+	case t == nil || t.block != nil:
+	case t.failed || len(b.TxList()) != t.ann.shape.size: // its proposer signed something else, which is of no use to anybody
+		e.drop(t)
+	default:
 		e.completed(t, b, t.swarm.farthest())
 	}
 }
@@ -386,8 +397,12 @@ func (e *engine) patience() time.Duration {
 	for _, l := range e.links {
 		rtt = max(rtt, l.pace.rtt())
 	}
-	return max(e.cfg.Stall, 2*rtt)
+	return max(e.cfg.Stall, 2*min(rtt, slowest))
 }
+
+// slowest is the longest round trip that others wait for: what a peer acknowledges late must not
+// hold up all.
+const slowest = time.Second
 
 // plead asks two peers that hold most of what is missing for all of it, the
 // following two the next time. The mutex is held.

@@ -41,9 +41,10 @@ const (
 )
 
 // tag names an announcement within a frame: the first bytes of the hash that its
-// proposer signed. It is not the block that it names: of a block whose proposer
+// proposer signed, so many that nobody makes two of one tag, whose followers would take
+// each other's chunks for wrong. It is not the block that it names: of a block whose proposer
 // signed two, who follows one must not take the pieces of the other for wrong.
-type tag [8]byte
+type tag [16]byte
 
 // Bounds of frames, the same for every node.
 const (

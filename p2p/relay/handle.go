@@ -25,6 +25,11 @@ func (e *engine) handle(from peer.ID, f *frame) error {
 	switch {
 	case told:
 		e.record(f, id)
+		if t == nil && l != nil && f.kind == frameChunk {
+			e.mu.Lock()
+			l.say(&frame{kind: frameHave, tag: f.tag, flags: flagDone, acks: []int{f.chunk}}, id)
+			e.mu.Unlock()
+		}
 	case kept:
 		e.expire(time.Now())
 		poke(e.stirred)
@@ -48,6 +53,20 @@ func (e *engine) handle(from peer.ID, f *frame) error {
 		return e.gotTxs(l, t, f)
 	}
 	return nil
+}
+
+// decline tells those who sent chunks of a block that is here already, before anything was announced, that it
+// needs none: what is not acknowledged takes its place from the next block.
+func (e *engine) decline(a *announcement) {
+	e.mu.Lock()
+	e.past.add(a.tag, a.header.ID())
+	waiting := e.early.take(a.tag)
+	e.mu.Unlock()
+	for _, w := range waiting {
+		if err := e.handle(w.from, w.frame); err != nil {
+			e.blame(w.from, err)
+		}
+	}
 }
 
 // expire gives up early frames whose announcement does not come. true: others wait for theirs.
@@ -138,7 +157,9 @@ func (e *engine) gotNews(l *link, t *transfer, f *frame) error {
 	now := time.Now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if f.flags&flagAll != 0 {
+	v := t.swarm.view(l.slot)
+	v.over = v.over || f.flags&flagDone != 0
+	if f.flags&flagAll != 0 && !v.over { // on another stream it may be older
 		t.swarm.forget(l.slot)
 	}
 	for _, c := range f.acks {
@@ -153,8 +174,7 @@ func (e *engine) gotNews(l *link, t *transfer, f *frame) error {
 		t.swarm.heard(l.slot, c)
 	}
 	e.steer(l, now)
-	v := t.swarm.view(l.slot)
-	v.done = v.done || f.flags&flagDone != 0
+	v.done = v.done || v.over
 	v.wants = v.wants || f.flags&flagWant != 0
 	v.hungry = v.hungry || f.flags&flagStarved != 0
 	e.askElsewhere(t, now)
@@ -230,8 +250,8 @@ type past struct {
 	next int
 }
 
-func (p *past) add(t *transfer) {
-	p.names[p.next].tag, p.names[p.next].id = t.tag, t.id
+func (p *past) add(t tag, id common.Hash) {
+	p.names[p.next].tag, p.names[p.next].id = t, id
 	p.next = (p.next + 1) % len(p.names)
 }
 

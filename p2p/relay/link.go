@@ -98,8 +98,20 @@ func (e *engine) lane(l *link, now time.Time) *lane {
 // piece is a frame on its way to a writer.
 type piece struct {
 	frame *frame
-	of    *transfer
-	news  bool // the peer needs the announcement before it
+	id    common.Hash // of the block, if it is about one
+	of    *transfer   // of a chunk
+	news  bool        // the peer needs the announcement before it
+}
+
+// maxUrgent bounds what waits for a peer that does not read: six megabytes of answers.
+const maxUrgent = 64
+
+// say queues a frame that is short and urgent. The engine's mutex is held.
+func (l *link) say(f *frame, id common.Hash) {
+	if len(l.urgent) < maxUrgent {
+		l.urgent = append(l.urgent, piece{frame: f, id: id})
+		poke(l.wake)
+	}
 }
 
 // link returns the link to a peer, which it makes if there is none. The mutex is
@@ -248,7 +260,7 @@ func (e *engine) wrote(l *link, p piece, begin int64, size int) {
 	end := e.clock.Now()
 	ev := trace.Event{At: end, Kind: trace.MsgWritten, Class: trace.ClassRelay, Peer: l.tag, Size: uint32(size), Aux: trace.PieceAux(end-begin, p.frame.piece())}
 	if p.frame.carries() {
-		ev.Hash = p.of.id
+		ev.Hash = p.id
 	}
 	e.hook.Emit(ev)
 }
@@ -282,7 +294,7 @@ func (e *engine) pickUrgent(l *link) (p piece, streams int, gone bool) {
 			if n != nil && !n.empty() {
 				f := &frame{kind: frameHave, tag: t.tag, flags: n.flags, acks: n.acks, held: n.held}
 				*n = news{}
-				return piece{frame: f, of: t}, streams, false
+				return piece{frame: f, id: t.id}, streams, false
 			}
 		}
 		l.flush = false
@@ -346,7 +358,7 @@ func (e *engine) pick(now time.Time) (*lane, piece, time.Duration) {
 		t.used = now
 		x.busy = true
 		e.stats.ChunksSent++
-		p := piece{frame: &frame{kind: frameChunk, tag: t.tag, hops: t.swarm.hops[c], chunk: c, bytes: t.chunks[c]}, of: t}
+		p := piece{frame: &frame{kind: frameChunk, tag: t.tag, hops: t.swarm.hops[c], chunk: c, bytes: t.chunks[c]}, id: t.id, of: t}
 		if x.send != nil {
 			e.stats.ChunksPosted++
 			p.news = !t.knows[l.slot]

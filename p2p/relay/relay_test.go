@@ -33,6 +33,12 @@ func sample(t testing.TB, n int) *chain.Block { return sampleOf(t, n, 0) }
 // sampleOf is sample with so many bytes of data in each transaction.
 func sampleOf(t testing.TB, n, data int) *chain.Block {
 	t.Helper()
+	return sampleBy(t, n, func(int) int { return data })
+}
+
+// sampleBy is sample with as many bytes of data in each transaction as data says.
+func sampleBy(t testing.TB, n int, data func(i int) int) *chain.Block {
+	t.Helper()
 	key := testKey()
 	to := common.Address{1}
 	var txs []*chain.Tx
@@ -40,7 +46,7 @@ func sampleOf(t testing.TB, n, data int) *chain.Block {
 	for i := range n {
 		x, err := chain.NewTx(types.MustSignNewTx(key, types.NewLondonSigner(big.NewInt(1337)), &types.DynamicFeeTx{
 			ChainID: big.NewInt(1337), Nonce: uint64(i), To: &to, Gas: 21000, GasFeeCap: big.NewInt(2), GasTipCap: big.NewInt(1), Value: big.NewInt(1),
-			Data: filler(i, data),
+			Data: filler(i, data(i)),
 		}))
 		if err != nil {
 			t.Fatal(err)

@@ -79,6 +79,7 @@ type cut struct {
 
 const (
 	deskBytes = 128 << 10       // eight of the largest chunks, thirty of those of 1 MiB
+	cutCost   = 512             // bytes of bookkeeping of one
 	deskTime  = 2 * time.Second // longer than it takes to notice the loss and send the chunk again
 )
 
@@ -91,6 +92,7 @@ func (d *desk) add(now time.Time, s *slice, size int) (whole *frame, c *cut) {
 	}
 	if at == len(d.open) {
 		d.open = append(d.open, &cut{tag: s.tag, chunk: s.chunk, parts: make([][]byte, s.of), begun: now})
+		d.bytes += cutCost
 	}
 	c = d.open[at]
 	c.bytes += size
@@ -122,6 +124,6 @@ func (d *desk) clear(now time.Time) (off []*cut) {
 func (d *desk) take(at int) *cut {
 	c := d.open[at]
 	d.open = append(d.open[:at], d.open[at+1:]...)
-	d.bytes -= c.bytes
+	d.bytes -= c.bytes + cutCost
 	return c
 }

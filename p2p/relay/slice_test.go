@@ -90,8 +90,8 @@ func TestDesk(t *testing.T) {
 
 // TestSliceFormat: what stands before the bytes of a slice.
 func TestSliceFormat(t *testing.T) {
-	f := &frame{kind: frameChunk, tag: tag{1, 2, 3, 4, 5, 6, 7, 8}, hops: 9, chunk: 0x0a0b, bytes: make([]byte, 4<<10)}
-	want := []byte{5, 1, 2, 3, 4, 5, 6, 7, 8, 0x0a, 0x0b, 9, 3, 4}
+	f := &frame{kind: frameChunk, tag: tag{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}, hops: 9, chunk: 0x0a0b, bytes: make([]byte, 4<<10)}
+	want := []byte{5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0x0a, 0x0b, 9, 3, 4}
 	if got := f.slices()[3]; !bytes.Equal(got[:sliceHeader], want) || len(got) != sliceHeader+1<<10 {
 		t.Errorf("the last slice begins %x and has %d bytes, want %x and %d", got[:sliceHeader], len(got), want, sliceHeader+1<<10)
 	}

@@ -34,6 +34,7 @@ type view struct {
 	told   bitmap // of these: it said so itself
 	count  int
 	done   bool // it needs no more
+	over   bool // it said so, and that never changes
 	wants  bool // it asked for chunks to be pushed
 	hungry bool // it is short of chunks: the budget does not bind
 	given  int  // chunks sent to it

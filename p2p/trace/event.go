@@ -22,7 +22,7 @@ const (
 	TxPublished         // its batch is handed to gossip. Hash: transaction. Size: raw bytes. Aux: BatchAux of the batch's msg.* events.
 	BlockSealed         // the proposer signed it. Hash: block id. Size: envelope bytes. Aux: block number.
 	BlockPublished      // handed to the relay. Hash: block id. Size: envelope bytes. Aux: block number.
-	BlockFirstByte      // first byte of the first message of it that was whole. Hash: block id. Peer: sender. Size: message bytes.
+	BlockFirstByte      // first byte of the message that first told of it. Hash: block id. Peer: sender. Size: message bytes.
 	BlockReceived       // every byte of every transaction in hand and the root matches. Hash, Peer: sender. Size: envelope bytes. Aux: Path.
 	BlockAccepted       // received and the cheap check passed. Hash, Peer, Size, Aux as BlockReceived.
 	BlockRelayed        // first byte passed on. Hash: block id. Peer: to whom. Size: message bytes.

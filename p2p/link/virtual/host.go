@@ -208,14 +208,6 @@ type hostStream struct {
 	direct *stream // what it stands on; nil with a stack that has more between
 }
 
-// Unread is how many bytes had arrived and were not read when the stream failed, as far as this stack knows.
-func (s *hostStream) Unread() int {
-	if s.direct == nil {
-		return 0
-	}
-	return s.direct.Unread()
-}
-
 // lazyStream sends the name of its protocol with the first write.
 type lazyStream struct {
 	*hostStream

@@ -23,7 +23,6 @@ type stream struct {
 	chunks   [][]byte // arrived and not read
 	waiting  int      // bytes in chunks
 	held     int      // of them, the last ones: of a whole write that has not all come
-	wasted   int      // bytes that had arrived when reading ended
 	owed     int      // of them: not counted as read
 	arrived  uint64   // bytes that have ever come
 	unread   int      // bytes counted as read and not yet told to the network
@@ -256,18 +255,25 @@ func (s *stream) endRead(err error) {
 	if s.readErr == nil || s.waiting > 0 {
 		s.readErr = err
 	}
-	s.wasted += s.waiting
+	if s.waiting > 0 {
+		s.readErr = &brokenOff{s.readErr, s.waiting}
+	}
 	s.chunks, s.waiting, s.held = nil, 0, 0
 	s.count(s.owed)
 	s.readers.Broadcast()
 }
 
-// Unread is how many bytes had arrived and were not read when the stream failed.
-func (s *stream) Unread() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.wasted
+// brokenOff is the end of a stream of which not all was read that had arrived.
+type brokenOff struct {
+	error
+	unread int
 }
+
+// Unwrap is why it ended.
+func (b *brokenOff) Unwrap() error { return b.error }
+
+// Unread is how many bytes had arrived and were never read.
+func (b *brokenOff) Unread() int { return b.unread }
 
 // Close is CloseWrite and CloseRead.
 func (s *stream) Close() error {
