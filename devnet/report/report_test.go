@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pheme-net/pheme/devnet/experiment"
 	"github.com/pheme-net/pheme/devnet/stats"
 )
 
@@ -20,7 +21,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 // promised are the metrics that every results.json holds.
 var promised = strings.Fields(`block.p50_ms block.p95_ms block.p99_ms block.c50_ms block.c90_ms block.c99_ms block.c100_ms
-	block.coverage block.copies block.duplicates block.hops_max block.floor_p95_ms block.stretch_p95 tx.p50_ms tx.p95_ms tx.p99_ms
+	block.coverage block.copies block.copies_with_tx block.duplicates block.hops_max block.floor_p95_ms block.stretch_p95 tx.p50_ms tx.p95_ms tx.p99_ms
 	tx.coverage tx.copies net.bytes_per_node_per_s net.multiplier run.events_lost run.wall_s run.max_rss_bytes`)
 
 func golden(t *testing.T, name string, got []byte) {
@@ -159,6 +160,36 @@ func TestSummaryAgreesWithTheDeliveries(t *testing.T) {
 		near("block.p99_ms", all[138])
 		near("block.coverage", delivered/140)
 		near("block.copies", bytes/(131_000*140))
+	}
+}
+
+// Where blocks are put together from pools, what filled the pools is added to the copies.
+func TestCopiesWithTransactions(t *testing.T) {
+	_, runs := syntheticResults(t, 8, 0)
+	silent, _ := syntheticResults(t, 8, 0)
+	for _, tt := range []struct {
+		relay, mixed, pools, why string
+	}{
+		{"auto", "", "", ""}, {"compact", "", "", ""}, {"gossip", "compact", "", ""},
+		{"gossip", "", "", notFromPools}, {"coded", "gossip", "", notFromPools}, {"auto", "", experiment.PoolsHalf, NotSent},
+	} {
+		spec := silent.Experiment
+		spec.Net.Relay, spec.Load.Pools = tt.relay, tt.pools
+		if tt.mixed != "" {
+			spec.Net.Mixed = experiment.Mixed{Share: .5, Relay: tt.mixed}
+		}
+		out := summarize(spec, runs)
+		f, sum := out["block.copies_with_tx"], out["block.copies"].Value+out["tx.copies"].Value
+		if tt.why == "" && (f.Value != sum || f.N != out["block.copies"].N || f.HasInterval()) {
+			t.Errorf("%+v: %+v, want %v without an interval", tt, f, sum)
+		}
+		if tt.why != "" && (f.Value.Valid() || f.Why != tt.why) {
+			t.Errorf("%+v: %+v, want none", tt, f)
+		}
+		r := &Results{Experiment: spec, Summary: out}
+		if shown := slices.ContainsFunc(r.headline(), func(h row) bool { return h.metric == "block.copies_with_tx" }); shown != (tt.why == "") {
+			t.Errorf("%+v: in the table: %v", tt, shown)
+		}
 	}
 }
 

@@ -43,6 +43,7 @@ func summarize(spec experiment.Spec, runs []Run) map[string]stats.Figure {
 	s.latencies("tx", s.txs)
 	s.blockFigures()
 	s.txFigures()
+	s.copiesWithTx()
 	s.netFigures()
 	s.chainFigures()
 	s.memberFigures()
@@ -207,6 +208,30 @@ func (s *summary) txFigures() {
 	over := stats.NewSamples(placed)
 	s.out["tx.placed_p50_ms"] = s.txs.draw.PercentileFigure(over, .50)
 	s.out["tx.placed_p95_ms"] = s.txs.draw.PercentileFigure(over, .95)
+}
+
+// notFromPools is why there is no figure of blocks with their transactions.
+const notFromPools = "no block is put together from pools"
+
+// copiesWithTx adds what filled the pools to the copies of blocks that are put together from them.
+func (s *summary) copiesWithTx() {
+	relays := []string{s.spec.Net.Relay}
+	if m := s.spec.Net.Mixed; m.Share > 0 {
+		relays = append(relays, m.Relay)
+	}
+	block, tx := s.out["block.copies"], s.out["tx.copies"]
+	sum := stats.Missing(notFromPools)
+	if slices.Contains(relays, "compact") || slices.Contains(relays, "auto") {
+		switch {
+		case !tx.Value.Valid():
+			sum = stats.Missing(tx.Why)
+		case !block.Value.Valid():
+			sum = stats.Missing(block.Why)
+		default:
+			sum = stats.Bare(float64(block.Value+tx.Value), block.N, "a sum of two figures")
+		}
+	}
+	s.out["block.copies_with_tx"] = sum
 }
 
 func (s *summary) netFigures() {

@@ -28,6 +28,9 @@ func variants(t testing.TB) *Sweep {
 					"block.p95_ms":       {Value: stats.Number(at), Lo: stats.Number(at - 100), Hi: stats.Number(at + 100), N: 114},
 					"block.floor_p95_ms": {Value: 120, Lo: 120, Hi: 120, N: 114}, "block.stretch_p95": {Value: stats.Number(at / 120), N: 114}, "block.copies": {Value: 4.25, N: 114},
 				}}
+				if v == "tuned" {
+					c.Summary["block.copies_with_tx"] = stats.Figure{Value: 5.5, N: 114}
+				}
 				switch f := c.Summary["block.p95_ms"]; {
 				case size == "1MiB" && loss == "0.01" && v == "tuned":
 					continue

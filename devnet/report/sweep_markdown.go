@@ -75,7 +75,10 @@ func (s *Sweep) main() (first string, beside []row) {
 	if slices.ContainsFunc(s.Cells, func(c Cell) bool { return c.Experiment.Proposers() > 0 }) {
 		kind = "block"
 	}
-	for _, b := range []row{{metric: kind + ".stretch_p95", label: "stretch"}, {metric: kind + ".copies", label: "copies"}} {
+	for _, b := range []row{
+		{metric: kind + ".stretch_p95", label: "stretch"}, {metric: kind + ".copies", label: "copies"},
+		{metric: kind + ".copies_with_tx", label: "with transactions"},
+	} {
 		if slices.ContainsFunc(s.Cells, func(c Cell) bool { return c.Summary[b.metric].N > 0 }) {
 			beside = append(beside, b)
 		}

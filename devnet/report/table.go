@@ -29,6 +29,7 @@ var headline = []row{
 	{"block.c100_ms", "block reaches", "all", millisecond, "time to the last node, median over blocks"},
 	{"block.coverage", "block delivery", "coverage", percent, "share of expected deliveries made by the horizon"},
 	{"block.copies", "block delivery", "copies", times, "bytes received for a block by a node / its size; 1 is perfect"},
+	{"block.copies_with_tx", "block delivery", "  and of its txs", times, "copies of a block + copies of a transaction, whose bytes filled the pools before it"},
 	{"block.hops_max", "block delivery", "hops, most", plain, "longest way along first copies"},
 	{"block.floor_p95_ms", "physical floor", "p95", millisecond, "what no scheme beats that moves the bytes over these connections"},
 	{"block.stretch_p95", "physical floor", "stretch p95", times, "block p95 / floor p95; 1 is physics"},
@@ -142,7 +143,7 @@ func (r *Results) headline() (rows []row) {
 	for _, h := range headline {
 		f, ok := r.Summary[h.metric]
 		aboutBlocks := strings.HasPrefix(h.metric, "block.") || h.metric == "net.multiplier"
-		told := f.Value.Valid() || !strings.HasPrefix(h.metric, "heal.") && !strings.HasPrefix(h.metric, "members.")
+		told := f.Value.Valid() || !strings.HasPrefix(h.metric, "heal.") && !strings.HasPrefix(h.metric, "members.") && h.metric != "block.copies_with_tx"
 		if h.group == "members" && r.Experiment.Net.Members != "full" {
 			told = false // it only watches: few want to know
 		}
