@@ -232,6 +232,28 @@ func TestIntervalsHoldTheirValue(t *testing.T) {
 	}
 }
 
+// A stretch is a ratio of two p95: it has an interval where they have one.
+func TestStretchNeedsFiveAbove(t *testing.T) {
+	r, runs := syntheticResults(t, 8, 0)
+	spec := r.Experiment
+	spec.Net.Latency = "uniform:50ms"
+	for _, m := range runs[0].Record.Blocks {
+		for i := range m.Deliveries {
+			m.Deliveries[i].Floor, m.Deliveries[i].Direct = 2, 1
+		}
+	}
+	for _, blocks := range []int{20, 14} { // 7 and 4 deliveries above p95
+		runs[0].Record.Blocks = runs[0].Record.Blocks[:blocks]
+		out := summarize(spec, runs)
+		p95 := out["block.p95_ms"]
+		for name, floor := range map[string]stats.Number{"block.stretch_p95": 2, "block.stretch_net_p95": 1} {
+			if f := out[name]; f.Value != p95.Value/floor || f.HasInterval() != p95.HasInterval() || f.Why != p95.Why || f.HasInterval() != (blocks == 20) {
+				t.Errorf("%d blocks: %s = %+v, p95 is %+v", blocks, name, f, p95)
+			}
+		}
+	}
+}
+
 func TestSplitBarsAddUp(t *testing.T) {
 	r, _ := syntheticResults(t, 8, 0)
 	for _, bar := range r.Block.Split {

@@ -171,7 +171,15 @@ func (s *summary) stretch() {
 	s.out["block.floor_p95_ms"] = b.draw.PercentileFigure(floor, .95)
 	for name, low := range map[string]*stats.Samples{"block.stretch_p95": floor, "block.stretch_net_p95": direct} {
 		t, f := all.Percentile(.95), low.Percentile(.95)
-		s.out[name] = b.draw.Figure(func(w []uint16) float64 { return t(w) / f(w) }, all.Len())
+		ratio := func(w []uint16) float64 { return t(w) / f(w) }
+		switch n := all.Len(); {
+		case n == 0:
+			s.out[name] = stats.Missing("no samples")
+		case !stats.Enough(.95, n):
+			s.out[name] = stats.Bare(b.draw.Value(ratio), n, stats.FewAbove)
+		default:
+			s.out[name] = b.draw.Figure(ratio, n)
+		}
 	}
 }
 
