@@ -146,14 +146,18 @@ func (j *join) latency(born, at int64) float64 {
 }
 
 // hops counts along the parents where the pieces of a message did not carry their
-// own count. A chain that does not reach the origin, because a sender is not
+// own count, and of a block in pieces the steps of its way. A chain that does not reach the origin, because a sender is not
 // of the run or did not record the message itself, has an unknown length.
 func (j *join) hops() {
 	for _, m := range slices.Concat(j.run.Blocks, j.run.Txs) {
 		for i := range m.Deliveries {
 			d := &m.Deliveries[i]
 			if trail := m.Trail(d.Node); d.Hops == 0 && trail != nil {
-				d.Hops = max(1, trail[0].Hops) + len(trail) - 1
+				base := trail[0].Hops
+				if base == 0 {
+					base = max(1, len(trail[0].Steps))
+				}
+				d.Hops = base + len(trail) - 1
 			}
 		}
 	}

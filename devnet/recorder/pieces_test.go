@@ -88,6 +88,26 @@ func TestWayOfPieces(t *testing.T) {
 	}
 }
 
+// TestHopsOfPools: a block put together from a pool carries no count, so the steps of its way are the
+// hops, for the node and for who has it whole from there.
+func TestHopsOfPools(t *testing.T) {
+	s := script(4)
+	s.on(0, 1010, trace.BlockSealed, trace.Event{Hash: id('B'), Size: 1000, Aux: 7})
+	for from, at := range []float64{1011, 1024} {
+		s.announce('B', from, from+1, at, at, at+1, at+10)
+		e := trace.Event{Hash: id('B'), Peer: tag(from), Size: 1000, Aux: trace.PathAux(trace.PathCompact, 0)}
+		s.on(from+1, at+11, trace.BlockReceived, e)
+		s.on(from+1, at+12, trace.BlockAccepted, e)
+	}
+	s.hop('B', 2, 3, 1037, 1038, 1039, 1049, 1050, 1051)
+	b := join1(t, s.in).Blocks[0]
+	for node := 1; node < 4; node++ {
+		if hops := b.At(node).Hops; hops != node {
+			t.Errorf("node %d is %d hops away, want %d", node, hops, node)
+		}
+	}
+}
+
 // TestWayOfPiecesWithoutRecords: what is not recorded was waiting, and the sum holds.
 func TestWayOfPiecesWithoutRecords(t *testing.T) {
 	s := swarmed()
