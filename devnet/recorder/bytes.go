@@ -12,7 +12,7 @@ type Kind int
 
 // The kinds, in the report's order. Control to Other are whole classes; the two payload kinds are
 // cut from the classes of blocks and transactions, whose remainder (framing, refused copies) goes
-// to Other. What the streams themselves cost (handshakes, security, muxing) is in no event.
+// to Other, and from the chunks and answers of the relay. What the streams themselves cost (handshakes, security, muxing) is in no event.
 const (
 	First Kind = iota
 	Again
@@ -156,16 +156,18 @@ func (j *join) load() {
 	for _, m := range j.run.Blocks {
 		j.run.Slots[j.slotOf(m.Born)].Origin = m.Origin
 	}
+	published := j.publications()
 	for i := range j.in.Nodes {
 		l := Load{Name: j.in.Nodes[i].Name, Region: j.in.Nodes[i].Region, Duration: float64(w.To-w.From) / 1e9}
+		a := newAccount(&l, j.run.Slots, j.in.Nodes[i].Events, published)
 		for _, e := range j.in.Nodes[i].Events {
 			if !w.Has(e.At) {
 				continue
 			}
-			slot := &j.run.Slots[j.slotOf(e.At)]
+			k := j.slotOf(e.At)
 			before := l.Out
-			l.count(e, slot)
-			if slot.Origin == i {
+			a.count(e, k)
+			if slot := &j.run.Slots[k]; slot.Origin == i {
 				slot.OriginOut += l.Out - before
 			}
 		}
@@ -176,59 +178,4 @@ func (j *join) load() {
 // slotOf is the number of the slot of the window that a time within it lies in.
 func (j *join) slotOf(at int64) int {
 	return min(len(j.run.Slots)-1, int((at-j.in.Window.From)/int64(j.in.Slot)))
-}
-
-// count adds one event to the node's load and the slot's. Payload is carved out of Other, to which
-// the classes of blocks and transactions were added whole.
-func (l *Load) count(e trace.Event, slot *Slot) {
-	size := int64(e.Size)
-	add := func(k Kind, n int64) {
-		l.Kinds[k] += n
-		slot.Kinds[k] += n
-	}
-	switch e.Kind {
-	case trace.MsgRead:
-		l.In += size
-		slot.In += size
-		add(kindOf(e.Class), size)
-	case trace.MsgWritten:
-		l.Out += size
-		slot.Out += size
-	case trace.MsgDropped:
-		l.Dropped++
-	case trace.CopyDuplicate:
-		add(Again, size)
-		add(kindOf(e.Class), -size)
-	case trace.BlockReceived:
-		switch path, _ := trace.PathOf(e.Aux); path {
-		case trace.PathGossip, trace.PathHeld:
-			add(First, size)
-			add(Other, -size)
-		case trace.PathChunks:
-			add(First, size)
-			add(Relay, -size)
-		}
-	case trace.TxAdmitted:
-		if e.Peer != 0 {
-			add(First, size)
-			add(Other, -size)
-		}
-	}
-}
-
-// kindOf maps a wire class to the kind it is counted under before payload is carved out.
-func kindOf(c trace.Class) Kind {
-	switch c {
-	case trace.ClassControl:
-		return Control
-	case trace.ClassRelay:
-		return Relay
-	case trace.ClassSync:
-		return Sync
-	case trace.ClassRepair:
-		return Repair
-	case trace.ClassMember:
-		return Member
-	}
-	return Other
 }
