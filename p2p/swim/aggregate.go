@@ -51,8 +51,9 @@ type share struct {
 // maxShare bounds its encoding.
 const maxShare = 100
 
-// maxMass bounds what one message may claim: far above any honest sum, far below
-// what would lose the digits of others.
+// maxMass bounds what one message may claim, and what a member has: far above any
+// honest sum, far below what would lose the digits of others. Averaging keeps within
+// it; an answer that leads beyond it is not taken.
 const maxMass = 1e18
 
 func (s *share) check() error {
@@ -234,9 +235,13 @@ func (n *Node) shared(now time.Time, peer *member, m *message) {
 		}
 		return
 	}
+	mass := r.mass
 	for i, b := range s.Mass {
-		r.mass[i] += math.Float64frombits(b)
+		if mass[i] += math.Float64frombits(b); !(math.Abs(mass[i]) < maxMass) {
+			return // others would refuse what we send
+		}
 	}
+	r.mass = mass
 	r.highest(s.Max)
 	r.rounds++
 }

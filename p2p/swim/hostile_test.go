@@ -213,3 +213,35 @@ func TestLyingAggregates(t *testing.T) {
 		t.Error("its mass moved")
 	}
 }
+
+// TestMassStaysWithinBounds: a member that gives another as much mass as a message may claim, again and again, does not
+// make it send what others must refuse.
+func TestMassStaysWithinBounds(t *testing.T) {
+	s := newSim(t, 17, Config{}, newLinks(17, 0))
+	s.settled(3)
+	evil, target, other := s.nodes[0], s.nodes[1], s.nodes[2]
+	much := share{Epoch: target.round.epoch, Mass: [numParts]uint64{math.Float64bits(0.99 * maxMass)}}
+	ask := func(whom *simNode) { // the target begins a round with whom
+		for r := &target.round; r.pending == nil || r.pending.tag != whom.tag; target.exchange(s.now) {
+			r.pending = nil
+		}
+	}
+	for i := range 10 {
+		if err := s.say(evil, target, &message{Kind: kindShare, Seq: uint64(i), Shares: []share{much}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask(evil)
+	rounds := target.round.rounds
+	if err := s.say(evil, target, &message{Kind: kindShared, Seq: target.round.seq, Shares: []share{much}}); err != nil {
+		t.Fatal(err)
+	}
+	if m := target.round.mass[partWeight]; m < 0.9*maxMass || target.round.pending != nil || target.round.rounds != rounds {
+		t.Errorf("its mass is %g after an answer that would double it, %d rounds counted", m, target.round.rounds-rounds)
+	}
+	ask(other)
+	packets := target.Packets()
+	if err := other.Receive(s.now, target.id, packets[len(packets)-1].B); err != nil {
+		t.Errorf("another refuses its share: %v", err)
+	}
+}
