@@ -38,6 +38,7 @@ type target struct {
 	tries   int           // failed since it was last up
 	since   time.Time     // of the last connection
 	dialing bool
+	missed  bool      // a connection ended during the present dial
 	begun   time.Time // the present dial
 	cancel  func()    // ends it
 }
@@ -104,7 +105,7 @@ func (d *dialer) due(now time.Time, connected func(peer.ID) bool, few bool) (dia
 			}
 			continue
 		}
-		t.dialing, t.begun, t.cancel = true, now, func() {}
+		t.dialing, t.missed, t.begun, t.cancel = true, false, now, func() {}
 		dial = append(dial, t.info)
 	}
 	return dial, next
@@ -152,7 +153,7 @@ func (d *dialer) came(id peer.ID, now time.Time) {
 	}
 }
 
-// done reports a dial.
+// done reports a dial. Its connection may have ended already.
 func (d *dialer) done(id peer.ID, ok bool, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -163,22 +164,30 @@ func (d *dialer) done(id peer.ID, ok bool, now time.Time) {
 	t.dialing = false
 	if ok {
 		t.since = now
-		return
-	}
-	if t.tries++; t.origin == originFound && t.tries >= foundTries {
+		if !t.missed {
+			return
+		}
+	} else if t.tries++; t.origin == originFound && t.tries >= foundTries {
 		delete(d.targets, id)
 		return
 	}
-	d.later(t, now)
+	if !t.next.After(now) { // unless it turned out to be foreign meanwhile
+		d.later(t, now)
+	}
 	d.nudge()
 }
 
-// lost reports that a connection ended.
+// lost reports that a connection ended, whoever's: with fewer peers others may be due.
 func (d *dialer) lost(id peer.ID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	defer d.nudge()
 	t := d.targets[id]
-	if t == nil || t.dialing {
+	if t == nil {
+		return
+	}
+	if t.dialing {
+		t.missed = true
 		return
 	}
 	now := time.Now()
@@ -188,7 +197,6 @@ func (d *dialer) lost(id peer.ID) {
 	if !t.next.After(now) {
 		d.later(t, now)
 	}
-	d.nudge()
 }
 
 // foreign reports a peer that is not of our network: it is asked again rarely.

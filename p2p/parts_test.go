@@ -163,6 +163,70 @@ func TestDialerBacksOff(t *testing.T) {
 	})
 }
 
+// TestDialerMissesNoLoss: a bootstrap peer that was lost while there were peers enough is dialled when others are lost,
+// too, and one whose connection ended before its dial was reported is dialled again.
+func TestDialerMissesNoLoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDialer("self", 100*time.Millisecond, time.Second)
+		nudged := func() bool {
+			select {
+			case <-d.wake:
+				return true
+			default:
+				return false
+			}
+		}
+		dials := func(few bool) (ids []peer.ID, next time.Time) {
+			infos, next := d.due(time.Now(), func(peer.ID) bool { return false }, few)
+			for _, i := range infos {
+				ids = append(ids, i.ID)
+			}
+			return ids, next
+		}
+		d.add(peer.AddrInfo{ID: "boot"}, originBootstrap)
+		if got, _ := dials(true); len(got) != 1 || !nudged() {
+			t.Fatalf("due %v", got)
+		}
+		d.done("boot", true, time.Now())
+		time.Sleep(time.Minute)
+		d.lost("boot")
+		if got, next := dials(false); !nudged() || len(got) != 0 || !next.IsZero() {
+			t.Fatalf("due %v, next %v, while there are enough", got, next)
+		}
+		time.Sleep(time.Second)
+		d.lost("another") // no target of ours, and now they are few
+		if !nudged() {
+			t.Fatal("the loss of a peer that is no target wakes nobody")
+		}
+		if got, _ := dials(true); len(got) != 1 {
+			t.Fatalf("due %v", got)
+		}
+		d.lost("boot") // before the dial is reported
+		d.done("boot", true, time.Now())
+		_, next := dials(true)
+		if !nudged() || next.IsZero() {
+			t.Fatal("a loss during the dial is forgotten")
+		}
+		time.Sleep(time.Until(next))
+		if got, _ := dials(true); len(got) != 1 {
+			t.Fatalf("due %v", got)
+		}
+		d.done("boot", true, time.Now()) // and this one lasts
+		if x := d.targets["boot"]; nudged() || x.tries != 0 || x.next.After(time.Now()) {
+			t.Errorf("after a good dial: %+v", x)
+		}
+		if got, _ := dials(true); len(got) != 1 {
+			t.Fatalf("due %v", got)
+		}
+		d.foreign("boot") // its status came before the dial is reported, and we hung up
+		d.lost("boot")
+		d.done("boot", true, time.Now())
+		if _, next := dials(true); time.Until(next) != 6*time.Second {
+			t.Errorf("a peer of another network is dialled after %v", time.Until(next))
+		}
+	})
+}
+
 func TestPenaltiesFade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeers()
