@@ -3,6 +3,7 @@ package p2p
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -104,6 +105,32 @@ func TestStateSyncOfABranchFromBelowTheWindow(t *testing.T) {
 	}
 	if _, err := a.chain.Verify(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestBlocksComeWhileAStateIsAskedFor: when the last block of a catch-up has been imported from elsewhere meanwhile,
+// nothing is left to be done.
+func TestBlocksComeWhileAStateIsAskedFor(t *testing.T) {
+	w := newWorld(t, "overtaken")
+	blocks := w.spread(130, 1)
+	a, cold := w.node("a", stateConfig), w.node("cold", stateConfig)
+	a.give(blocks...)
+	var elsewhere sync.Once
+	a.host.SetStreamHandler(stateProtocol, func(s network.Stream) {
+		elsewhere.Do(func() {
+			for _, b := range blocks {
+				if _, err := cold.chain.Add(b); err != nil {
+					t.Errorf("Add(%d) = %v", b.Number(), err)
+				}
+			}
+		})
+		_ = s.Reset()
+	})
+	link(cold, a)
+	cold.reaches(blocks[len(blocks)-1])
+	cold.until("catch-up ends", func() bool { return !cold.net.sync.busy.Load() })
+	if n := len(cold.rec.all(kind(trace.BlockAccepted, common.Hash{}))); n != 0 {
+		t.Errorf("%d blocks fetched that were there", n)
 	}
 }
 

@@ -132,8 +132,10 @@ func (n *Net) catchUp(ctx context.Context, target claim) error {
 		}
 		log.Infow("no peer gives a state: fetching all blocks", "err", err)
 	}
-	for n.chain.Has(headers[0].ID()) { // on a side branch; the last one is not stored, or it would be the head
-		headers = headers[1:]
+	for n.chain.Has(headers[0].ID()) { // on a side branch, or come meanwhile
+		if headers = headers[1:]; len(headers) == 0 {
+			return nil
+		}
 	}
 	f := fetcher{net: n, sources: n.sources(from, last)} // who has them, whatever was claimed
 	return f.run(ctx, headers)
