@@ -1,9 +1,11 @@
 package p2p
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 
 	"github.com/ethereum/go-ethereum/common"
 
@@ -286,4 +288,20 @@ func TestTransactionsWaitForAPeer(t *testing.T) {
 	if len(a.rec.all(kind(trace.TxPublished, gone.Hash()))) != 0 {
 		t.Error("a transaction that left the pool was sent")
 	}
+}
+
+// TestBatchesAtTheEnd: the batcher of a node that is alone, and that leaves gossip while it looks for a mesh, ends with
+// its transactions unsent.
+func TestBatchesAtTheEnd(t *testing.T) {
+	w := newWorld(t, "end")
+	synctest.Test(t, func(t *testing.T) {
+		n := &Net{cfg: Config{}.fill(), outbox: newOutbox(2)} // gossip is nil, as Run leaves it
+		n.tracers[topicTx] = newTracer(topicTx, "", nil, &n.meter, &tap{}, nil, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*n.cfg.Heartbeat) // it looks for gossip after two
+		defer cancel()
+		n.outbox.put([]*chain.Tx{w.tx(0, 1)})
+		if err := n.runBatches(ctx); err != nil || !n.outbox.alone || len(n.outbox.queue) != 1 {
+			t.Errorf("%v; alone: %v, %d transactions wait", err, n.outbox.alone, len(n.outbox.queue))
+		}
+	})
 }

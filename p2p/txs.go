@@ -219,7 +219,8 @@ func (n *Net) runBatches(ctx context.Context) error {
 		case refused.IsZero():
 			refused = now.Add(2 * n.cfg.Heartbeat)
 		case !now.Before(refused):
-			alone = len(n.gossip.Load()[topicTx].ListPeers()) == 0
+			g := n.gossip.Load()
+			alone = g == nil || len(g[topicTx].ListPeers()) == 0 // nil: Run ends
 		}
 		for _, t := range n.outbox.take(alone) {
 			if waited && n.backend.Tx(t.Hash()) == nil {
