@@ -25,9 +25,9 @@ const MaxFrame = 64 << 10
 const (
 	numBuckets   = 64
 	maxVector    = 2048 // entries of 24 bytes
-	maxDelta     = MaxFrame - 8<<10
 	maxSyncAcc   = 128
-	fewNews      = 8 // records learned at once that are worth telling everybody
+	maxDelta     = MaxFrame - 24<<10 // of records; maxVector wanted at 9 bytes, maxSyncAcc accusations at 29 and the rest take 22,200
+	fewNews      = 8                 // records learned at once that are worth telling everybody
 	syncRoot     = 1
 	syncBuckets  = 2
 	syncVector   = 3

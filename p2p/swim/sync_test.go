@@ -2,6 +2,8 @@ package swim
 
 import (
 	"fmt"
+	"math"
+	"strings"
 	"testing"
 	"time"
 )
@@ -151,5 +153,43 @@ func TestEntriesAreBounded(t *testing.T) {
 	}
 	if err := n.Set(simStart, map[string]string{"a": ""}); err != nil || len(n.self.Entries) != 0 {
 		t.Errorf("removed: %v, %v", err, n.self.Entries)
+	}
+}
+
+// TestFullDeltaFitsAFrame: the answer to a vector of members we do not know, some of whom we hold for dead, with as many
+// records as go into it, is a frame that the other side takes.
+func TestFullDeltaFitsAFrame(t *testing.T) {
+	n := lone(t)
+	const known = 200
+	var ask syncFrame
+	ask.Kind, ask.Which = syncVector, 1<<numBuckets-1
+	for i := 1; i < known; i++ {
+		m := Map{{"zone", 1, strings.Repeat("x", MaxEntries-4)}}
+		if err := n.merge(simStart, signed(i, uint64(simStart.UnixMilli()), 1, m), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := known; i < known+maxSyncAcc; i++ {
+		r := signed(i, uint64(simStart.UnixMilli()), 1, nil)
+		n.welcome(simStart, r.ID.Tag(), r, false)
+		n.bury(simStart, n.members[r.ID.Tag()], Dead)
+		ask.Vector = append(ask.Vector, version{r.ID.Tag(), r.Incarnation, r.Version})
+	}
+	for i := len(ask.Vector); i < maxVector; i++ {
+		ask.Vector = append(ask.Vector, version{math.MaxUint64 - uint64(i), uint64(simStart.UnixMilli()), 1})
+	}
+	b, _, err := n.Sync(simStart, ask.encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out syncFrame
+	if err := decode(b, &out); err != nil {
+		t.Fatal(err)
+	}
+	if len(out.Accusations) != maxSyncAcc || len(out.Want) != maxVector-maxSyncAcc || !out.More {
+		t.Fatalf("%d accusations, %d wanted, more: %v: the frame is not full", len(out.Accusations), len(out.Want), out.More)
+	}
+	if _, err := DecodeSync(b); err != nil || len(b) < MaxFrame-8<<10 {
+		t.Errorf("a frame of %d bytes: %v", len(b), err)
 	}
 }
