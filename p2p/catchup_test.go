@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -379,6 +380,38 @@ func TestSlowAnswers(t *testing.T) {
 	}
 	if !bytes.Equal(got, frame) {
 		t.Error("who reads slowly gets something else")
+	}
+}
+
+// TestKnownIsNotFetched: a block that is here by the time it would be fetched is not asked for.
+func TestKnownIsNotFetched(t *testing.T) {
+	w := newWorld(t, "known")
+	b := w.block(w.tx(0, 10))
+	n := w.node("n")
+	var asked atomic.Int32
+	e := w.evil("source", w.claim(1, b.ID()), func(s network.Stream) {
+		if raw, err := readFrame(s, maxRequestBytes); err == nil {
+			if r, err := decodeRequest(raw); err == nil && slices.Equal(r.IDs, []common.Hash{b.ID()}) && r.Kind == askBlocks {
+				asked.Add(1)
+			}
+		}
+		_ = s.Reset()
+	})
+	n.net.grace = time.Hour // no catch-up
+	if err := n.net.AddPeer(e.addr()); err != nil {
+		t.Fatal(err)
+	}
+	n.until("up", func() bool { return n.net.peers.isUp(e.host.ID()) })
+	wanted := want{id: b.ID(), from: e.host.ID(), number: 1}
+	n.net.fetchParent(t.Context(), wanted)
+	if asked.Load() == 0 {
+		t.Fatal("a block that is not here is not asked for")
+	}
+	before := asked.Load()
+	n.give(b)
+	n.net.fetchParent(t.Context(), wanted)
+	if more := asked.Load() - before; more != 0 {
+		t.Errorf("asked %d times for a block that is here", more)
 	}
 }
 

@@ -320,9 +320,14 @@ func (n *Net) runFetches(ctx context.Context) error {
 	}
 }
 
-// fetchParent fetches one block, first from the peer that sent its child. A
-// source whose block does not pass is punished and the next one asked.
+// fetchParent fetches one block unless it is here, first from the peer that sent its
+// child. A source whose block does not pass is punished and the next one asked.
 func (n *Net) fetchParent(ctx context.Context, w want) {
+	if b := n.chain.BlockByID(w.id); b != nil { // it came meanwhile
+		n.relay.Taken(b)
+		n.arrived.put(w.id)
+		return
+	}
 	if n.sync.busy.Load() {
 		return // catch-up is on its way there
 	}
@@ -346,6 +351,7 @@ func (n *Net) fetchParent(ctx context.Context, w want) {
 			n.peers.hurry(w.from) // more than one is missing
 			n.sync.kick()
 		case errors.Is(err, chain.ErrKnown):
+			n.relay.Taken(blocks[0])
 			n.arrived.put(w.id)
 		}
 		return

@@ -293,6 +293,7 @@ func (n *Net) importBlock(ctx context.Context, from peer.ID, b *chain.Block) err
 	case err == nil, errors.Is(err, chain.ErrSecondBlock):
 	case errors.Is(err, chain.ErrKnown): // checked before; perhaps imported
 		if n.chain.Has(b.ID()) {
+			n.relay.Taken(b)
 			return nil
 		}
 	default:
@@ -301,6 +302,7 @@ func (n *Net) importBlock(ctx context.Context, from peer.ID, b *chain.Block) err
 	if err := n.backend.ImportBlock(ctx, from, b); err != nil && !errors.Is(err, chain.ErrKnown) {
 		return fmt.Errorf("block %d: %w", b.Number(), err)
 	}
+	n.relay.Taken(b)
 	n.arrived.put(b.ID())
 	return nil
 }
