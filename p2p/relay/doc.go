@@ -134,8 +134,11 @@
 //   - A relay hands a block to Take or Complete at most once for one message.
 //   - No frame makes the state grow without bound: 16 blocks, two of a slot, 4 MiB
 //     of frames that came before their announcement, a window a peer, 128 KiB of slices
-//     and 256 datagrams a peer, each
+//     and 256 datagrams a peer, 64 frames that one does not read, each
 //     transaction of a block once to a peer.
+//   - What an honest node sends no honest node refuses, and who is slow or silent holds up
+//     its own blocks alone: others wait for a round trip of at most a second, and who sends
+//     chunks of a block that is over is told so.
 //   - A peer is blamed for bytes that cannot be: a frame that does not decode, a
 //     chunk that is not what the proposer signed. What a proposer does wrong (two
 //     announcements of one block, chunks that give no block) is blamed on nobody
