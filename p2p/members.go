@@ -214,8 +214,9 @@ func (m *members) loop(ctx context.Context, s *swim.Node, h packetHost, port uin
 	}
 }
 
-// receive hands a datagram to the swim.Node, unless its sender sends far too
-// many or is an outcast.
+// receive hands a datagram to the swim.Node, unless far too many come of its sender
+// or that is an outcast. It is not blamed for their number: whoever overhears a
+// datagram can send it again.
 func (m *members) receive(s *swim.Node, p packet, now time.Time) {
 	b := m.allowed[p.from]
 	if b == nil {
@@ -230,7 +231,7 @@ func (m *members) receive(s *swim.Node, p packet, now time.Time) {
 		return
 	}
 	if !b.take(1, 0, now) {
-		m.net.punish(p.from, offenceFlood, errFlood)
+		m.net.meter.dropped[trace.DropMembersFull].Add(1)
 		return
 	}
 	if err := s.Receive(now, swim.ID(p.from), p.b); errors.Is(err, swim.ErrInvalid) {
