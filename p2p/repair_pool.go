@@ -140,21 +140,23 @@ func (s *settled) blocks(u chain.Update, now time.Time) {
 var errUnasked = fmt.Errorf("%w: a transaction that was not asked for", ErrProtocol)
 
 // sendTxs writes transactions as batches of at most maxBatchBytes, up to
-// maxRepairBytes, and the empty frame. It returns the bytes of the transactions.
-func sendTxs(w io.Writer, txs []*chain.Tx) (sent int, err error) {
+// maxRepairBytes of them, and the empty frame.
+func sendTxs(w io.Writer, txs []*chain.Tx) error {
 	b := batcher{limit: maxBatchBytes}
+	sent := 0 // bytes of batches: takeTxs counts the same
 	flush := func(txs []*chain.Tx) error {
 		raws := make([][]byte, len(txs))
 		for i, t := range txs {
 			raws[i] = t.Raw()
-			sent += t.Size()
 		}
-		return writeFrame(w, encodeBatch(nonce{}, raws))
+		batch := encodeBatch(nonce{}, raws)
+		sent += len(batch)
+		return writeFrame(w, batch)
 	}
 	for _, t := range txs {
 		if full := b.add(t); full != nil {
 			if err := flush(full); err != nil {
-				return sent, err
+				return err
 			}
 		}
 		if sent > maxRepairBytes-2*maxBatchBytes {
@@ -163,10 +165,10 @@ func sendTxs(w io.Writer, txs []*chain.Tx) (sent int, err error) {
 	}
 	if rest := b.take(); len(rest) > 0 {
 		if err := flush(rest); err != nil {
-			return sent, err
+			return err
 		}
 	}
-	return sent, writeFrame(w, nil)
+	return writeFrame(w, nil)
 }
 
 // takeTxs reads batches of transactions that were asked for and gives them to the

@@ -104,7 +104,7 @@ func (n *Net) answerRepair(ctx context.Context, p peer.ID, s *countedStream) (ga
 // exchangeTxs gives what was asked for and takes what is wanted of the offers.
 func (n *Net) exchangeTxs(ctx context.Context, p peer.ID, s *countedStream, own snapshot, ids, offers []recon.ID) (gained int, err error) {
 	_ = s.SetDeadline(time.Now().Add(3 * n.cfg.RequestTimeout))
-	if _, err := sendTxs(s, own.pick(ids)); err != nil {
+	if err := sendTxs(s, own.pick(ids)); err != nil {
 		return 0, err
 	}
 	var wants []recon.ID

@@ -194,6 +194,5 @@ func (c *session) move(ctx context.Context, own snapshot, theirs, ours []recon.I
 	}
 	txs := own.pick(wants)
 	c.given = len(txs)
-	_, err = sendTxs(c.s, txs)
-	return err
+	return sendTxs(c.s, txs)
 }

@@ -1,8 +1,10 @@
 package p2p
 
 import (
+	"bytes"
 	"errors"
 	"math/big"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -314,4 +316,34 @@ func TestGainIsForOne(t *testing.T) {
 			t.Errorf("%d bytes for 40 transactions of 1 KB: fetched more than once", got)
 		}
 	})
+}
+
+// TestSmallTransactionsKeepTheBound: of more small transactions than a session has room for, whose framing is a good part
+// of what is sent, no more is sent than the other side takes.
+func TestSmallTransactionsKeepTheBound(t *testing.T) {
+	w := newWorld(t, "small")
+	x := w.tx(0, 0)
+	txs := slices.Repeat([]*chain.Tx{x}, maxRepairBytes/x.Size())
+	var b bytes.Buffer
+	if err := sendTxs(&b, txs); err != nil {
+		t.Fatal(err)
+	}
+	total, count := 0, 0
+	for {
+		raw, err := readFrame(&b, maxBatchBytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(raw) == 0 {
+			break
+		}
+		_, raws, err := decodeBatch(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		total, count = total+len(raw), count+len(raws)
+	}
+	if total > maxRepairBytes || total < maxRepairBytes-3*maxBatchBytes || count == len(txs) {
+		t.Errorf("%d bytes of at most %d, %d of %d transactions", total, maxRepairBytes, count, len(txs))
+	}
 }
