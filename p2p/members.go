@@ -254,6 +254,10 @@ func (m *members) flush(s *swim.Node, h packetHost) {
 		case c.New:
 			m.tags.Store(c.ID.Tag(), id)
 			continue // no event: nothing had been said of it
+		case c.Forgotten:
+			m.tags.Delete(c.ID.Tag())
+			delete(m.where, c.ID)
+			continue
 		case c.State == swim.Suspect:
 			kind = trace.MemberSuspect
 		case c.State >= swim.Dead:

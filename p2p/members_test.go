@@ -215,6 +215,41 @@ func TestTownForms(t *testing.T) {
 	})
 }
 
+// TestForgottenMembers: of a member that was dead for long nothing is kept.
+func TestForgottenMembers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newTown(t, 3, 0)
+		defer v.burst()
+		first := v.add(0, func(*Config) {})
+		boot := fmt.Sprintf("%s/p2p/%s", v.net.Addr(0), first.host.ID())
+		for i := 1; i < 3; i++ {
+			v.add(i, func(c *Config) { c.Bootstrap = []string{boot} })
+		}
+		v.await("it forms", 30*time.Second, v.complete)
+		gone := v.hosts[2].ID()
+		v.crash(2)
+		v.await("the crash is seen", 30*time.Second, v.complete)
+		m := first.net.members
+		kept := func() (tag, place bool) {
+			_, tag = m.tags.Load(swim.ID(gone).Tag())
+			if err := m.do(t.Context(), func(*swim.Node, time.Time) { _, place = m.where[swim.ID(gone)] }); err != nil {
+				t.Fatal(err)
+			}
+			return tag, place
+		}
+		if tag, place := kept(); !tag || !place || len(first.net.Members(t.Context())) != 3 {
+			t.Fatalf("tag %v, place %v: it is forgotten at once, and the test shows nothing", tag, place)
+		}
+		time.Sleep(11 * time.Minute) // swim's DeadKeep and more
+		if tag, place := kept(); tag || place || len(first.net.Members(t.Context())) != 2 {
+			t.Errorf("tag %v, place %v are kept, of %d members", tag, place, len(first.net.Members(t.Context())))
+		}
+		if _, ok := m.known(swim.ID(v.hosts[1].ID()).Tag()); !ok {
+			t.Error("the one that lives is forgotten")
+		}
+	})
+}
+
 // TestPostsAreSealed: on real sockets a datagram arrives with its sender; one that
 // is altered, misdirected or in another's name does not.
 func TestPostsAreSealed(t *testing.T) {

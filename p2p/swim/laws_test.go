@@ -283,3 +283,34 @@ func FuzzDecodeSync(f *testing.F) {
 		}
 	})
 }
+
+// TestForgottenAreTold: whoever keeps something for each member hears of each one that is known no more.
+func TestForgottenAreTold(t *testing.T) {
+	n := lone(t, func(c *Config) { c.MaxMembers = 4 })
+	kept := map[ID]bool{}
+	look := func() {
+		for _, c := range n.Changes() {
+			switch {
+			case c.New:
+				kept[c.ID] = true
+			case c.Forgotten:
+				delete(kept, c.ID)
+			}
+		}
+	}
+	for i := 1; i <= 40; i++ { // each takes the place of one that left
+		r := signed(i, uint64(simStart.UnixMilli()), 1, nil)
+		if err := n.merge(simStart, r, false); err != nil {
+			t.Fatal(err)
+		}
+		n.bury(simStart, n.members[r.ID.Tag()], Left)
+		look()
+	}
+	if len(kept) != 4 || len(n.members) != 4 {
+		t.Errorf("%d kept of %d members", len(kept), len(n.members))
+	}
+	n.revive(simStart.Add(2 * n.cfg.DeadKeep))
+	if look(); len(kept) != 0 || len(n.members) != 0 {
+		t.Errorf("%d kept of %d members, long after they left", len(kept), len(n.members))
+	}
+}

@@ -203,6 +203,7 @@ func (n *Node) rise(now time.Time, m *member) {
 func (n *Node) forget(m *member) {
 	n.dead = unlist(n.dead, m)
 	delete(n.members, m.tag)
+	n.changes = append(n.changes, Change{ID: m.record.ID, State: m.state, Forgotten: true})
 }
 
 // revive tries a dead member again, which refutes if it lives, and forgets those

@@ -35,9 +35,10 @@ func (s State) String() string { return stateNames[s] }
 
 // Change is a member that is held for something else than before.
 type Change struct {
-	ID    ID
-	State State
-	New   bool // it was not known before
+	ID        ID
+	State     State
+	New       bool // it was not known before
+	Forgotten bool // it is known no more; State is the last
 }
 
 // Counters count what a Node met since it was made.

@@ -203,6 +203,9 @@ func (s *sim) flush(n *simNode) {
 		})
 	}
 	for _, c := range n.Changes() {
+		if c.Forgotten {
+			continue // it is held for nothing else than before
+		}
 		n.events = append(n.events, simEvent{s.now, c})
 	}
 	if next := n.Next(); n.wake.IsZero() || next.Before(n.wake) {
