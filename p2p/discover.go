@@ -197,7 +197,7 @@ func (n *Net) discover(ctx context.Context, failed map[peer.ID]time.Time, now ti
 	}
 }
 
-// dialMember connects to a member and keeps the connection from being trimmed.
+// dialMember connects to a member and keeps the connection, as long as there is one, from being trimmed.
 func (n *Net) dialMember(ctx context.Context, info peer.AddrInfo) bool {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.StatusTimeout)
 	defer cancel()
@@ -207,6 +207,9 @@ func (n *Net) dialMember(ctx context.Context, info peer.AddrInfo) bool {
 		return false
 	}
 	n.host.ConnManager().Protect(info.ID, outboundTag)
+	if !n.connected(info.ID) { // and Disconnected came before
+		n.host.ConnManager().Unprotect(info.ID, outboundTag)
+	}
 	return true
 }
 

@@ -290,6 +290,19 @@ func TestTransactionsWaitForAPeer(t *testing.T) {
 	}
 }
 
+// TestChosenIsProtectedWhileConnected: a connection to a member that the node chose is kept from being trimmed, and the
+// mark goes with the connection.
+func TestChosenIsProtectedWhileConnected(t *testing.T) {
+	w := newWorld(t, "chosen")
+	a, b := w.node("a"), w.node("b")
+	protected := func() bool { return a.host.ConnManager().IsProtected(b.host.ID(), outboundTag) }
+	if !a.net.dialMember(t.Context(), addrInfo(b)) || !protected() {
+		t.Fatal("not dialled, or not protected")
+	}
+	b.stop()
+	a.until("the mark is gone", func() bool { return !protected() })
+}
+
 // TestBatchesAtTheEnd: the batcher of a node that is alone, and that leaves gossip while it looks for a mesh, ends with
 // its transactions unsent.
 func TestBatchesAtTheEnd(t *testing.T) {

@@ -303,6 +303,7 @@ func (n *Net) Connected(_ network.Network, c network.Conn) {
 // Disconnected implements network.Notifiee. It must not block.
 func (n *Net) Disconnected(net network.Network, c network.Conn) {
 	if p := c.RemotePeer(); net.Connectedness(p) != network.Connected {
+		n.host.ConnManager().Unprotect(p, outboundTag)
 		n.dialer.lost(p)
 	}
 }
