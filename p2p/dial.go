@@ -3,12 +3,12 @@ package p2p
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	ma "github.com/multiformats/go-multiaddr"
 	"golang.org/x/sync/errgroup"
@@ -27,11 +27,14 @@ const (
 	foundTries = 5                // dials of a found peer in a row
 	steady     = 10 * time.Second // a connection that lasted this long was a good one
 	maxTargets = 1024             // peers the dialer remembers; found ones beyond are not taken
+
+	maxFoundAddrs = 16 // addresses of a found peer: two transports on each of some interfaces
 )
 
 // target is one peer the dialer wants a connection to.
 type target struct {
-	info    peer.AddrInfo
+	info    peer.AddrInfo  // configured addresses
+	found   []ma.Multiaddr // those it told last by mDNS
 	origin  origin
 	next    time.Time     // not before
 	wait    time.Duration // the present backoff
@@ -58,7 +61,7 @@ func newDialer(self peer.ID, min, max time.Duration) *dialer {
 }
 
 // add wants a connection to a peer. A stronger origin replaces a weaker one;
-// addresses are collected.
+// configured addresses are collected, found ones replace those found before.
 func (d *dialer) add(info peer.AddrInfo, o origin) {
 	if info.ID == d.self {
 		return
@@ -74,6 +77,9 @@ func (d *dialer) add(info peer.AddrInfo, o origin) {
 		d.targets[info.ID] = t
 	}
 	t.origin = max(t.origin, o)
+	if o == originFound {
+		t.found, info.Addrs = slices.Clone(info.Addrs[:min(len(info.Addrs), maxFoundAddrs)]), nil
+	}
 	for _, a := range info.Addrs {
 		if !ma.Contains(t.info.Addrs, a) {
 			t.info.Addrs = append(t.info.Addrs, a)
@@ -106,7 +112,7 @@ func (d *dialer) due(now time.Time, connected func(peer.ID) bool, few bool) (dia
 			continue
 		}
 		t.dialing, t.missed, t.begun, t.cancel = true, false, now, func() {}
-		dial = append(dial, t.info)
+		dial = append(dial, peer.AddrInfo{ID: id, Addrs: slices.Concat(t.info.Addrs, t.found)})
 	}
 	return dial, next
 }
@@ -264,7 +270,6 @@ func (n *Net) dial(ctx context.Context, info peer.AddrInfo) {
 	if s, ok := n.host.Network().(interface{ Backoff() *swarm.DialBackoff }); ok {
 		s.Backoff().Clear(info.ID)
 	}
-	n.host.Peerstore().AddAddrs(info.ID, info.Addrs, peerstore.PermanentAddrTTL)
 	err := n.host.Connect(dctx, info)
 	if err != nil && ctx.Err() == nil {
 		log.Debugw("dial", "peer", info.ID, "err", err)

@@ -12,6 +12,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/pheme-net/pheme/chain"
 )
@@ -225,6 +226,31 @@ func TestDialerMissesNoLoss(t *testing.T) {
 			t.Errorf("a peer of another network is dialled after %v", time.Until(next))
 		}
 	})
+}
+
+// TestFoundAddressesAreBounded: whatever is said by mDNS, a peer is dialled at its configured addresses and at a few that
+// were found last.
+func TestFoundAddressesAreBounded(t *testing.T) {
+	d := newDialer("self", 100*time.Millisecond, time.Second)
+	at := func(port int) ma.Multiaddr { return ma.StringCast(fmt.Sprintf("/ip4/10.0.0.1/tcp/%d", port)) }
+	for port := 1; port <= 2; port++ {
+		d.add(peer.AddrInfo{ID: "kept", Addrs: []ma.Multiaddr{at(port)}}, originStatic)
+	}
+	var many []ma.Multiaddr
+	for port := range 1000 {
+		many = append(many, at(1000+port))
+		d.add(peer.AddrInfo{ID: "kept", Addrs: many[port:]}, originFound)
+	}
+	d.add(peer.AddrInfo{ID: "kept", Addrs: many}, originFound)
+	dial, _ := d.due(time.Now(), func(peer.ID) bool { return false }, true)
+	if len(dial) != 1 || len(dial[0].Addrs) != 2+maxFoundAddrs {
+		t.Fatalf("dialled: %v", dial)
+	}
+	for i, want := range []ma.Multiaddr{at(1), at(2), at(1000)} {
+		if got := dial[0].Addrs[i]; !got.Equal(want) {
+			t.Errorf("address %d is %v, want %v", i, got, want)
+		}
+	}
 }
 
 func TestPenaltiesFade(t *testing.T) {
