@@ -51,7 +51,13 @@ func (n *Node) mergeRaw(now time.Time, raw []byte, spread bool) error {
 }
 
 // merge takes a record if it is newer than what we have. spread: others are told.
+// One that lies too far ahead is left, without an error: the clock of whoever passed
+// it on may be ahead of ours.
 func (n *Node) merge(now time.Time, r *Record, spread bool) error {
+	if r.Incarnation > uint64(now.Add(maxAhead).UnixMilli()) {
+		n.count.BadRecords++
+		return nil
+	}
 	tag := r.ID.Tag()
 	known := n.members[tag]
 	if tag == n.tag {
@@ -60,7 +66,7 @@ func (n *Node) merge(now time.Time, r *Record, spread bool) error {
 	if known != nil && (known.record.ID != r.ID || r.compare(known.record) <= 0) {
 		return nil
 	}
-	if err := n.trust(now, r); err != nil {
+	if err := n.trust(r); err != nil {
 		return err
 	}
 	if known == nil {
@@ -90,11 +96,7 @@ func (n *Node) merge(now time.Time, r *Record, spread bool) error {
 }
 
 // trust checks what only a new record is worth checking for.
-func (n *Node) trust(now time.Time, r *Record) error {
-	if r.Incarnation > uint64(now.Add(maxAhead).UnixMilli()) {
-		n.count.BadRecords++
-		return fmt.Errorf("%w: incarnation %d lies more than a year ahead", ErrInvalid, r.Incarnation)
-	}
+func (n *Node) trust(r *Record) error {
 	if n.cfg.Cache.get(r.raw) == r {
 		return nil // checked by another
 	}
@@ -112,7 +114,7 @@ func (n *Node) mergeSelf(now time.Time, r *Record) error {
 	if r.ID != n.cfg.ID || r.compare(n.self) <= 0 {
 		return nil
 	}
-	if err := n.trust(now, r); err != nil {
+	if err := n.trust(r); err != nil {
 		return err
 	}
 	return n.revise(now, func(own *Record) {
