@@ -253,6 +253,31 @@ func TestFoundAddressesAreBounded(t *testing.T) {
 	}
 }
 
+// TestHeadersOfOneBranch: when the chain changes to another branch between two reads, what was read of the one before is
+// given alone.
+func TestHeadersOfOneBranch(t *testing.T) {
+	w, o := newWorld(t, "branches"), newWorld(t, "branches")
+	o.genesis, o.builder = w.genesis, openChain(t, w.genesis)
+	o.slot = 1 // other slots: another branch
+	before, after := w.blocks(5, 0), o.blocks(5, 0)
+	base := w.builder.SignedHeaderByNumber(0)
+	for turn := range uint64(5) { // block turn+1 is the last that is read of the branch before
+		got := following(base, func(number uint64) *chain.SignedHeader {
+			from := before
+			if number > turn+1 {
+				from = after
+			}
+			if number > 5 {
+				return nil
+			}
+			return from[number-1].SignedHeader
+		})
+		if len(got) != int(turn)+1 || w.builder.CheckHeaders(base, got, time.Now()) != nil {
+			t.Errorf("%d headers, want the %d of one branch", len(got), turn+1)
+		}
+	}
+}
+
 func TestPenaltiesFade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeers()

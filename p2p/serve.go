@@ -113,7 +113,7 @@ func (n *Net) answerHeaders(s *countedStream, r request) (sent int, err error) {
 
 // after is a frame of headers: what follows the first block of the locator that is on
 // our canonical chain. Without any, and so with another genesis, it is empty.
-func (n *Net) after(locator []common.Hash) (headers []*chain.SignedHeader) {
+func (n *Net) after(locator []common.Hash) []*chain.SignedHeader {
 	for _, id := range locator {
 		h := n.chain.SignedHeaderByID(id)
 		if h == nil {
@@ -122,16 +122,23 @@ func (n *Net) after(locator []common.Hash) (headers []*chain.SignedHeader) {
 		if c := n.chain.SignedHeaderByNumber(h.Number()); c == nil || c.ID() != id {
 			continue
 		}
-		for i := h.Number() + 1; len(headers) < maxHeaders; i++ {
-			next := n.chain.SignedHeaderByNumber(i)
-			if next == nil {
-				break
-			}
-			headers = append(headers, next)
-		}
-		return headers
+		return following(h, n.chain.SignedHeaderByNumber)
 	}
 	return nil
+}
+
+// following are the headers after h, at most a frame of them. The chain may change to another branch while it is read: then
+// they end before the first that does not follow.
+func following(h *chain.SignedHeader, at func(number uint64) *chain.SignedHeader) (headers []*chain.SignedHeader) {
+	for len(headers) < maxHeaders {
+		next := at(h.Number() + 1)
+		if next == nil || next.Parent() != h.ID() {
+			break
+		}
+		headers = append(headers, next)
+		h = next
+	}
+	return headers
 }
 
 // locator lists ids of our canonical chain, newest first, each step back twice
