@@ -384,7 +384,27 @@ func (r *virtualRun) drain(ctx context.Context) error {
 	if err != nil && (ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)) {
 		return err
 	}
-	return until(ctx, time.Now().Add(r.spec.Chain.Slot.D())) // transactions that a block overtook
+	for { // a slot more at least, for transactions that a block overtook
+		if err := until(ctx, time.Now().Add(r.spec.Chain.Slot.D())); err != nil {
+			return err
+		}
+		if within.Err() != nil || !recorder.Pending(r.input(), r.clock.Now()) {
+			return nil
+		}
+	}
+}
+
+// input is what was recorded up to now.
+func (r *virtualRun) input() recorder.Input {
+	in := recorder.Input{Window: r.window, Horizon: r.spec.Horizon(), Slot: r.spec.Chain.Slot.D()}
+	for i, m := range r.members {
+		m.mu.Lock()
+		in.Nodes = append(in.Nodes, recorder.Node{
+			Name: fmt.Sprintf("n%d", i), Region: regionOf(&r.links, i), Tag: m.tag, Events: m.events, Up: r.faults.upSpans(i), Lives: r.faults.lives(i),
+		})
+		m.mu.Unlock()
+	}
+	return in
 }
 
 // collect takes what was recorded up to now.
@@ -393,12 +413,9 @@ func (r *virtualRun) collect() *virtualSight {
 	if r.outcome.Why != nil {
 		s.Why = r.outcome.Why.Error()
 	}
-	s.Input = recorder.Input{Window: r.window, Horizon: r.spec.Horizon(), Slot: r.spec.Chain.Slot.D()}
-	for i, m := range r.members {
+	s.Input = r.input()
+	for _, m := range r.members {
 		m.mu.Lock()
-		s.Input.Nodes = append(s.Input.Nodes, recorder.Node{
-			Name: fmt.Sprintf("n%d", i), Region: regionOf(&r.links, i), Tag: m.tag, Events: m.events, Up: r.faults.upSpans(i), Lives: r.faults.lives(i),
-		})
 		m.events = nil
 		m.mu.Unlock()
 	}
