@@ -44,7 +44,7 @@ func (r *virtualRun) grow(ctx context.Context) error {
 		return "", nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return fmt.Errorf("the network did not grow within %v: %w", virtualMesh, err)
+		return unformed(err)
 	}
 	if err == nil {
 		r.graph = r.found()

@@ -135,10 +135,14 @@ func newVirtualRun(task virtualTask, say func(string, ...any)) (*virtualRun, err
 }
 
 func (r *virtualRun) run() (sight *virtualSight, err error) {
-	err = bubble.Run(func() (err error) {
-		sight, err = r.inside()
-		return err
+	var own error
+	err = bubble.Run(func() error {
+		sight, own = r.inside()
+		return own
 	})
+	if own == nil && errors.Is(err, bubble.ErrStalled) {
+		return nil, &UnfitError{err.Error(), "this is a defect of pheme: report it with the experiment"}
+	}
 	return sight, err
 }
 

@@ -33,13 +33,18 @@ func (r *virtualRun) form(ctx context.Context) error {
 		}
 		err := cluster.Await(within, func(context.Context) (string, error) { return r.unmeshed(peers), nil })
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			return fmt.Errorf("the mesh was not formed within %v: %w", virtualMesh, err)
+			return unformed(err)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// unformed is of a network that was not whole in time, in the words of what was missing.
+func unformed(missing error) error {
+	return &UnfitError{fmt.Sprintf("the mesh was not formed within %v: %v", virtualMesh, missing), "the links are too slow or lose too much: use others, or fewer --nodes"}
 }
 
 // unmeshed says which node lacks what, or nothing; peers are how many of them each should have.

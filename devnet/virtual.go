@@ -41,6 +41,7 @@ type virtualSight struct {
 	Why     string
 	Late    time.Duration
 	Faults  []report.Fault
+	Unfit   *UnfitError // there is nothing to see: why
 }
 
 // virtualEngine runs every node in one child process in virtual time.
@@ -74,6 +75,9 @@ func virtualEngine(binary string) engine {
 				return nil, context.Cause(ctx)
 			}
 			return nil, fmt.Errorf("virtual run: %w: %s", err, last)
+		}
+		if sight.Unfit != nil {
+			return nil, sight.Unfit
 		}
 		usage := cluster.UsageOf(child.ProcessState)
 		seen := &observation{
@@ -142,7 +146,9 @@ func RunVirtualChild(in io.Reader, out, words io.Writer) error {
 		return fmt.Errorf("%w: %s is for the program itself: use 'pheme devnet measure --engine virtual'", experiment.ErrInvalid, VirtualCommand)
 	}
 	sight, err := runVirtual(task, func(format string, args ...any) { fmt.Fprintf(words, progressMark+format+"\n", args...) })
-	if err != nil {
+	if unfit := new(UnfitError); errors.As(err, &unfit) {
+		sight = &virtualSight{Unfit: unfit}
+	} else if err != nil {
 		return err
 	}
 	w := bufio.NewWriterSize(out, 1<<20)

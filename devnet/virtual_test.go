@@ -11,6 +11,7 @@ import (
 	"github.com/pheme-net/pheme/devnet/experiment"
 	"github.com/pheme-net/pheme/devnet/report"
 	"github.com/pheme-net/pheme/devnet/topology"
+	"github.com/pheme-net/pheme/p2p/trace"
 )
 
 // virtualSpec is a small experiment in virtual time over links of 50 ms and 50 Mbit/s,
@@ -121,5 +122,32 @@ func TestShortest(t *testing.T) {
 		if got := shortest(g, 0, delay)[i]; got != want {
 			t.Errorf("shortest way to %d = %d, want %d", i, got, want)
 		}
+	}
+}
+
+// TestVirtualUnfit: a network that is not whole in time, and time that comes to no end, make a run unfit to
+// report in virtual time as among processes, also where a child has run it.
+func TestVirtualUnfit(t *testing.T) {
+	for _, topology := range []string{"", experiment.Discovery} {
+		s := virtualSpec(4, 2, "uniform:1m")
+		s.Net.Topology = topology
+		_, err := Measure(t.Context(), MeasureConfig{Experiment: s, Out: t.TempDir()}, nil)
+		if unfit := new(UnfitError); !errors.As(err, &unfit) || !strings.Contains(unfit.Reason, "mesh was not formed") {
+			t.Errorf("links of a minute, topology %q: %v, want that the run is unfit", topology, err)
+		}
+	}
+	s := virtualSpec(2, 2, "uniform:5ms")
+	s.Resolve()
+	r, err := newVirtualRun(virtualTask{Spec: s, Seed: 1, Dir: t.TempDir()}, func(string, ...any) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.probe = func(m *member) trace.Hook {
+		time.AfterFunc(0, func() { <-make(chan int) })
+		return m.record
+	}
+	_, err = r.run()
+	if unfit := new(UnfitError); !errors.As(err, &unfit) || !strings.Contains(unfit.Reason, "stalled") {
+		t.Errorf("a goroutine left behind: %v, want that the run is unfit", err)
 	}
 }

@@ -12,8 +12,12 @@ import (
 	"time"
 )
 
-// Run calls f in a bubble of its own and returns its error. A panic in f, and goroutines that are
-// stuck or left behind, come back as errors. Meanwhile garbage is collected by Collect only: a
+// ErrStalled is wrapped by Run's error when virtual time cannot go on or come to an end: goroutines are
+// stuck or left behind.
+var ErrStalled = errors.New("bubble: virtual time stalled")
+
+// Run calls f in a bubble of its own and returns its error. A panic in f comes back as an error, and so
+// does [ErrStalled], beside f's own if it has one. Meanwhile garbage is collected by Collect only: a
 // collection in the midst of work would change the order of things and, above a thousand nodes,
 // stall them.
 func Run(f func() error) (err error) {
@@ -21,7 +25,7 @@ func Run(f func() error) (err error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	defer func() {
 		if r := recover(); r != nil {
-			err = errors.Join(err, fmt.Errorf("virtual time: %v", r))
+			err = errors.Join(err, fmt.Errorf("%w: %v", ErrStalled, r))
 		}
 	}()
 	// The zero T has no runner behind it: nothing here may touch it.

@@ -32,7 +32,7 @@ func TestRunReportsWhatGoesWrong(t *testing.T) {
 	if err := Run(func() error { panic("oh") }); err == nil || !strings.Contains(err.Error(), "panic: oh") {
 		t.Errorf("Run = %v, want the panic", err)
 	}
-	if err := Run(func() error { <-make(chan int); return nil }); err == nil || !strings.Contains(err.Error(), "deadlock") {
+	if err := Run(func() error { <-make(chan int); return nil }); !errors.Is(err, ErrStalled) || !strings.Contains(err.Error(), "deadlock") {
 		t.Errorf("Run = %v, want the deadlock", err)
 	}
 }
