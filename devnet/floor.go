@@ -37,7 +37,8 @@ func (f floors) apply(run *recorder.Run) {
 
 // floorsOf computes them for every block that was sealed, over the links as they were then: the time
 // its bytes need at the slower of the origin's uplink and the node's downlink, and the shortest way
-// of minimum delays. cfg's schedule counts from began on the run's clock; a cut has no floor of its
+// of minimum delays over nodes that ran then. A node to which these do not lead is down, or found other
+// connections than graph knows: its way is taken to be the direct one. cfg's schedule counts from began on the run's clock; a cut has no floor of its
 // own.
 func floorsOf(cfg link.Config, began int64, graph topology.Graph, nodes []recorder.Node) floors {
 	out := make(floors)
@@ -45,7 +46,8 @@ func floorsOf(cfg link.Config, began int64, graph topology.Graph, nodes []record
 	if err != nil {
 		panic(fmt.Sprintf("devnet: the links of a run that took place: %v", err))
 	}
-	ways := map[int][]time.Duration{} // from each origin, until the links change
+	ways := map[int][]time.Duration{} // from each origin, until the links change or a node comes or goes
+	var alive []bool
 	for _, s := range seals(nodes) {
 		for len(cfg.Schedule) > 0 && began+int64(cfg.Schedule[0].At) <= s.At {
 			if err := links.Apply(cfg.Schedule[0].Do); err != nil {
@@ -53,17 +55,32 @@ func floorsOf(cfg link.Config, began int64, graph topology.Graph, nodes []record
 			}
 			cfg.Schedule, ways = cfg.Schedule[1:], map[int][]time.Duration{}
 		}
+		if now := aliveAt(nodes, s.At); !slices.Equal(now, alive) {
+			alive, ways = now, map[int][]time.Duration{}
+		}
 		if ways[s.origin] == nil {
-			ways[s.origin] = shortest(graph, s.origin, func(a, b int) time.Duration { return links.Path(a, b).Min })
+			ways[s.origin] = shortest(graph, s.origin, alive, func(a, b int) time.Duration { return links.Path(a, b).Min })
 		}
 		f := Floor{make([]float64, len(nodes)), make([]float64, len(nodes))}
 		up := links.Node(s.origin).Up
 		for i := range nodes {
 			bytes := max(up.Time(int(s.Size)), links.Node(i).Down.Time(int(s.Size)))
-			f.Over[i] = milliseconds(bytes + ways[s.origin][i])
-			f.Direct[i] = milliseconds(bytes + links.Path(s.origin, i).Min)
+			way, direct := ways[s.origin][i], links.Path(s.origin, i).Min
+			if way == unreached {
+				way = direct
+			}
+			f.Over[i], f.Direct[i] = milliseconds(bytes+way), milliseconds(bytes+direct)
 		}
 		out[s.Hash] = f
+	}
+	return out
+}
+
+// aliveAt says which nodes ran at a moment.
+func aliveAt(nodes []recorder.Node, at int64) []bool {
+	out := make([]bool, len(nodes))
+	for i, n := range nodes {
+		out[i] = n.Lives == nil || slices.ContainsFunc(n.Lives, func(s recorder.Span) bool { return s.Has(at) })
 	}
 	return out
 }
@@ -97,11 +114,15 @@ func regionOf(cfg *link.Config, node int) string {
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// shortest is Dijkstra's algorithm: the least delay from one node to every other over the graph.
-func shortest(g topology.Graph, from int, delay func(a, b int) time.Duration) []time.Duration {
+// unreached is the delay to a node to which no way leads.
+const unreached = time.Duration(math.MaxInt64)
+
+// shortest is Dijkstra's algorithm: the least delay from one node to every other over those of the graph
+// that are alive.
+func shortest(g topology.Graph, from int, alive []bool, delay func(a, b int) time.Duration) []time.Duration {
 	dist := make([]time.Duration, len(g))
 	for i := range dist {
-		dist[i] = math.MaxInt64
+		dist[i] = unreached
 	}
 	dist[from] = 0
 	todo := &frontier{{from, 0}}
@@ -111,7 +132,7 @@ func shortest(g topology.Graph, from int, delay func(a, b int) time.Duration) []
 			continue
 		}
 		for _, next := range g[at.node] {
-			if d := at.after + delay(at.node, next); d < dist[next] {
+			if d := at.after + delay(at.node, next); alive[next] && d < dist[next] {
 				dist[next] = d
 				heap.Push(todo, reach{next, d})
 			}

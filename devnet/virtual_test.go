@@ -119,7 +119,7 @@ func TestShortest(t *testing.T) {
 		return 1
 	}
 	for i, want := range []time.Duration{0, 1, 2, 3} {
-		if got := shortest(g, 0, delay)[i]; got != want {
+		if got := shortest(g, 0, []bool{true, true, true, true}, delay)[i]; got != want {
 			t.Errorf("shortest way to %d = %d, want %d", i, got, want)
 		}
 	}
