@@ -90,11 +90,11 @@ func HeadsEqual(in Input, after int64) (at int64, ok bool) {
 	}
 }
 
-// reorgs finds the most blocks that a node took off its chain at once.
+// reorgs finds the most blocks that a node took off its chain at once, after the warm-up.
 func (j *join) reorgs() {
 	for i := range j.in.Nodes {
 		for _, e := range j.in.Nodes[i].Events {
-			if e.Kind == trace.HeadChanged {
+			if e.Kind == trace.HeadChanged && j.in.Window.From <= e.At {
 				j.run.ReorgDepth = max(j.run.ReorgDepth, int(e.Size))
 			}
 		}

@@ -52,7 +52,7 @@ type Run struct {
 	Nodes       []Load     // one a node, in the input's order
 	Slots       []Slot     // one a slot of the window
 	Lost        uint64     // events lost by any node
-	ReorgDepth  int        // the most blocks that a node took off its canonical chain at once
+	ReorgDepth  int        // the most blocks that a node took off its canonical chain at once, warm-up left out
 	Members     Members
 	Peers       []int   // of each node that is up as the window ends
 	Early       []Early // blocks accepted before they were received: a broken instrument

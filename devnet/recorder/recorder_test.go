@@ -336,6 +336,7 @@ func TestHeadsEqual(t *testing.T) {
 			t.Errorf("heads are equal at %d (%t) after %v ms, want %v ms", got, ok, c.after, c.want)
 		}
 	}
+	s.on(0, 999, trace.HeadChanged, trace.Event{Hash: id('w'), Size: 7}) // warm-up
 	if run := join1(t, s.in); run.ReorgDepth != 2 {
 		t.Errorf("ReorgDepth = %d, want 2", run.ReorgDepth)
 	}
