@@ -104,7 +104,7 @@ func TestDivert(t *testing.T) {
 		if !l.diverted {
 			t.Fatalf("streams again after %d chunks", i)
 		}
-		l.pace.drops.arrived(now, time.Millisecond)
+		l.pace.drops.arrived(now)
 		e.steer(l, at(200*time.Millisecond))
 	}
 	if l.diverted {

@@ -354,7 +354,7 @@ func (e *engine) pick(now time.Time) (*lane, piece, time.Duration) {
 		if x == nil {
 			continue
 		}
-		t.swarm.give(l.slot, c)
+		again := t.swarm.give(l.slot, c)
 		t.used = now
 		x.busy = true
 		e.stats.ChunksSent++
@@ -364,7 +364,7 @@ func (e *engine) pick(now time.Time) (*lane, piece, time.Duration) {
 			p.news = !t.knows[l.slot]
 			t.knows[l.slot] = true
 		}
-		l.pace.sent(flying{tag: t.tag, chunk: c, bytes: t.ann.shape.chunk, lane: x, datagram: x.send != nil, at: now})
+		l.pace.sent(flying{tag: t.tag, chunk: c, bytes: t.ann.shape.chunk, lane: x, datagram: x.send != nil, again: again, at: now})
 		e.uplink.sent(now, t.ann.shape.chunk)
 		return x, p, 0
 	}

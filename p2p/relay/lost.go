@@ -33,17 +33,21 @@ const (
 	barred      = 10 * time.Second
 )
 
-// arrived notes the round trip of a chunk.
-func (d *drops) arrived(now time.Time, trip time.Duration) {
+// arrived notes that a chunk arrived.
+func (d *drops) arrived(now time.Time) {
 	d.heard = now
+	d.count(&d.came)
+	d.clean++
+	d.vain = 0
+}
+
+// took notes the round trip of one.
+func (d *drops) took(trip time.Duration) {
 	if d.trip == 0 {
 		d.trip, d.dev = trip, trip/2
 	}
 	d.dev += ((d.trip - trip).Abs() - d.dev) / 4
 	d.trip += (trip - d.trip) / 8
-	d.count(&d.came)
-	d.clean++
-	d.vain = 0
 }
 
 // count counts a chunk; what is long ago weighs less and less.
@@ -66,9 +70,12 @@ func (d *drops) lost(overtaken bool) {
 	}
 }
 
-// passed notes that a chunk in datagrams that was flight[i] has arrived after trip.
-func (p *pace) passed(now time.Time, i int, trip time.Duration) {
-	p.drops.arrived(now, trip)
+// passed notes that f, a chunk in datagrams that was flight[i], has arrived.
+func (p *pace) passed(now time.Time, i int, f flying) {
+	p.drops.arrived(now)
+	if !f.again {
+		p.drops.took(now.Sub(f.at))
+	}
 	for j := range p.flight[:i] {
 		p.flight[j].passed++
 	}

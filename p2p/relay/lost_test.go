@@ -96,6 +96,43 @@ func TestQueueLoss(t *testing.T) {
 	}
 }
 
+// TestLateAcknowledgement: a chunk that was taken for lost and sent again tells no round trip: its acknowledgement may be
+// the first one's.
+func TestLateAcknowledgement(t *testing.T) {
+	cfg := Config{}.fill()
+	p := newPace(&cfg)
+	s := newSwarm(4, 6, 3, 0)
+	for i := range 6 {
+		s.add(i, 0)
+	}
+	now := time.Unix(0, 0)
+	send := func() int {
+		c, again := s.choose(7)
+		if !again {
+			t.Fatal("nothing to send")
+		}
+		again = s.give(7, c)
+		p.sent(flying{chunk: c, bytes: 1000, datagram: true, again: again, at: now})
+		return c
+	}
+	c := send()
+	p.acked(now.Add(100*time.Millisecond), tag{}, c)
+	s.heard(7, c)
+	late := send()
+	now = now.Add(time.Second) // on a path that has become slow
+	if lost := p.lose(now); len(lost) != 1 || !s.retract(7, late) {
+		t.Fatalf("%d taken for lost", len(lost))
+	}
+	for send() != late {
+	}
+	if n, _ := p.acked(now.Add(time.Millisecond), tag{}, late); n != 1000 {
+		t.Fatalf("%d bytes acknowledged", n)
+	}
+	if p.rtt() != 100*time.Millisecond || p.drops.trip != 100*time.Millisecond {
+		t.Errorf("a round trip of %v, smoothed %v", p.rtt(), p.drops.trip)
+	}
+}
+
 // TestClosedPath: where no datagram arrives that is known after some round trips, and
 // not before, however many are lost at once.
 func TestClosedPath(t *testing.T) {

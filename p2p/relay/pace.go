@@ -32,6 +32,7 @@ type flying struct {
 	bytes     int
 	lane      *lane
 	datagram  bool // it went in datagrams
+	again     bool // and had gone before: nobody knows which of them is acknowledged (Karn)
 	at        time.Time
 	delivered int // by then
 	passed    int // datagram: chunks in datagrams that left later and have arrived
@@ -88,7 +89,10 @@ func (p *pace) acked(now time.Time, t tag, chunk int) (bytes int, over time.Dura
 				f.lane.acked = now
 			}
 			if f.datagram {
-				p.passed(now, i, now.Sub(f.at))
+				p.passed(now, i, f)
+			}
+			if f.again {
+				return f.bytes, max(0, now.Sub(f.at)-p.rtt())
 			}
 			p.note(now, now.Sub(f.at))
 			p.measure(now, float64(p.delivered-f.delivered)/now.Sub(f.at).Seconds())

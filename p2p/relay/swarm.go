@@ -33,11 +33,12 @@ type view struct {
 	has    bitmap // it holds these, or they are under way to it from us
 	told   bitmap // of these: it said so itself
 	count  int
-	done   bool // it needs no more
-	over   bool // it said so, and that never changes
-	wants  bool // it asked for chunks to be pushed
-	hungry bool // it is short of chunks: the budget does not bind
-	given  int  // chunks sent to it
+	done   bool   // it needs no more
+	over   bool   // it said so, and that never changes
+	wants  bool   // it asked for chunks to be pushed
+	hungry bool   // it is short of chunks: the budget does not bind
+	given  int    // chunks sent to it
+	once   bitmap // of these: sent at least once
 }
 
 // maxGiven is how many times all chunks a peer gets, however often it says that it
@@ -82,7 +83,7 @@ func (s *swarm) complete() bool { return s.count >= s.data }
 func (s *swarm) view(peer int) *view {
 	v := s.views[peer]
 	if v == nil {
-		v = &view{has: newBitmap(s.total), told: newBitmap(s.total)}
+		v = &view{has: newBitmap(s.total), told: newBitmap(s.total), once: newBitmap(s.total)}
 		s.views[peer] = v
 	}
 	return v
@@ -148,15 +149,17 @@ func (s *swarm) next(peer int) (chunk int, ok bool) {
 	return chunk, ok
 }
 
-// give counts a chunk as sent to a peer.
-func (s *swarm) give(peer, chunk int) {
+// give counts a chunk as sent to a peer. again: not for the first time.
+func (s *swarm) give(peer, chunk int) (again bool) {
 	v := s.view(peer)
 	v.given++
+	again = !v.once.set(chunk)
 	if v.has.set(chunk) {
 		v.count++
 		s.known[chunk]++
 	}
 	s.sent[chunk] += min(1, 255-s.sent[chunk])
+	return again
 }
 
 // choose returns the chunk that goes next to a peer; ok is false when there is
