@@ -211,6 +211,8 @@ func (m *measureFlags) overlay(spec *experiment.Spec) {
 	over(&spec.Load.Blocks, m.spec.Load.Blocks)
 	over(&spec.Load.TxSize, m.spec.Load.TxSize)
 	over(&spec.Load.TxRate, m.spec.Load.TxRate)
+	over(&spec.Load.Pools, m.spec.Load.Pools)
+	over(&spec.CPU.Mode, m.spec.CPU.Mode)
 	over(&spec.Chain.BlockSize, m.spec.Chain.BlockSize)
 	over(&spec.Report.Strict, m.spec.Report.Strict)
 }
