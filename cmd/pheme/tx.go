@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/spf13/cobra"
 
@@ -77,11 +78,9 @@ func (s *txSend) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	var data []byte
-	if s.data != "" {
-		if data = common.FromHex(s.data); len(data) == 0 {
-			return usagef("--data %q is not hex", s.data)
-		}
+	data, err := parseData(s.data)
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), callTimeout+s.wait)
 	defer cancel()
@@ -141,6 +140,19 @@ func (s *txSend) key() (*ecdsa.PrivateKey, error) {
 		return nil, err
 	}
 	return all[s.account].Key, nil
+}
+
+// parseData reads hex with 0x before it or without.
+func parseData(text string) ([]byte, error) {
+	digits := text
+	if !strings.HasPrefix(text, "0x") {
+		digits = "0x" + text
+	}
+	data, err := hexutil.Decode(digits)
+	if err != nil {
+		return nil, usagef("--data %q: %w: write two hex digits a byte, such as 0xc0ffee", text, err)
+	}
+	return data, nil
 }
 
 // parseAmount reads wei, or a decimal number followed by gwei or ether.
