@@ -116,12 +116,12 @@ func New(cfg Config, d Deps) (*Node, error) {
 		return nil, err
 	}
 	cfg.P2P.Charge = n.charge
-	var err error
+	var err error // nothing runs yet: what these two refuse are settings
 	if n.net, err = p2p.New(cfg.P2P, d.Host, d.Chain, n, n.hook, d.Clock); err != nil {
-		return nil, fmt.Errorf("start p2p: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	if n.rpc, err = rpc.New(cfg.RPC, d.Chain, n.apiDeps()); err != nil {
-		return nil, fmt.Errorf("start rpc: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return n, nil
 }

@@ -219,8 +219,28 @@ func TestPortTaken(t *testing.T) {
 	}
 	cfg = net.config(1)
 	cfg.P2P.Listen = []string{strings.Split(n.P2P[0], "/p2p/")[0]}
-	if err := Serve(context.Background(), cfg, nil); err == nil || !strings.Contains(err.Error(), "--listen") {
+	if err := Serve(context.Background(), cfg, nil); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "--listen") {
 		t.Fatalf("Serve on a taken peer port = %v", err)
+	}
+}
+
+// TestMistakesAreNamed: what a part of the node refuses of its settings is ErrConfig, and says which.
+func TestMistakesAreNamed(t *testing.T) {
+	net := newTestNet(t)
+	for want, spoil := range map[string]func(*Config){
+		`listen: "nowhere"`:    func(c *Config) { c.P2P.Listen = []string{"nowhere"} },
+		`bootstrap: "nowhere"`: func(c *Config) { c.P2P.Bootstrap = []string{"nowhere"} },
+		`static: "nowhere"`:    func(c *Config) { c.P2P.Static = []string{"nowhere"} },
+		"gossip degrees":       func(c *Config) { c.P2P.D = 1 },
+		"there are gossip":     func(c *Config) { c.P2P.Relay = "pigeon" },
+		"origin":               func(c *Config) { c.RPC.Origins = []string{"nowhere"} },
+		"MaxBody is negative":  func(c *Config) { c.RPC.MaxBody = -1 },
+	} {
+		cfg := net.config(0)
+		spoil(&cfg)
+		if err := Serve(t.Context(), cfg, nil); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), want) {
+			t.Errorf("Serve = %v, want ErrConfig with %q", err, want)
+		}
 	}
 }
 

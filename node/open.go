@@ -104,7 +104,7 @@ func Serve(ctx context.Context, cfg Config, ready func(Ready)) error {
 	}
 	defer d.Links.Close()
 	if d.Host, err = p2p.NewShapedHost(cfg.P2P, identity, d.Links.Shaper()); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrConfig, err) // addresses that are none, or not to be had: as in listen
 	}
 	defer d.Host.Close()
 	if cfg.Name == "" {
