@@ -134,7 +134,12 @@ its default. An [expect] table makes an experiment a test:
 
   [expect]
   "block.c99_ms" = "< 800"`,
-		Args:              cobra.MaximumNArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usagef("%q after %q: name one experiment: see '%s --help'", args[1], args[0], cmd.CommandPath())
+			}
+			return nil
+		},
 		ValidArgsFunction: shippedNames(false),
 		RunE:              func(cmd *cobra.Command, args []string) error { return m.run(cmd, args) },
 	}

@@ -87,13 +87,14 @@ func (l *txLoad) run(cmd *cobra.Command) error {
 	case err != nil:
 		return unreached(strings.Join(l.urls, ", "), err)
 	case l.asJSON:
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(result)
+		err = json.NewEncoder(cmd.OutOrStdout()).Encode(result)
+	default:
+		printLoad(cmd.OutOrStdout(), result)
 	}
-	printLoad(cmd.OutOrStdout(), result)
-	if result.Accepted == 0 {
-		return errors.New("nothing was accepted: the reasons are above")
+	if err == nil && result.Accepted == 0 {
+		err = errors.New("nothing was accepted: the reasons are in the result")
 	}
-	return nil
+	return err
 }
 
 func (l *txLoad) keys() (keys []*ecdsa.PrivateKey, err error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,19 +52,35 @@ func overview(cmd *cobra.Command, wheres []endpoint, asJSON bool) error {
 		})
 	}
 	_ = g.Wait()
-	if asJSON {
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(nodes)
+	up := 0
+	for _, n := range nodes {
+		if n.Status != nil {
+			up++
+		}
 	}
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', tabwriter.AlignRight)
+	var err error
+	if asJSON {
+		err = json.NewEncoder(cmd.OutOrStdout()).Encode(nodes)
+	} else {
+		err = printNodes(cmd.OutOrStdout(), nodes, up)
+	}
+	if err == nil && up == 0 {
+		err = fmt.Errorf("no node answers: the first says %s", nodes[0].Error)
+	}
+	return err
+}
+
+// printNodes prints a line for each node, of which so many are up.
+func printNodes(out io.Writer, nodes []seenNode, up int) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "node\thead\tblock id\tslot\tpeers\tmesh\tpool\t")
-	heads, up := make(map[common.Hash]bool), 0
+	heads := make(map[common.Hash]bool)
 	for _, n := range nodes {
 		if n.Status == nil {
 			fmt.Fprintf(w, "%s\t-\tdown\t-\t-\t-\t-\t\n", filepath.Base(n.Where))
 			continue
 		}
 		s := n.Status
-		up++
 		heads[s.Head.ID] = true
 		fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%d\t%d\t%d\t\n", s.Name, s.Head.Number, s.Head.ID.Hex()[:10], s.Head.Slot, s.Peers, s.Mesh["block"], s.Pool.Executable+s.Pool.Future)
 	}
@@ -74,11 +91,8 @@ func overview(cmd *cobra.Command, wheres []endpoint, asJSON bool) error {
 	if len(heads) != 1 {
 		what = fmt.Sprintf("%d heads", len(heads))
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "\n%d of %d nodes up, %s\n", up, len(nodes), what)
-	if up == 0 {
-		return usagef("no node answers: the first says %s", nodes[0].Error)
-	}
-	return nil
+	_, err := fmt.Fprintf(out, "\n%d of %d nodes up, %s\n", up, len(nodes), what)
+	return err
 }
 
 func look(ctx context.Context, where endpoint) seenNode {
