@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -241,6 +242,35 @@ func TestMistakesAreNamed(t *testing.T) {
 		if err := Serve(t.Context(), cfg, nil); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), want) {
 			t.Errorf("Serve = %v, want ErrConfig with %q", err, want)
 		}
+	}
+}
+
+// TestReadyFileOfKilledNode: it is gone before the next node serves; that of a node which lives stays.
+func TestReadyFileOfKilledNode(t *testing.T) {
+	net := newTestNet(t)
+	cfg := net.config(0)
+	ready := filepath.Join(cfg.DataDir, ReadyFile)
+	if err := os.Mkdir(cfg.DataDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeReady(ready, Ready{PID: 1}); err != nil {
+		t.Fatal(err)
+	}
+	fails := cfg
+	fails.P2P.Listen = []string{"nowhere"} // found only once the chain is open
+	if err := Serve(t.Context(), fails, nil); err == nil {
+		t.Fatal("Serve = nil, want an error")
+	}
+	if _, err := os.Stat(ready); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the ready file of a killed node: %v, want that it is gone", err)
+	}
+
+	net.start(cfg)
+	if err := Serve(t.Context(), cfg, nil); !errors.Is(err, chain.ErrInUse) {
+		t.Errorf("Serve on a data dir in use = %v, want %v", err, chain.ErrInUse)
+	}
+	if _, err := os.Stat(ready); err != nil {
+		t.Errorf("the ready file of a node that lives: %v", err)
 	}
 }
 

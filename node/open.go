@@ -76,6 +76,10 @@ func Serve(ctx context.Context, cfg Config, ready func(Ready)) error {
 		return err
 	}
 	defer d.Chain.Close()
+	// The data dir is ours now: what a killed node left there says where nobody serves.
+	if err := os.Remove(filepath.Join(cfg.DataDir, ReadyFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove old %s: %w", ReadyFile, err)
+	}
 	cfg.Pool.JournalPath = filepath.Join(cfg.DataDir, journalFile)
 	cfg.P2P.Anchors = filepath.Join(cfg.DataDir, anchorFile)
 	if d.Pool, err = mempool.Open(cfg.Pool, genesis, d.Chain.State()); err != nil {
