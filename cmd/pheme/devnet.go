@@ -184,7 +184,7 @@ func (m *measureFlags) run(cmd *cobra.Command, args []string) error {
 		if spec, err = experiment.Decode(name, text); err != nil {
 			return usageError{err}
 		}
-		m.overlay(&spec)
+		m.overlay(&spec, cmd.Flags().Changed)
 	}
 	m.rest(&spec)
 	cfg := devnet.MeasureConfig{
@@ -203,23 +203,31 @@ func (m *measureFlags) run(cmd *cobra.Command, args []string) error {
 	return usageOf(err)
 }
 
-// overlay lays the flags over an experiment.
-func (m *measureFlags) overlay(spec *experiment.Spec) {
+// overlay lays the flags over an experiment, those that were given with a zero too.
+func (m *measureFlags) overlay(spec *experiment.Spec, given func(flag string) bool) {
 	over(&spec.Engine, m.spec.Engine)
 	over(&spec.Net.Nodes, m.spec.Net.Nodes)
 	over(&spec.Net.Relay, m.spec.Net.Relay)
 	over(&spec.Gossip.D, m.spec.Gossip.D)
 	over(&spec.Net.Transport, m.spec.Net.Transport)
 	over(&spec.Net.Latency, m.spec.Net.Latency)
-	over(&spec.Net.Rate, m.spec.Net.Rate)
-	over(&spec.Net.Loss, m.spec.Net.Loss)
+	if given("rate") { // a file may say the same in two keys
+		spec.Net.Rate, spec.Net.Up, spec.Net.Down = m.spec.Net.Rate, "", ""
+	}
+	if given("loss") {
+		spec.Net.Loss = m.spec.Net.Loss
+	}
 	over(&spec.Load.Blocks, m.spec.Load.Blocks)
 	over(&spec.Load.TxSize, m.spec.Load.TxSize)
 	over(&spec.Load.TxRate, m.spec.Load.TxRate)
 	over(&spec.Load.Pools, m.spec.Load.Pools)
-	over(&spec.CPU.Mode, m.spec.CPU.Mode)
+	if given("cpu") && m.spec.CPU.Mode != spec.CPU.Mode { // the other mode's prices are not this one's
+		spec.CPU = experiment.CPU{Mode: m.spec.CPU.Mode, Cores: spec.CPU.Cores}
+	}
 	over(&spec.Chain.BlockSize, m.spec.Chain.BlockSize)
-	over(&spec.Report.Strict, m.spec.Report.Strict)
+	if given("strict") {
+		spec.Report.Strict = m.spec.Report.Strict
+	}
 }
 
 // rest sets what has another type as a flag.

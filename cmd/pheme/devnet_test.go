@@ -32,10 +32,32 @@ func TestMeasureFlagsWin(t *testing.T) {
 			t.Fatal(err)
 		}
 		spec := experiment.Default()
-		m.overlay(&spec)
+		m.overlay(&spec, set.Changed)
 		m.rest(&spec)
 		if reflect.DeepEqual(spec, experiment.Default()) {
 			t.Errorf("--%s %s changes nothing of an experiment", f.Name, value)
 		}
 	})
+}
+
+// TestMeasureFlagsTakeBack: a flag wins, too, where it says nothing of what a file says, or the file says it otherwise.
+func TestMeasureFlagsTakeBack(t *testing.T) {
+	spec, err := experiment.Decode("run.toml", []byte("engine = \"virtual\"\n[net]\nloss = 0.01\nup = \"50mbit\"\ndown = \"50mbit\"\n[cpu]\nmode = \"charge\"\nhash_us = 9.0\n[report]\nstrict = true\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m measureFlags
+	set := pflag.NewFlagSet("measure", pflag.ContinueOnError)
+	m.flags(set)
+	if err := set.Parse([]string{"--loss", "0", "--rate", "10mbit", "--cpu", "off", "--strict=false"}); err != nil {
+		t.Fatal(err)
+	}
+	m.overlay(&spec, set.Changed)
+	if n := spec.Net; n.Loss != 0 || n.Rate != "10mbit" || n.Up != "" || n.Down != "" || spec.CPU.Mode != "off" || spec.CPU.HashUS != 0 || spec.Report.Strict {
+		t.Errorf("%+v, %+v, %+v", n, spec.CPU, spec.Report)
+	}
+	spec.Resolve()
+	if err := spec.Validate(); err != nil {
+		t.Error(err)
+	}
 }
