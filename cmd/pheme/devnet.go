@@ -221,8 +221,8 @@ func (m *measureFlags) overlay(spec *experiment.Spec, given func(flag string) bo
 	over(&spec.Load.TxSize, m.spec.Load.TxSize)
 	over(&spec.Load.TxRate, m.spec.Load.TxRate)
 	over(&spec.Load.Pools, m.spec.Load.Pools)
-	if given("cpu") && m.spec.CPU.Mode != spec.CPU.Mode { // the other mode's prices are not this one's
-		spec.CPU = experiment.CPU{Mode: m.spec.CPU.Mode, Cores: spec.CPU.Cores}
+	if given("cpu") && m.spec.CPU.Mode != spec.CPU.Mode { // the other mode's prices and cores are not this one's
+		spec.CPU = experiment.CPU{Mode: m.spec.CPU.Mode}
 	}
 	over(&spec.Chain.BlockSize, m.spec.Chain.BlockSize)
 	if given("strict") {

@@ -42,7 +42,7 @@ func TestMeasureFlagsWin(t *testing.T) {
 
 // TestMeasureFlagsTakeBack: a flag wins, too, where it says nothing of what a file says, or the file says it otherwise.
 func TestMeasureFlagsTakeBack(t *testing.T) {
-	spec, err := experiment.Decode("run.toml", []byte("engine = \"virtual\"\n[net]\nloss = 0.01\nup = \"50mbit\"\ndown = \"50mbit\"\n[cpu]\nmode = \"charge\"\nhash_us = 9.0\n[report]\nstrict = true\n"))
+	spec, err := experiment.Decode("run.toml", []byte("engine = \"virtual\"\n[net]\nloss = 0.01\nup = \"50mbit\"\ndown = \"50mbit\"\n[cpu]\nmode = \"charge\"\nhash_us = 9.0\ncores = 4\n[report]\nstrict = true\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
