@@ -35,7 +35,7 @@ func (p *Pool) flush(b *batch) error {
 }
 
 // commit writes the current batch and tells the subscribers. If anything cannot
-// be written, what the batch admitted leaves the pool again. The caller has the turn.
+// be written, takeBack undoes what the batch did. The caller has the turn.
 func (p *Pool) commit(rewrite bool) error {
 	if p.journal != nil && p.cfg.JournalSync {
 		if wait := time.Until(p.synced.Add(p.cfg.SyncEvery)); wait > 0 {
@@ -53,8 +53,7 @@ func (p *Pool) commit(rewrite bool) error {
 	p.mu.Unlock()
 	err := p.write(b, rewrite, entries)
 	if err != nil {
-		b.err = fmt.Errorf("%w: %w", ErrJournal, err)
-		p.takeBack(b, err)
+		close(p.takeBack(b, err).done)
 	} else {
 		p.tell(b.fresh)
 	}
@@ -106,25 +105,27 @@ func (c *core) entries() []*entry {
 	return out
 }
 
-// takeBack undoes a batch that could not be written.
-func (p *Pool) takeBack(b *batch, err error) {
+// takeBack undoes a batch that could not be written, and the one that was being
+// filled meanwhile: what that holds may have built on the first, and a journal that
+// refuses writes would refuse it next. It returns the second one.
+func (p *Pool) takeBack(b *batch, err error) (next *batch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.stale == nil {
 		logger.Errorw("journal refuses writes: no transaction is accepted until it can be written", "path", p.cfg.JournalPath, "err", err)
 	}
 	p.stale = err
-	for _, hash := range b.added {
-		if p.core.remove(hash) {
-			p.core.dropped.Unrecorded++
-		}
-	}
+	next, p.batch = p.batch, newBatch()
+	b.err = fmt.Errorf("%w: %w", ErrJournal, err)
+	next.err = b.err
+	p.core.undo(slices.Concat(b.added, next.added), slices.Concat(b.displaced, next.displaced))
 	p.note()
-	for _, tx := range b.fresh { // became executable through others than those taken back
+	for _, tx := range slices.Concat(b.fresh, next.fresh) { // became executable through others than those taken back
 		if p.core.byHash[tx.Hash()] != nil {
 			p.batch.fresh = append(p.batch.fresh, tx)
 		}
 	}
+	return next
 }
 
 func (p *Pool) setStale(err error) {

@@ -37,8 +37,9 @@ type core struct {
 	dropped  Dropped
 
 	// What happened since the shell last took it.
-	fresh []*chain.Tx   // became executable
-	gone  []common.Hash // left the pool and are in no block
+	fresh     []*chain.Tx   // became executable
+	gone      []common.Hash // left the pool and are in no block
+	displaced []*entry      // of gone, those that made way for another: were replaced or evicted
 }
 
 func newCore(cfg Config, baseFee *uint256.Int, st State) *core {
@@ -142,6 +143,7 @@ func (c *core) replace(a *account, pool, i int, e *entry) error {
 	c.tails[pool].fix(a)
 	c.dropped.Replaced++
 	c.gone = append(c.gone, old.tx.Hash())
+	c.displaced = append(c.displaced, old)
 	if pool == executable {
 		c.fresh = append(c.fresh, e.tx)
 	}

@@ -50,8 +50,9 @@
 // When Add answers nil, the transaction is in the journal: a kill does not lose it,
 // and with JournalSync a loss of power does not either. The journal records what
 // came in and what left without a block, in order; reading it again gives the same
-// pool. If it cannot be written, Add refuses everything with [ErrJournal] and takes
-// back what it had let in; the journal is written anew as soon as that works.
+// pool. If it cannot be written, Add refuses everything with [ErrJournal], takes back
+// what it had let in and puts back what that had replaced or evicted; the journal is
+// written anew as soon as that works.
 //
 // One window stays open: a rewritten journal no longer has what blocks hold, so a
 // transaction of a reverted block is only in that block between the chain's commit

@@ -50,11 +50,12 @@ type Pool struct {
 
 // batch is what is written and told together. Several calls of Add may wait for one.
 type batch struct {
-	records []record
-	added   []common.Hash // leave again if the records cannot be written
-	fresh   []*chain.Tx
-	done    chan struct{} // closed after err is set
-	err     error
+	records   []record
+	added     []*entry // leave again if the records cannot be written
+	displaced []*entry // made way for others, and come back then
+	fresh     []*chain.Tx
+	done      chan struct{} // closed after err is set
+	err       error
 }
 
 func newBatch() *batch { return &batch{done: make(chan struct{})} }
@@ -200,7 +201,7 @@ func (p *Pool) admit(txs []*chain.Tx, errs []error) (b *batch, admitted int) {
 		}
 		if errs[i] = err; err == nil {
 			admitted++
-			p.batch.added = append(p.batch.added, tx.Hash())
+			p.batch.added = append(p.batch.added, p.core.byHash[tx.Hash()])
 			p.note(tx)
 		}
 	}
@@ -218,9 +219,12 @@ func (p *Pool) note(in ...*chain.Tx) {
 		for _, hash := range c.gone {
 			b.records = append(b.records, dropRecord(hash))
 		}
+		b.displaced = append(b.displaced, c.displaced...)
 	}
 	b.fresh = append(b.fresh, c.fresh...)
 	c.gone = c.gone[:0]
+	clear(c.displaced)
+	c.displaced = c.displaced[:0]
 	clear(c.fresh)
 	c.fresh = c.fresh[:0]
 }

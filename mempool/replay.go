@@ -73,13 +73,14 @@ func (p *Pool) readmit(txs []*chain.Tx) (foreign, back int) {
 	chain.RecoverSenders(txs, p.genesis)
 	now := time.Now().UnixNano()
 	p.core.frozen = true
-	for _, tx := range txs {
+	p.core.seq = uint64(len(txs))
+	for i, tx := range txs {
 		if err := chain.CheckTx(tx, p.genesis); err != nil {
 			foreign++ // made for another network
 			continue
 		}
 		if from, err := tx.Sender(p.genesis.ChainID); err == nil {
-			p.core.readmit(tx, from, now)
+			p.core.readmit(tx, from, uint64(i), now)
 		}
 	}
 	for _, a := range p.core.accounts {
@@ -93,17 +94,16 @@ func (p *Pool) readmit(txs []*chain.Tx) (foreign, back int) {
 }
 
 // readmit takes a transaction in as a future one, whatever the caps, and makes it
-// executable if there is room.
-func (c *core) readmit(tx *chain.Tx, from common.Address, at int64) {
+// executable if there is room. seq and at are its order and time of arrival.
+func (c *core) readmit(tx *chain.Tx, from common.Address, seq uint64, at int64) {
 	a := c.accounts[from]
 	if a == nil {
 		a = newAccount(from, c.state.Nonce(from))
 	}
-	e := &entry{tx: tx, from: a, tip: tx.EffectiveTip(c.baseFee), seq: c.seq, at: at}
+	e := &entry{tx: tx, from: a, tip: tx.EffectiveTip(c.baseFee), seq: seq, at: at}
 	if _, _, taken := a.find(e.nonce()); taken || e.nonce() < a.nonce || c.afford(a, tx.Cost(), new(uint256.Int)) != nil {
 		return
 	}
-	c.seq++
 	c.accounts[from] = a
 	c.insert(future, e)
 	c.promote(a)

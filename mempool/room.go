@@ -59,6 +59,7 @@ func (c *core) makeRoom(pool int, e *entry, need usage) error {
 	for _, victim := range out {
 		c.dropped.Evicted++
 		c.gone = append(c.gone, victim.tx.Hash())
+		c.displaced = append(c.displaced, victim)
 		c.file(victim.from)
 	}
 	return nil

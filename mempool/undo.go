@@ -1,0 +1,49 @@
+package mempool
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/ethereum/go-ethereum/common"
+)
+
+// undo takes out what was added and puts back what made way for it, oldest first.
+// Nothing is trimmed before all are back: those behind a nonce that is exchanged are
+// future ones only for a moment. Nothing is evicted either: there was room for all.
+// What was displaced by others than those added finds its place taken, or waits for
+// room like anyone.
+func (c *core) undo(added, displaced []*entry) {
+	c.frozen = true
+	defer func() { c.frozen = false }()
+	out := make(map[*entry]bool, len(added))
+	var senders []common.Address
+	for _, e := range slices.Backward(added) { // tails first, so that few move
+		out[e] = true
+		if c.byHash[e.tx.Hash()] != e {
+			continue // left already
+		}
+		pool, i, _ := e.from.find(e.nonce())
+		c.drop(pool, e.from, i)
+		c.dropped.Unrecorded++
+		senders = append(senders, e.from.addr)
+	}
+	slices.SortFunc(displaced, func(a, b *entry) int { return cmp.Compare(a.seq, b.seq) })
+	for _, e := range displaced {
+		if !out[e] {
+			c.readmit(e.tx, e.from.addr, e.seq, e.at)
+			senders = append(senders, e.from.addr)
+		}
+	}
+	for _, addr := range senders {
+		if a := c.accounts[addr]; a != nil {
+			c.promote(a)
+		}
+	}
+	for _, addr := range senders {
+		if a := c.accounts[addr]; a != nil {
+			c.trimSender(a)
+		}
+	}
+	c.trim()
+	c.promoteWaiting()
+}
