@@ -491,6 +491,70 @@ func TestReplayNeedsNoOrder(t *testing.T) {
 	}
 }
 
+// Of several transactions with one nonce the last one stands. The first left without
+// a record here, when a block held another one with its nonce, which a reorg brought back.
+func TestReplayKeepsTheLast(t *testing.T) {
+	n := newNetwork(t, 1)
+	w, a, b := n.w, n.chain(t), n.chain(t)
+	d := newMemDisk()
+	cfg := Config{JournalPath: path}
+	p, err := open(cfg, w.g, a.State(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine, other := w.sign(spec{tip: 100, cap: 200}), w.sign(spec{tip: 200, cap: 400})
+	add(t, p, mine)
+	_, u := n.block(t, a, []*chain.Tx{other})
+	p.Apply(u, a.State())
+	for range 2 {
+		block, _ := n.block(t, b, nil)
+		if u, err = a.Add(block); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p.Apply(u, a.State()); len(u.Reverted) != 1 || p.Get(other.Hash()) == nil || p.Get(mine.Hash()) != nil {
+		t.Fatalf("%d blocks reverted; want one, and its transaction pooled in the place of the first", len(u.Reverted))
+	}
+	cancel := w.sign(spec{tip: 400, cap: 800})
+	add(t, p, cancel)
+	for range 2 { // the second time from the journal as it was rewritten
+		d = d.killed()
+		if p, err = open(cfg, w.g, a.State(), d); err != nil {
+			t.Fatal(err)
+		}
+		if p.Get(cancel.Hash()) == nil || p.Get(mine.Hash()) != nil {
+			t.Fatal("a replaced transaction took the place of the acknowledged one")
+		}
+	}
+	if d.count("rename") != 0 || p.replayed.records != 1 {
+		t.Fatalf("%d records in the journal, want it rewritten once with one", p.replayed.records)
+	}
+}
+
+// What replay drops does not come back when there is room for it.
+func TestReplayForgetsWhatItDrops(t *testing.T) {
+	w := newWorld(1)
+	d := newMemDisk()
+	p := w.open(t, Config{JournalPath: path}, d)
+	for nonce := range uint64(6) {
+		add(t, p, w.sign(spec{nonce: nonce}))
+	}
+	d = d.killed()
+	p = w.open(t, Config{JournalPath: path, PerSender: 1, FuturePerSend: 2}, d)
+	if s := p.Stats(); s.Dropped.Crowded != 3 || d.count("rename") != 1 {
+		t.Fatalf("%+v after %d rewrites, want 3 dropped and one rewrite", s, d.count("rename"))
+	}
+	if again := w.open(t, Config{JournalPath: path}, d.killed()); again.Stats().Executable != 3 {
+		t.Fatalf("%d pooled, want the 3 that were left", again.Stats().Executable)
+	}
+	// A disk that is full by now keeps nobody from reading.
+	d = d.killed()
+	d.setFail(fullDisk)
+	if p = w.open(t, Config{JournalPath: path, PerSender: 1, FuturePerSend: 1}, d); d.count("create") != 1 || p.Stats().Executable != 1 {
+		t.Fatalf("%d rewrites tried, %+v", d.count("create"), p.Stats())
+	}
+}
+
 // FuzzJournal: reading never fails, ends, accounts for every byte, and what was
 // read reads the same when written again.
 func FuzzJournal(f *testing.F) {

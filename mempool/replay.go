@@ -50,37 +50,73 @@ func (p *Pool) replay(d disk) error {
 	for i, l := range list {
 		txs[i] = l.tx
 	}
-	foreign, back := p.readmit(txs)
-	s.foreign += foreign
+	u := p.readmit(txs)
+	s.foreign += u.foreign
 	if s.records > 0 || s.skipped > 0 || s.torn > 0 {
-		logger.Infow("journal read", "path", p.cfg.JournalPath, "records", s.records, "live", len(txs), "pooled", back,
+		logger.Infow("journal read", "path", p.cfg.JournalPath, "records", s.records, "live", len(txs), "pooled", len(p.core.byHash),
 			"foreign", s.foreign, "damaged_bytes", s.skipped, "torn_bytes", s.torn)
 	}
 	p.replayed = s
-	if j.stale != nil {
-		if err := j.rewrite(p.core.entries()); err != nil {
-			return fmt.Errorf("journal %s: %w", p.cfg.JournalPath, err)
-		}
+	if j.stale == nil && len(p.core.byHash)+u.spent+u.foreign == len(txs) {
+		return nil
+	}
+	// What was dropped here has no record of it. It must not come back the next time,
+	// when there may be room and money for it.
+	entries := p.core.entries()
+	slices.SortFunc(entries, func(a, b *entry) int { return cmp.Compare(a.seq, b.seq) })
+	err = j.rewrite(entries)
+	switch {
+	case j.stale != nil:
+		return fmt.Errorf("journal %s: %w", p.cfg.JournalPath, err)
+	case err != nil:
+		logger.Warnw("journal not rewritten", "path", p.cfg.JournalPath, "err", err) // the old one is good still
 	}
 	return nil
 }
 
-// readmit puts transactions of the journal back. What was pooled together fits
+// unfit counts what of a journal is not pooled again, for reasons that need no record.
+type unfit struct {
+	foreign int // made for another network
+	spent   int // nonce used: a block has it or another one, which a reorg may take back
+}
+
+// senderNonce is what only one pooled transaction has.
+type senderNonce struct {
+	from  common.Address
+	nonce uint64
+}
+
+// readmit puts transactions of the journal back. Of several with one nonce the last
+// is the truth: the others left without a record, when a block spent the nonce, or
+// their drop was not written any more. What was pooled together fits
 // together, so nothing is evicted and no gap is too large: what was between may
 // be the one that is gone. Only where both pools were full to the last bytes may
 // another one than before wait for room, and the caps then cost one of them.
-func (p *Pool) readmit(txs []*chain.Tx) (foreign, back int) {
+func (p *Pool) readmit(txs []*chain.Tx) (u unfit) {
 	chain.RecoverSenders(txs, p.genesis)
 	now := time.Now().UnixNano()
+	last := make(map[senderNonce]int, len(txs))
+	from := make([]common.Address, len(txs))
+	ours := make([]bool, len(txs))
+	for i, tx := range txs {
+		err := chain.CheckTx(tx, p.genesis)
+		if err == nil {
+			from[i], err = tx.Sender(p.genesis.ChainID) // cached by CheckTx
+		}
+		if ours[i] = err == nil; ours[i] {
+			last[senderNonce{from[i], tx.Nonce()}] = i
+		}
+	}
 	p.core.frozen = true
 	p.core.seq = uint64(len(txs))
 	for i, tx := range txs {
-		if err := chain.CheckTx(tx, p.genesis); err != nil {
-			foreign++ // made for another network
-			continue
-		}
-		if from, err := tx.Sender(p.genesis.ChainID); err == nil {
-			p.core.readmit(tx, from, uint64(i), now)
+		switch {
+		case !ours[i]:
+			u.foreign++
+		case tx.Nonce() < p.core.state.Nonce(from[i]):
+			u.spent++
+		case last[senderNonce{from[i], tx.Nonce()}] == i:
+			p.core.readmit(tx, from[i], uint64(i), now)
 		}
 	}
 	for _, a := range p.core.accounts {
@@ -90,7 +126,7 @@ func (p *Pool) readmit(txs []*chain.Tx) (foreign, back int) {
 	p.core.frozen = false
 	p.note()
 	p.batch = newBatch() // nobody subscribed yet, and the journal has it all
-	return foreign, len(p.core.byHash)
+	return u
 }
 
 // readmit takes a transaction in as a future one, whatever the caps, and makes it
