@@ -33,6 +33,7 @@ type core struct {
 	used     [pools]usage
 	waiting  map[*account]struct{} // have a next executable transaction that found no room
 	frozen   bool                  // nothing is evicted
+	allowed  int                   // executable ones of a sender: PerSender, but see lift
 	seq      uint64
 	dropped  Dropped
 
@@ -44,7 +45,7 @@ type core struct {
 
 func newCore(cfg Config, baseFee *uint256.Int, st State) *core {
 	return &core{
-		cfg: cfg, baseFee: baseFee, state: st,
+		cfg: cfg, baseFee: baseFee, state: st, allowed: cfg.PerSender,
 		accounts: make(map[common.Address]*account), byHash: make(map[common.Hash]*entry),
 		tails: [pools]*tails{{pool: executable}, {pool: future}}, waiting: make(map[*account]struct{}),
 	}
@@ -57,6 +58,11 @@ func (c *core) limit(pool int) usage {
 	}
 	return usage{c.cfg.MaxFuture, c.cfg.MaxFutureBytes}
 }
+
+// lift lets one sender have n executable transactions while what it had is put back
+// in order, after a reorg say. PerSender bounds what comes in, not what was let in
+// already. Zero ends it.
+func (c *core) lift(n int) { c.allowed = max(c.cfg.PerSender, n) }
 
 // add admits one transaction of sender from, or says why not and changes nothing.
 func (c *core) add(tx *chain.Tx, from common.Address, at int64) error {
@@ -89,7 +95,7 @@ func (c *core) add(tx *chain.Tx, from common.Address, at int64) error {
 // enqueue admits a transaction whose nonce the sender has not queued yet.
 func (c *core) enqueue(a *account, e *entry) error {
 	pool := future
-	if e.nonce() == a.next() && len(a.queue[executable]) < c.cfg.PerSender {
+	if e.nonce() == a.next() && len(a.queue[executable]) < c.allowed {
 		pool = executable
 	}
 	if pool == future {
@@ -167,7 +173,7 @@ func (c *core) promote(a *account) {
 		if e.nonce() != a.next() {
 			break
 		}
-		if len(a.queue[executable]) >= c.cfg.PerSender || c.makeRoom(executable, e, usage{1, e.tx.Size()}) != nil {
+		if len(a.queue[executable]) >= c.allowed || c.makeRoom(executable, e, usage{1, e.tx.Size()}) != nil {
 			break // it waits
 		}
 		c.take(future, a, 0)

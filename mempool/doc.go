@@ -43,7 +43,8 @@
 //
 // [Pool.Apply] looks only at the accounts that the blocks touch. Included
 // transactions leave, reverted ones come back before those that were queued behind
-// them, and what a balance no longer covers leaves from the highest nonce down.
+// them, and what a balance no longer covers leaves from the highest nonce down. The
+// caps of a sender do not count then: what was let in once stays while the pool has room.
 //
 // # Acknowledgement
 //
@@ -69,8 +70,8 @@
 //
 // Whenever the lock is free:
 //
-//   - count and bytes of both pools, and the counts of each sender, are within
-//     their caps;
+//   - count and bytes of both pools are within their caps, and the counts of each
+//     sender too, but for what a reorg or a restart put back without a gap;
 //   - the executable nonces of a sender begin at its nonce at the head and have no gap;
 //   - what a sender has queued costs at most its balance at the head;
 //   - nothing is both pooled and in the chain that the head ends.

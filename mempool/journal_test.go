@@ -531,6 +531,24 @@ func TestReplayKeepsTheLast(t *testing.T) {
 	}
 }
 
+// The caps of a sender bound what comes in, not what was acknowledged.
+func TestReplayLiftsSenderCaps(t *testing.T) {
+	w := newWorld(1)
+	d := newMemDisk()
+	p := w.open(t, Config{JournalPath: path}, d)
+	for nonce := range uint64(9) {
+		add(t, p, w.sign(spec{nonce: nonce}))
+	}
+	p = w.open(t, Config{JournalPath: path, PerSender: 2, FuturePerSend: 1}, d.killed())
+	if s := p.Stats(); s.Executable != 9 {
+		t.Fatalf("%+v, want 9 executable", s)
+	}
+	p = w.open(t, Config{JournalPath: path, PerSender: 2, FuturePerSend: 1, MaxCount: 4}, d.killed())
+	if s := p.Stats(); s.Executable != 4 || s.Future != 5 {
+		t.Fatalf("%+v, want 4 executable and 5 that wait for room", s)
+	}
+}
+
 // What replay drops does not come back when there is room for it.
 func TestReplayForgetsWhatItDrops(t *testing.T) {
 	w := newWorld(1)
@@ -540,7 +558,7 @@ func TestReplayForgetsWhatItDrops(t *testing.T) {
 		add(t, p, w.sign(spec{nonce: nonce}))
 	}
 	d = d.killed()
-	p = w.open(t, Config{JournalPath: path, PerSender: 1, FuturePerSend: 2}, d)
+	p = w.open(t, Config{JournalPath: path, MaxCount: 1, MaxFuture: 2}, d)
 	if s := p.Stats(); s.Dropped.Crowded != 3 || d.count("rename") != 1 {
 		t.Fatalf("%+v after %d rewrites, want 3 dropped and one rewrite", s, d.count("rename"))
 	}
@@ -550,7 +568,7 @@ func TestReplayForgetsWhatItDrops(t *testing.T) {
 	// A disk that is full by now keeps nobody from reading.
 	d = d.killed()
 	d.setFail(fullDisk)
-	if p = w.open(t, Config{JournalPath: path, PerSender: 1, FuturePerSend: 1}, d); d.count("create") != 1 || p.Stats().Executable != 1 {
+	if p = w.open(t, Config{JournalPath: path, MaxCount: 1, MaxFuture: 1}, d); d.count("create") != 1 || p.Stats().Executable != 1 {
 		t.Fatalf("%d rewrites tried, %+v", d.count("create"), p.Stats())
 	}
 }

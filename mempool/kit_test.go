@@ -163,9 +163,6 @@ func (c *core) check() error {
 		if !cost.Eq(&a.cost) || cost.Gt(c.state.Balance(addr)) {
 			return fmt.Errorf("account %s owes %s, books say %s, balance is %s", addr, cost.Dec(), a.cost.Dec(), c.state.Balance(addr).Dec())
 		}
-		if len(a.queue[executable]) > c.cfg.PerSender || len(a.queue[future]) > c.cfg.FuturePerSend {
-			return fmt.Errorf("account %s is over its cap", addr)
-		}
 		_, waits := c.waiting[a]
 		if next := len(a.queue[future]) > 0 && a.queue[future][0].nonce() == a.next(); next != waits {
 			return fmt.Errorf("account %s waits for room: %v, is listed so: %v", addr, next, waits)

@@ -17,6 +17,7 @@ type model struct {
 	cfg  Config
 	st   *fakeState
 	list []*pooled // in the order of arrival
+	lift int       // PerSender for now, if that is less
 	seq  int
 }
 
@@ -178,7 +179,7 @@ func (m *model) enter(x *pooled) error {
 		return nil
 	}
 	exec, waits := m.of(x.from, true), m.of(x.from, false)
-	x.exec = x.nonce() == m.next(x.from) && len(exec) < m.cfg.PerSender
+	x.exec = x.nonce() == m.next(x.from) && len(exec) < max(m.cfg.PerSender, m.lift)
 	if !x.exec {
 		last := m.next(x.from)
 		if len(waits) > 0 {
@@ -203,7 +204,7 @@ func (m *model) enter(x *pooled) error {
 
 func (m *model) promote(from common.Address) {
 	for _, x := range m.of(from, false) {
-		if x.nonce() != m.next(from) || len(m.of(from, true)) >= m.cfg.PerSender || m.makeRoom(true, x, 1, x.tx.Size()) != nil {
+		if x.nonce() != m.next(from) || len(m.of(from, true)) >= max(m.cfg.PerSender, m.lift) || m.makeRoom(true, x, 1, x.tx.Size()) != nil {
 			return
 		}
 		x.exec = true
@@ -221,6 +222,7 @@ func (m *model) update(st *fakeState, accounts []moved, at int64) (readded []com
 		}
 	}
 	for _, mv := range accounts {
+		m.lift = len(m.of(mv.addr, true)) + len(mv.back)
 		if st.nonce[mv.addr] < was.nonce[mv.addr] {
 			for _, x := range m.of(mv.addr, true) {
 				x.exec = false
@@ -240,6 +242,7 @@ func (m *model) update(st *fakeState, accounts []moved, at int64) (readded []com
 			}
 		}
 		m.promote(mv.addr)
+		m.lift = 0
 	}
 	for _, mv := range accounts {
 		m.promote(mv.addr)
@@ -271,6 +274,13 @@ func (m *model) lastOf(from common.Address) *pooled {
 
 func (m *model) trimSender(from common.Address) {
 	for q := m.of(from, false); len(q) > m.cfg.FuturePerSend; q = m.of(from, false) {
+		gapless := true
+		for i, x := range q {
+			gapless = gapless && x.nonce() == m.next(from)+uint64(i)
+		}
+		if gapless {
+			return
+		}
 		m.delete(q[len(q)-1])
 	}
 }

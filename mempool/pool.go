@@ -239,11 +239,16 @@ func (p *Pool) Apply(u chain.Update, st State) []*chain.Tx {
 		accounts = p.core.withAll(accounts)
 	}
 	p.head = u.Head.Hash()
+	before := p.core.dropped.Reverted
 	readded := p.core.update(st, accounts, time.Now().UnixNano())
+	lost := p.core.dropped.Reverted - before
 	p.note(readded...)
 	b := p.batch
 	tell := len(b.fresh) > 0 || len(readded) > 0
 	p.mu.Unlock()
+	if lost > 0 {
+		logger.Warnw("reverted transactions not pooled again", "count", lost, "pooled", len(readded))
+	}
 	if tell {
 		if err := p.flush(b); err != nil {
 			logger.Warnw("reverted transactions not recorded", "count", len(readded), "err", err)

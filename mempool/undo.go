@@ -16,7 +16,20 @@ func (c *core) undo(added, displaced []*entry) {
 	c.frozen = true
 	defer func() { c.frozen = false }()
 	out := make(map[*entry]bool, len(added))
+	had := make(map[common.Address]int) // executable ones, of those whose queues change
 	var senders []common.Address
+	touch := func(addr common.Address) {
+		if _, ok := had[addr]; ok {
+			return
+		}
+		if a := c.accounts[addr]; a != nil {
+			had[addr] = len(a.queue[executable])
+		}
+		senders = append(senders, addr)
+	}
+	for _, e := range slices.Concat(added, displaced) {
+		touch(e.from.addr)
+	}
 	for _, e := range slices.Backward(added) { // tails first, so that few move
 		out[e] = true
 		if c.byHash[e.tx.Hash()] != e {
@@ -25,20 +38,21 @@ func (c *core) undo(added, displaced []*entry) {
 		pool, i, _ := e.from.find(e.nonce())
 		c.drop(pool, e.from, i)
 		c.dropped.Unrecorded++
-		senders = append(senders, e.from.addr)
 	}
 	slices.SortFunc(displaced, func(a, b *entry) int { return cmp.Compare(a.seq, b.seq) })
 	for _, e := range displaced {
 		if !out[e] {
 			c.readmit(e.tx, e.from.addr, e.seq, e.at)
-			senders = append(senders, e.from.addr)
+			had[e.from.addr]++
 		}
 	}
 	for _, addr := range senders {
 		if a := c.accounts[addr]; a != nil {
+			c.lift(had[addr])
 			c.promote(a)
 		}
 	}
+	c.lift(0)
 	for _, addr := range senders {
 		if a := c.accounts[addr]; a != nil {
 			c.trimSender(a)

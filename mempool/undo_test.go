@@ -116,6 +116,7 @@ func TestTakeBack(t *testing.T) {
 		p.mu.Lock()
 		b := p.batch
 		p.batch = newBatch()
+		p.stale = errFull // said already
 		p.mu.Unlock()
 		fill("behind it")
 		if next := p.takeBack(b, errFull); b.err == nil || next.err == nil {

@@ -2,6 +2,7 @@ package mempool
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -19,6 +20,7 @@ type Dropped struct {
 	Crowded    uint64 // lost its place among the executable ones, no room among the future ones
 	Expired    uint64 // older than the TTL
 	Unrecorded uint64 // not accepted: the journal could not be written
+	Reverted   uint64 // left the chain with a block, and there was no room or money for it
 }
 
 // moved is an account that a new head may have changed.
@@ -37,14 +39,19 @@ func (c *core) update(st State, accounts []moved, at int64) (readded []*chain.Tx
 		}
 	}
 	for _, m := range accounts { // then what comes back, a sender at a time so that each keeps the room it had
-		if a := c.accounts[m.addr]; a != nil && st.Nonce(m.addr) < a.nonce {
-			c.settle(a)
+		had := 0
+		if a := c.accounts[m.addr]; a != nil {
+			if had = len(a.queue[executable]); st.Nonce(m.addr) < a.nonce {
+				c.settle(a)
+			}
 		}
+		c.lift(had + len(m.back)) // the pool and the chain had let in so many
 		readded = append(readded, c.readd(m, at)...)
 		if a := c.accounts[m.addr]; a != nil {
 			c.promote(a)
 		}
 	}
+	c.lift(0)
 	for _, m := range accounts {
 		if a := c.accounts[m.addr]; a != nil {
 			c.promote(a)
@@ -123,8 +130,11 @@ func (c *core) readd(m moved, at int64) (readded []*chain.Tx) {
 			c.dropLast(a)
 			c.file(a)
 		}
-		if c.add(tx, m.addr, at) == nil {
+		switch err := c.add(tx, m.addr, at); {
+		case err == nil:
 			readded = append(readded, tx)
+		case !errors.Is(err, ErrNonceTooLow) && !errors.Is(err, ErrKnown): // in another block, or here
+			c.dropped.Reverted++
 		}
 	}
 	return readded
@@ -190,9 +200,10 @@ func (c *core) expire(before int64) int {
 	return n
 }
 
-// trimSender holds a future queue to its cap after a demotion.
+// trimSender holds a future queue to its cap after a demotion. Those that follow
+// without a gap stay: they only wait for room, and the caps of the pool bound them.
 func (c *core) trimSender(a *account) {
-	for n := len(a.queue[future]); n > c.cfg.FuturePerSend; n-- {
+	for n := len(a.queue[future]); n > c.cfg.FuturePerSend && a.last() != a.next()+uint64(n); n-- {
 		c.drop(future, a, n-1)
 		c.dropped.Crowded++
 	}

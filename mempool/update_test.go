@@ -51,12 +51,43 @@ func TestReorgBringsBack(t *testing.T) {
 	other := []*chain.Tx{spec{from: 1, nonce: 0, tip: 1}.tx()}
 	readded := c.update(was, []moved{{who(0), back}, {who(1), other}}, 1000)
 	// There is room for four: the sender keeps the two places it had and takes the free one.
-	if len(readded) != 2 {
-		t.Fatalf("%d came back, want sender 0's two", len(readded))
+	if len(readded) != 2 || c.dropped.Reverted != 1 {
+		t.Fatalf("%d came back and %d did not, want sender 0's two and sender 1's one", len(readded), c.dropped.Reverted)
 	}
 	wantShape(t, c, 0, "0 1 2 | 3")
 	wantShape(t, c, 1, "|")
 	wantShape(t, c, 2, "0 |")
+}
+
+// A sender at its cap keeps all it has queued, and gets back all that is reverted.
+func TestReorgOfABusySender(t *testing.T) {
+	c, st := testCore(Config{PerSender: 4, FuturePerSend: 2}, 2, 1<<50)
+	was := st.clone()
+	st.nonce[who(0)], st.nonce[who(1)] = 3, 9
+	for n := uint64(3); n < 9; n++ {
+		put(t, c, spec{from: 0, nonce: n})
+	}
+	wantShape(t, c, 0, "3 4 5 6 | 7 8")
+	var back [2][]*chain.Tx
+	for from, n := range []uint64{3, 9} { // fewer and more than a sender may queue
+		for nonce := range n {
+			back[from] = append(back[from], spec{from: from, nonce: nonce}.tx())
+		}
+	}
+	if readded := c.update(was, []moved{{who(0), back[0]}, {who(1), back[1]}}, 1000); len(readded) != 12 {
+		t.Fatalf("%d came back, want 12", len(readded))
+	}
+	wantShape(t, c, 0, "0 1 2 3 4 5 6 | 7 8")
+	wantShape(t, c, 1, "0 1 2 3 4 5 6 7 8 |")
+	if c.dropped != (Dropped{}) {
+		t.Fatalf("dropped %+v, want nothing", c.dropped)
+	}
+	// More than that it may not have, and an ordinary block lifts nothing.
+	refused(t, c, spec{from: 0, nonce: 9}, ErrSenderLimit)
+	head(c, was, func(s *fakeState) { s.nonce[who(0)] = 3 }, moved{addr: who(0)})
+	wantShape(t, c, 0, "3 4 5 6 | 7 8")
+	head(c, was, func(s *fakeState) { s.nonce[who(0)] = 4 }, moved{addr: who(0)})
+	wantShape(t, c, 0, "4 5 6 7 | 8")
 }
 
 func TestReorgThatLosesTheMiddle(t *testing.T) {
