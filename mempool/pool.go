@@ -103,29 +103,34 @@ func (p *Pool) add(txs []*chain.Tx, allowed int) []error {
 		errs[i] = ErrBudget
 	}
 	if err := p.filter(txs, errs); err != nil {
-		return refuse(errs, err)
-	}
-	b, admitted := p.admit(txs, errs)
-	if admitted > 0 {
+		refuse(errs, err)
+	} else if b, admitted := p.admit(txs, errs); admitted > 0 {
 		if err := p.flush(b); err != nil {
-			return refuse(errs, err)
+			refuse(errs, err)
 		}
 	}
-	return p.knownIsRecorded(errs)
+	p.knownIsRecorded(txs, errs)
+	return errs
 }
 
 // knownIsRecorded waits for the records of transactions that another call has
-// brought in: many a client takes "already known" for an acknowledgement.
-func (p *Pool) knownIsRecorded(errs []error) []error {
+// brought in: many a client takes "already known" for an acknowledgement. Those
+// that were taken back meanwhile, or may have been, get ErrJournal.
+func (p *Pool) knownIsRecorded(txs []*chain.Tx, errs []error) {
 	known := func(err error) bool { return errors.Is(err, ErrKnown) }
 	if p.cfg.JournalPath == "" || !slices.ContainsFunc(errs, known) {
-		return errs
+		return
 	}
 	p.mu.Lock()
+	for i, err := range errs {
+		if known(err) && p.core.byHash[txs[i].Hash()] == nil {
+			errs[i] = fmt.Errorf("%w: known, but left the pool meanwhile", ErrJournal)
+		}
+	}
 	b, unwritten, writing := p.batch, len(p.batch.records) > 0, p.writing
 	p.mu.Unlock()
 	var err error
-	switch {
+	switch { // what is pooled still is on disk, or in one of these two; they fail together
 	case unwritten:
 		err = p.flush(b)
 	case writing != nil:
@@ -134,20 +139,18 @@ func (p *Pool) knownIsRecorded(errs []error) []error {
 	}
 	for i := range errs {
 		if err != nil && known(errs[i]) {
-			errs[i] = err // it may have been taken back
+			errs[i] = err
 		}
 	}
-	return errs
 }
 
 // refuse gives an error to all that have none.
-func refuse(errs []error, err error) []error {
+func refuse(errs []error, err error) {
 	for i := range errs {
 		if errs[i] == nil {
 			errs[i] = err
 		}
 	}
-	return errs
 }
 
 // filter refuses what can be refused without the core. The signatures are checked here.

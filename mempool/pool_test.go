@@ -410,6 +410,26 @@ func TestKnownIsRecorded(t *testing.T) {
 			t.Fatalf("Add of what is taken back = %v, want %v", err, ErrJournal)
 		}
 		wg.Wait()
+		// The same beside one that is new, whose batch fails too.
+		d.setFail(nil)
+		time.Sleep(2 * healEvery)
+		add(t, p, next)
+		d.setFail(func(op string, _ int) error {
+			if op == "sync" {
+				return errFull
+			}
+			return nil
+		})
+		after, last := w.sign(spec{nonce: 2}), w.sign(spec{nonce: 3})
+		wg.Go(func() { p.Add([]*chain.Tx{after}) })
+		synctest.Wait()
+		if errs := p.Add([]*chain.Tx{cold(after), last}); !errors.Is(errs[0], ErrJournal) || !errors.Is(errs[1], ErrJournal) {
+			t.Fatalf("Add of what is taken back and a new one = %v, want %v for both", errs, ErrJournal)
+		}
+		wg.Wait()
+		if p.Get(after.Hash()) != nil || p.Get(last.Hash()) != nil || p.Get(next.Hash()) == nil {
+			t.Fatal("the pool does not hold just what is recorded")
+		}
 	})
 }
 
