@@ -135,6 +135,10 @@ func (c *core) replace(a *account, pool, i int, e *entry) error {
 	if !bumped(old.tx.FeeCap(), e.tx.FeeCap()) || !bumped(old.tx.TipCap(), e.tx.TipCap()) {
 		return ErrReplaceUnderpriced
 	}
+	if now, was := e.fee(), old.fee(); now.Lt(&was) { // BIP 125 rule 3
+		return fmt.Errorf("%w: tips of %s wei in all, the one it replaces pays %s: pay at least as much, even to cancel it by less gas",
+			ErrReplaceUnderpriced, now.Dec(), was.Dec())
+	}
 	if err := c.afford(a, e.tx.Cost(), old.tx.Cost()); err != nil {
 		return err
 	}

@@ -84,6 +84,23 @@ func TestReplacement(t *testing.T) {
 	}
 }
 
+// A replacement brings a proposer no less than what it replaces, also with less gas.
+func TestReplacementPaysTheTotal(t *testing.T) {
+	c, _ := testCore(Config{}, 2, 1<<60)
+	const data = 10_000 // zero bytes, 4 gas each
+	put(t, c, spec{nonce: 0, tip: 1000, cap: 2000, data: data})
+	refused(t, c, spec{nonce: 0, tip: 1100, cap: 4000}, ErrReplaceUnderpriced) // an empty transfer, a tenth above
+	const enough = 1000 * (transfer + 4*data) / transfer
+	refused(t, c, spec{nonce: 0, tip: enough, cap: 4000}, ErrReplaceUnderpriced) // rounded down
+	put(t, c, spec{nonce: 0, tip: enough + 1, cap: 4000})
+	// What wallets do: the same a tenth dearer, then an empty transfer against a transfer.
+	put(t, c, spec{from: 1, tip: 1000, cap: 2000, value: 5, data: data}, spec{from: 1, tip: 1100, cap: 2400, value: 5, data: data})
+	put(t, c, spec{from: 1, nonce: 1, tip: 1000, cap: 2000, value: 5}, spec{from: 1, nonce: 1, tip: 1100, cap: 2400})
+	if c.dropped.Replaced != 3 {
+		t.Fatalf("%d replaced, want 3", c.dropped.Replaced)
+	}
+}
+
 func TestEvictsCheapestTail(t *testing.T) {
 	c, _ := testCore(Config{MaxCount: 4}, 9, 1<<50)
 	put(t, c, spec{from: 0, nonce: 0, tip: 1}, spec{from: 0, nonce: 1, tip: 9}, spec{from: 1, tip: 5}, spec{from: 2, tip: 6})

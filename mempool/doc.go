@@ -18,7 +18,8 @@
 //
 //   - it keeps the rules that need no state (chain.CheckTx) and is not pooled;
 //   - its nonce is the sender's next one, or at most MaxGap above the sender's last
-//     queued one, or it replaces one with both fee fields raised by a tenth;
+//     queued one, or it replaces one with both fee fields raised by a tenth and no less
+//     tips in all;
 //   - the sender's balance covers it and all else that the sender has queued,
 //     executable and future, checked at every single insertion;
 //   - the sender is below its caps, and there is room or it pays for room.

@@ -165,6 +165,9 @@ func (m *model) enter(x *pooled) error {
 				return ErrReplaceUnderpriced
 			}
 		}
+		if x.fee() < old.fee() {
+			return ErrReplaceUnderpriced
+		}
 		if m.cost(x.from)-old.tx.Cost().Uint64()+cost > balance {
 			return ErrInsufficientFunds
 		}
