@@ -41,12 +41,14 @@ const (
 //   - queue[executable] has the nonces from nonce on without a gap;
 //   - queue[future] has higher ones in ascending order; its first one follows
 //     without a gap only while it waits for room;
-//   - cost is the sum of both, at most the sender's balance.
+//   - cost is the sum of both, at most the sender's balance;
+//   - bytes are those of the executable ones.
 type account struct {
 	addr  common.Address
 	nonce uint64 // next nonce in the head's state
 	queue [pools][]*entry
 	cost  uint256.Int
+	bytes int
 	place [pools]int // in core.tails, -1 when the queue is empty
 }
 

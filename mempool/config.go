@@ -3,6 +3,8 @@ package mempool
 import (
 	"fmt"
 	"time"
+
+	"github.com/pheme-net/pheme/chain"
 )
 
 // Config holds the limits of a pool. A zero field means its default.
@@ -12,6 +14,7 @@ type Config struct {
 	MaxFuture      int // future transactions
 	MaxFutureBytes int // their raw bytes
 	PerSender      int // executable transactions of one sender
+	SenderBytes    int // their raw bytes
 	FuturePerSend  int // future transactions of one sender
 	MaxGap         uint64
 	TTL            time.Duration // since a transaction came in
@@ -42,9 +45,11 @@ func (c *Config) fill() {
 	number(&c.MaxFuture, 4096)        // enough for reordered gossip of 64 busy senders
 	number(&c.MaxFutureBytes, 16<<20) // a quarter of MaxBytes, like its worth
 	number(&c.PerSender, 4096)        // a faucet or load generator fills a block alone, 32 of them the pool
-	number(&c.FuturePerSend, 64)      // as many as one gap of MaxGap can hide
-	number(&c.PeerRate, 8000)         // about a quarter of a core of signature checks
-	number(&c.PeerBurst, 32_768)      // a backlog after a reconnection
+	// An eighth: eight senders fill the pool, not one. The largest transaction always fits.
+	number(&c.SenderBytes, max(c.MaxBytes/8, chain.MaxTxBytes))
+	number(&c.FuturePerSend, 64) // as many as one gap of MaxGap can hide
+	number(&c.PeerRate, 8000)    // about a quarter of a core of signature checks
+	number(&c.PeerBurst, 32_768) // a backlog after a reconnection
 	if c.MaxGap == 0 {
 		c.MaxGap = 64
 	}
@@ -62,7 +67,7 @@ func (c *Config) validate() error {
 		v    int64
 	}{
 		{"MaxCount", int64(c.MaxCount)}, {"MaxBytes", int64(c.MaxBytes)}, {"MaxFuture", int64(c.MaxFuture)},
-		{"MaxFutureBytes", int64(c.MaxFutureBytes)}, {"PerSender", int64(c.PerSender)}, {"FuturePerSend", int64(c.FuturePerSend)},
+		{"MaxFutureBytes", int64(c.MaxFutureBytes)}, {"PerSender", int64(c.PerSender)}, {"SenderBytes", int64(c.SenderBytes)}, {"FuturePerSend", int64(c.FuturePerSend)},
 		{"PeerRate", int64(c.PeerRate)}, {"PeerBurst", int64(c.PeerBurst)}, {"TTL", int64(c.TTL)}, {"SyncEvery", int64(c.SyncEvery)},
 	} {
 		if f.v < 0 {

@@ -33,7 +33,7 @@ type core struct {
 	used     [pools]usage
 	waiting  map[*account]struct{} // have a next executable transaction that found no room
 	frozen   bool                  // nothing is evicted
-	allowed  int                   // executable ones of a sender: PerSender, but see lift
+	allowed  usage                 // executable ones of a sender: PerSender and SenderBytes, but see lift
 	seq      uint64
 	dropped  Dropped
 
@@ -45,7 +45,7 @@ type core struct {
 
 func newCore(cfg Config, baseFee *uint256.Int, st State) *core {
 	return &core{
-		cfg: cfg, baseFee: baseFee, state: st, allowed: cfg.PerSender,
+		cfg: cfg, baseFee: baseFee, state: st, allowed: usage{cfg.PerSender, cfg.SenderBytes},
 		accounts: make(map[common.Address]*account), byHash: make(map[common.Hash]*entry),
 		tails: [pools]*tails{{pool: executable}, {pool: future}}, waiting: make(map[*account]struct{}),
 	}
@@ -59,10 +59,17 @@ func (c *core) limit(pool int) usage {
 	return usage{c.cfg.MaxFuture, c.cfg.MaxFutureBytes}
 }
 
-// lift lets one sender have n executable transactions while what it had is put back
-// in order, after a reorg say. PerSender bounds what comes in, not what was let in
-// already. Zero ends it.
-func (c *core) lift(n int) { c.allowed = max(c.cfg.PerSender, n) }
+// lift lets one sender have so much executable while what it had is put back in
+// order, after a reorg say. The caps of a sender bound what comes in, not what was
+// let in already. Zero ends it.
+func (c *core) lift(to usage) {
+	c.allowed = usage{max(c.cfg.PerSender, to.count), max(c.cfg.SenderBytes, to.bytes)}
+}
+
+// allows tells whether the caps of its sender let one more be executable.
+func (c *core) allows(e *entry) bool {
+	return len(e.from.queue[executable]) < c.allowed.count && e.from.bytes+e.tx.Size() <= c.allowed.bytes
+}
 
 // add admits one transaction of sender from, or says why not and changes nothing.
 func (c *core) add(tx *chain.Tx, from common.Address, at int64) error {
@@ -95,7 +102,7 @@ func (c *core) add(tx *chain.Tx, from common.Address, at int64) error {
 // enqueue admits a transaction whose nonce the sender has not queued yet.
 func (c *core) enqueue(a *account, e *entry) error {
 	pool := future
-	if e.nonce() == a.next() && len(a.queue[executable]) < c.allowed {
+	if e.nonce() == a.next() && c.allows(e) {
 		pool = executable
 	}
 	if pool == future {
@@ -104,7 +111,8 @@ func (c *core) enqueue(a *account, e *entry) error {
 			return fmt.Errorf("%w: tx nonce %d, next nonce %d, a gap of at most %d is kept", ErrNonceTooHigh, e.nonce(), last, c.cfg.MaxGap)
 		}
 		if len(a.queue[future]) >= c.cfg.FuturePerSend {
-			return fmt.Errorf("%w: %d executable and %d future transactions queued", ErrSenderLimit, len(a.queue[executable]), len(a.queue[future]))
+			return fmt.Errorf("%w: %d executable transactions of %d bytes and %d future ones queued",
+				ErrSenderLimit, len(a.queue[executable]), a.bytes, len(a.queue[future]))
 		}
 	}
 	if err := c.afford(a, e.tx.Cost(), new(uint256.Int)); err != nil {
@@ -143,6 +151,9 @@ func (c *core) replace(a *account, pool, i int, e *entry) error {
 		return err
 	}
 	if grow := e.tx.Size() - old.tx.Size(); grow > 0 {
+		if pool == executable && a.bytes+grow > c.allowed.bytes {
+			return fmt.Errorf("%w: %d executable bytes queued, the replacement has %d more", ErrSenderLimit, a.bytes, grow)
+		}
 		if err := c.makeRoom(pool, e, usage{0, grow}); err != nil {
 			return err
 		}
@@ -177,7 +188,7 @@ func (c *core) promote(a *account) {
 		if e.nonce() != a.next() {
 			break
 		}
-		if len(a.queue[executable]) >= c.allowed || c.makeRoom(executable, e, usage{1, e.tx.Size()}) != nil {
+		if !c.allows(e) || c.makeRoom(executable, e, usage{1, e.tx.Size()}) != nil {
 			break // it waits
 		}
 		c.take(future, a, 0)
@@ -214,6 +225,9 @@ func (c *core) charge(pool int, e *entry) {
 	c.used[pool].count++
 	c.used[pool].bytes += e.tx.Size()
 	e.from.cost.Add(&e.from.cost, e.tx.Cost())
+	if pool == executable {
+		e.from.bytes += e.tx.Size()
+	}
 }
 
 func (c *core) release(pool int, e *entry) {
@@ -221,6 +235,9 @@ func (c *core) release(pool int, e *entry) {
 	c.used[pool].count--
 	c.used[pool].bytes -= e.tx.Size()
 	e.from.cost.Sub(&e.from.cost, e.tx.Cost())
+	if pool == executable {
+		e.from.bytes -= e.tx.Size()
+	}
 }
 
 // file forgets a sender that has nothing queued, and notes whether one waits for

@@ -2,6 +2,8 @@ package mempool
 
 import (
 	"testing"
+
+	"github.com/pheme-net/pheme/chain"
 )
 
 func TestNonceOrder(t *testing.T) {
@@ -150,6 +152,31 @@ func TestSenderLimits(t *testing.T) {
 	put(t, c, spec{nonce: 0}, spec{nonce: 1}) // the way for executable ones is never shut
 	refused(t, c, spec{nonce: 2}, ErrSenderLimit)
 	wantShape(t, c, 0, "0 1 | 3 4")
+}
+
+// One sender never fills the pool, however few and large its transactions are.
+func TestSenderBytes(t *testing.T) {
+	c, st := testCore(Config{MaxBytes: 1 << 20}, 2, 1<<60)
+	if c.cfg.SenderBytes != 1<<17 {
+		t.Fatalf("a sender may have %d bytes of %d", c.cfg.SenderBytes, c.cfg.MaxBytes)
+	}
+	const data = 32_000
+	put(t, c, spec{from: 0, nonce: 0, tip: 1, data: 1000})
+	for n := range uint64(6) { // four fit
+		put(t, c, spec{from: 0, nonce: n + 1, tip: 1, data: data})
+	}
+	wantShape(t, c, 0, "0 1 2 3 4 | 5 6")
+	put(t, c, spec{from: 1, tip: 1, data: data})
+	refused(t, c, spec{from: 0, nonce: 0, tip: 2, cap: 400, data: data}, ErrSenderLimit) // it would grow
+	put(t, c, spec{from: 0, nonce: 0, tip: 2, cap: 400, data: 1000})
+	head(c, st, func(s *fakeState) { s.nonce[who(0)] = 2 }, moved{addr: who(0)})
+	wantShape(t, c, 0, "2 3 4 5 | 6")
+	// A reorg brings all back, above the cap.
+	back := []*chain.Tx{spec{from: 0, nonce: 0, tip: 1, data: 1000}.tx(), spec{from: 0, nonce: 1, tip: 1, data: data}.tx()}
+	if readded := head(c, st, func(*fakeState) {}, moved{who(0), back}); len(readded) != 2 || c.dropped.Crowded+c.dropped.Reverted != 0 {
+		t.Fatalf("%d came back, %+v", len(readded), c.dropped)
+	}
+	wantShape(t, c, 0, "0 1 2 3 4 5 | 6")
 }
 
 func TestByteCap(t *testing.T) {

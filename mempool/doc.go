@@ -36,7 +36,8 @@
 //   - a dear transaction behind cheap ones evicts nobody. But a tail counts with its
 //     own tip while it is in: who holds places with chains of cheap ones that end
 //     in a dear one keeps out bids between the two until blocks take the chains,
-//     and pays for all of that. PerSender bounds how long such a chain is.
+//     and pays for all of that. PerSender and SenderBytes bound how long such a
+//     chain is, and that one sender alone never fills the pool.
 //
 // What finds no room when its gap closes waits in the future pool until there is.
 //
@@ -71,8 +72,8 @@
 //
 // Whenever the lock is free:
 //
-//   - count and bytes of both pools are within their caps, and the counts of each
-//     sender too, but for what a reorg or a restart put back without a gap;
+//   - count and bytes of both pools are within their caps, and those of each sender
+//     too, but for what a reorg or a restart put back;
 //   - the executable nonces of a sender begin at its nonce at the head and have no gap;
 //   - what a sender has queued costs at most its balance at the head;
 //   - nothing is both pooled and in the chain that the head ends.

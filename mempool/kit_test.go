@@ -141,6 +141,13 @@ func (c *core) check() error {
 			return fmt.Errorf("account %s is filed wrongly, empty, or has nonce %d while the state has %d", addr, a.nonce, c.state.Nonce(addr))
 		}
 		var cost uint256.Int
+		executableBytes := 0
+		for _, e := range a.queue[executable] {
+			executableBytes += e.tx.Size()
+		}
+		if executableBytes != a.bytes {
+			return fmt.Errorf("account %s has %d executable bytes, books say %d", addr, executableBytes, a.bytes)
+		}
 		for pool, q := range a.queue {
 			if (len(q) > 0) != (a.place[pool] >= 0) || len(q) > 0 && c.tails[pool].list[a.place[pool]] != a {
 				return fmt.Errorf("account %s is not where its tail belongs", addr)

@@ -41,6 +41,7 @@ func newMachine(t *rapid.T) *machine {
 		MaxCount: rapid.IntRange(1, 12).Draw(t, "MaxCount"), MaxBytes: size * rapid.IntRange(2, 14).Draw(t, "MaxBytes"),
 		MaxFuture: rapid.IntRange(1, 6).Draw(t, "MaxFuture"), MaxFutureBytes: size * rapid.IntRange(2, 8).Draw(t, "MaxFutureBytes"),
 		PerSender: rapid.IntRange(1, 6).Draw(t, "PerSender"), FuturePerSend: rapid.IntRange(1, 4).Draw(t, "FuturePerSend"), MaxGap: 4,
+		SenderBytes: size * rapid.IntRange(1, 9).Draw(t, "SenderBytes"),
 	}
 	cfg.fill()
 	st := newState()

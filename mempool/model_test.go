@@ -17,7 +17,7 @@ type model struct {
 	cfg  Config
 	st   *fakeState
 	list []*pooled // in the order of arrival
-	lift int       // PerSender for now, if that is less
+	lift usage     // PerSender and SenderBytes for now, if those are less
 	seq  int
 }
 
@@ -60,6 +60,17 @@ func (m *model) cost(from common.Address) (sum uint64) {
 
 func (m *model) next(from common.Address) uint64 {
 	return m.st.nonce[from] + uint64(len(m.of(from, true)))
+}
+
+func (m *model) execBytes(from common.Address) (sum int) {
+	for _, x := range m.of(from, true) {
+		sum += x.tx.Size()
+	}
+	return sum
+}
+
+func (m *model) allows(x *pooled) bool {
+	return len(m.of(x.from, true)) < max(m.cfg.PerSender, m.lift.count) && m.execBytes(x.from)+x.tx.Size() <= max(m.cfg.SenderBytes, m.lift.bytes)
 }
 
 func (m *model) find(hash common.Hash) *pooled {
@@ -172,6 +183,9 @@ func (m *model) enter(x *pooled) error {
 			return ErrInsufficientFunds
 		}
 		if grow := x.tx.Size() - old.tx.Size(); grow > 0 {
+			if old.exec && m.execBytes(x.from)+grow > max(m.cfg.SenderBytes, m.lift.bytes) {
+				return ErrSenderLimit
+			}
 			if err := m.makeRoom(old.exec, x, 0, grow); err != nil {
 				return err
 			}
@@ -181,8 +195,8 @@ func (m *model) enter(x *pooled) error {
 		m.list = append(m.list, x)
 		return nil
 	}
-	exec, waits := m.of(x.from, true), m.of(x.from, false)
-	x.exec = x.nonce() == m.next(x.from) && len(exec) < max(m.cfg.PerSender, m.lift)
+	waits := m.of(x.from, false)
+	x.exec = x.nonce() == m.next(x.from) && m.allows(x)
 	if !x.exec {
 		last := m.next(x.from)
 		if len(waits) > 0 {
@@ -207,7 +221,7 @@ func (m *model) enter(x *pooled) error {
 
 func (m *model) promote(from common.Address) {
 	for _, x := range m.of(from, false) {
-		if x.nonce() != m.next(from) || len(m.of(from, true)) >= max(m.cfg.PerSender, m.lift) || m.makeRoom(true, x, 1, x.tx.Size()) != nil {
+		if x.nonce() != m.next(from) || !m.allows(x) || m.makeRoom(true, x, 1, x.tx.Size()) != nil {
 			return
 		}
 		x.exec = true
@@ -225,7 +239,10 @@ func (m *model) update(st *fakeState, accounts []moved, at int64) (readded []com
 		}
 	}
 	for _, mv := range accounts {
-		m.lift = len(m.of(mv.addr, true)) + len(mv.back)
+		m.lift = usage{len(m.of(mv.addr, true)) + len(mv.back), m.execBytes(mv.addr)}
+		for _, tx := range mv.back {
+			m.lift.bytes += tx.Size()
+		}
 		if st.nonce[mv.addr] < was.nonce[mv.addr] {
 			for _, x := range m.of(mv.addr, true) {
 				x.exec = false
@@ -245,7 +262,7 @@ func (m *model) update(st *fakeState, accounts []moved, at int64) (readded []com
 			}
 		}
 		m.promote(mv.addr)
-		m.lift = 0
+		m.lift = usage{}
 	}
 	for _, mv := range accounts {
 		m.promote(mv.addr)

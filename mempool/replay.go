@@ -3,6 +3,7 @@ package mempool
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -108,7 +109,7 @@ func (p *Pool) readmit(txs []*chain.Tx) (u unfit) {
 		}
 	}
 	p.core.frozen = true
-	p.core.lift(len(txs))
+	p.core.lift(usage{math.MaxInt, math.MaxInt})
 	p.core.seq = uint64(len(txs))
 	for i, tx := range txs {
 		switch {
@@ -124,7 +125,7 @@ func (p *Pool) readmit(txs []*chain.Tx) (u unfit) {
 		p.core.trimSender(a) // the limits may be lower than they were
 	}
 	p.core.trim()
-	p.core.lift(0)
+	p.core.lift(usage{})
 	p.core.frozen = false
 	p.note()
 	p.batch = newBatch() // nobody subscribed yet, and the journal has it all

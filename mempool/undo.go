@@ -16,14 +16,15 @@ func (c *core) undo(added, displaced []*entry) {
 	c.frozen = true
 	defer func() { c.frozen = false }()
 	out := make(map[*entry]bool, len(added))
-	had := make(map[common.Address]int) // executable ones, of those whose queues change
+	had := make(map[common.Address]usage) // executable ones, of those whose queues change
 	var senders []common.Address
 	touch := func(addr common.Address) {
 		if _, ok := had[addr]; ok {
 			return
 		}
+		had[addr] = usage{}
 		if a := c.accounts[addr]; a != nil {
-			had[addr] = len(a.queue[executable])
+			had[addr] = usage{len(a.queue[executable]), a.bytes}
 		}
 		senders = append(senders, addr)
 	}
@@ -43,7 +44,8 @@ func (c *core) undo(added, displaced []*entry) {
 	for _, e := range displaced {
 		if !out[e] {
 			c.readmit(e.tx, e.from.addr, e.seq, e.at)
-			had[e.from.addr]++
+			u := had[e.from.addr]
+			had[e.from.addr] = usage{u.count + 1, u.bytes + e.tx.Size()}
 		}
 	}
 	for _, addr := range senders {
@@ -52,7 +54,7 @@ func (c *core) undo(added, displaced []*entry) {
 			c.promote(a)
 		}
 	}
-	c.lift(0)
+	c.lift(usage{})
 	for _, addr := range senders {
 		if a := c.accounts[addr]; a != nil {
 			c.trimSender(a)

@@ -39,19 +39,24 @@ func (c *core) update(st State, accounts []moved, at int64) (readded []*chain.Tx
 		}
 	}
 	for _, m := range accounts { // then what comes back, a sender at a time so that each keeps the room it had
-		had := 0
+		var had usage // what the pool and the chain had let in
+		for _, tx := range m.back {
+			had.bytes += tx.Size()
+		}
+		had.count = len(m.back)
 		if a := c.accounts[m.addr]; a != nil {
-			if had = len(a.queue[executable]); st.Nonce(m.addr) < a.nonce {
+			had.count, had.bytes = had.count+len(a.queue[executable]), had.bytes+a.bytes
+			if st.Nonce(m.addr) < a.nonce {
 				c.settle(a)
 			}
 		}
-		c.lift(had + len(m.back)) // the pool and the chain had let in so many
+		c.lift(had)
 		readded = append(readded, c.readd(m, at)...)
 		if a := c.accounts[m.addr]; a != nil {
 			c.promote(a)
 		}
 	}
-	c.lift(0)
+	c.lift(usage{})
 	for _, m := range accounts {
 		if a := c.accounts[m.addr]; a != nil {
 			c.promote(a)
@@ -146,6 +151,7 @@ func (c *core) demote(a *account, i int) {
 	for _, e := range down {
 		c.used[executable].count--
 		c.used[executable].bytes -= e.tx.Size()
+		a.bytes -= e.tx.Size()
 		c.used[future].count++
 		c.used[future].bytes += e.tx.Size()
 	}
