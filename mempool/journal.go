@@ -1,6 +1,7 @@
 package mempool
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -18,8 +19,9 @@ type journal struct {
 	disk  disk
 	path  string
 	f     file
-	size  int64 // where the next record goes
-	stale error // why the file must be rewritten before it is used again, or nil
+	salt  []byte // of the file; nil while it has format 1
+	size  int64  // where the next record goes
+	stale error  // why the file must be rewritten before it is used again, or nil
 	buf   []byte
 }
 
@@ -43,21 +45,28 @@ func openJournal(d disk, path string, each func(record) bool) (*journal, scan, e
 }
 
 func (j *journal) read(each func(record) bool) (scan, error) {
-	line := make([]byte, len(journalLine))
+	line := make([]byte, lineSize)
 	n, err := io.ReadFull(j.f, line)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return scan{}, fmt.Errorf("read journal %s: %w", j.path, err)
 	}
+	salt := readSalt(line[:n])
+	rest := io.MultiReader(bytes.NewReader(line[min(n, len(journalLine1)):n]), j.f)
 	switch first := string(line[:n]); {
-	case first == journalLine:
-		return readRecords(j.f, each)
-	case strings.HasPrefix(journalLine, first): // new, or killed while it was made
+	case strings.HasPrefix(first, journalLine1):
+		return readRecords(rest, len(journalLine1), nil, each)
+	case strings.HasPrefix(first, journalLine2) && salt != nil:
+		j.salt = salt
+		return readRecords(j.f, lineSize, salt, each)
+	case strings.HasPrefix(journalLine1, first), strings.HasPrefix(journalLine2, first),
+		n < lineSize && strings.HasPrefix(first, journalLine2): // new, or killed while it was made
 		return scan{}, nil
+	case strings.HasPrefix(first, journalLine2): // the salts are damaged
 	case strings.HasPrefix(first, journalName):
 		return scan{}, fmt.Errorf("%w: %s: use the pheme that wrote it, or move the file away to start with an empty pool", ErrNewerJournal, j.path)
 	}
-	s, err := readRecords(j.f, each)
-	s.skipped += int64(n)
+	s, err := readRecords(rest, 0, salt, each)
+	s.skipped += int64(min(n, len(journalLine1)))
 	if err != nil {
 		return s, err
 	}
@@ -79,7 +88,8 @@ func (j *journal) begin(s scan) error {
 		}
 		return nil
 	}
-	_, err := j.f.WriteAt([]byte(journalLine), 0)
+	salt := newSalt()
+	_, err := j.f.WriteAt(journalLine(salt), 0)
 	if err == nil {
 		err = j.f.Sync()
 	}
@@ -89,7 +99,7 @@ func (j *journal) begin(s scan) error {
 	if err != nil {
 		return fmt.Errorf("make journal %s: %w", j.path, err)
 	}
-	j.size = int64(len(journalLine))
+	j.salt, j.size = salt, int64(lineSize)
 	return nil
 }
 
@@ -103,7 +113,7 @@ func (j *journal) append(records []record, sync bool) error {
 	}
 	j.buf = j.buf[:0]
 	for _, r := range records {
-		j.buf = appendRecord(j.buf, r)
+		j.buf = appendRecord(j.buf, j.salt, r)
 	}
 	_, err := j.f.WriteAt(j.buf, j.size)
 	if err == nil && sync {
@@ -129,7 +139,8 @@ func (j *journal) rewrite(entries []*entry) error {
 	if err != nil {
 		return fmt.Errorf("rewrite journal: %w", err)
 	}
-	size, err := writeAll(f, entries)
+	salt := newSalt()
+	size, err := writeAll(f, salt, entries)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -141,7 +152,7 @@ func (j *journal) rewrite(entries []*entry) error {
 		return errors.Join(fmt.Errorf("rewrite journal: %w", err), f.Close())
 	}
 	old := j.f
-	j.f, j.size, j.stale = f, size, nil
+	j.f, j.salt, j.size, j.stale = f, salt, size, nil
 	if err := j.disk.SyncDir(filepath.Dir(j.path)); err != nil {
 		j.stale = err
 		return errors.Join(fmt.Errorf("rewrite journal: %w", err), old.Close())
@@ -151,10 +162,10 @@ func (j *journal) rewrite(entries []*entry) error {
 }
 
 // writeAll writes a whole journal in pieces.
-func writeAll(f file, entries []*entry) (size int64, err error) {
-	buf := []byte(journalLine)
+func writeAll(f file, salt []byte, entries []*entry) (size int64, err error) {
+	buf := journalLine(salt)
 	for _, e := range entries {
-		if buf = appendRecord(buf, addRecord(e.tx)); len(buf) < maxKeptBuffer {
+		if buf = appendRecord(buf, salt, addRecord(e.tx)); len(buf) < maxKeptBuffer {
 			continue
 		}
 		if _, err := f.WriteAt(buf, size); err != nil {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/holiman/uint256"
 	"pgregory.net/rapid"
 
@@ -50,14 +51,16 @@ func wantSame(t testing.TB, got, want *Pool) {
 	}
 }
 
+var testSalt = []byte("saltsalt")
+
 // story is a journal of four adds and a drop.
 func story(w *world) (raw []byte, txs []*chain.Tx) {
-	raw = []byte(journalLine)
+	raw = journalLine(testSalt)
 	for n := range uint64(4) {
 		txs = append(txs, w.sign(spec{nonce: n, tip: 7, data: int(n)}))
-		raw = appendRecord(raw, addRecord(txs[n]))
+		raw = appendRecord(raw, testSalt, addRecord(txs[n]))
 	}
-	return appendRecord(raw, dropRecord(txs[3].Hash())), txs
+	return appendRecord(raw, testSalt, dropRecord(txs[3].Hash())), txs
 }
 
 func TestJournalGolden(t *testing.T) {
@@ -85,6 +88,76 @@ func TestJournalGolden(t *testing.T) {
 	}
 }
 
+// A journal of format 1 is read, and is one of format 2 from then on; on a full disk
+// it stays what it was and is good still.
+func TestJournalFormat1(t *testing.T) {
+	want, err := os.ReadFile(filepath.Join("testdata", "journal1.golden"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(1)
+	d := newMemDisk()
+	d.put(path, want)
+	d.setFail(fullDisk)
+	if p := w.open(t, Config{JournalPath: path}, d); p.Stats().Executable != 3 || d.count("create") != 1 || !bytes.Equal(d.get(path), want) {
+		t.Fatalf("%d executable after %d rewrites that fail, want 3 after one", p.Stats().Executable, d.count("create"))
+	}
+	d = d.killed()
+	d.setFail(func(op string, before int) error {
+		if op == "create" && before == 0 {
+			return errFull
+		}
+		return nil
+	})
+	p := w.open(t, Config{JournalPath: path}, d)
+	add(t, p, w.sign(spec{nonce: 3})) // behind the old ones
+	if raw := d.get(path); d.count("rename") != 0 || !strings.HasPrefix(string(raw), journalLine1) || len(raw) <= len(want) {
+		t.Fatal("the old file was not appended to")
+	}
+	d = d.killed()
+	again := w.open(t, Config{JournalPath: path}, d)
+	wantSame(t, again, p)
+	if raw := d.get(path); readSalt(raw) == nil || len(contents(again)) != 4 {
+		t.Fatal("the old file was not rewritten")
+	}
+	wantSame(t, w.open(t, Config{JournalPath: path}, d.killed()), p)
+}
+
+// Whoever puts records into a transaction and hopes for a tear, or for damage, drops
+// nothing of others.
+func TestJournalForged(t *testing.T) {
+	w := newWorld(2)
+	victim := w.sign(spec{from: 0})
+	for _, salt := range [][]byte{nil, testSalt} {
+		forged := appendRecord(nil, nil, dropRecord(victim.Hash()))
+		inner := spec{from: 1}.inner()
+		inner.Data, inner.Gas = forged, transfer+16*uint64(len(forged))
+		attack, err := chain.NewTx(types.MustSignNewTx(w.keys[1], types.NewLondonSigner(inner.ChainID), inner))
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw := []byte(journalLine1)
+		if salt != nil {
+			raw = journalLine(salt)
+		}
+		raw = appendRecord(raw, salt, addRecord(victim))
+		torn := appendRecord(raw, salt, addRecord(attack))
+		damaged := bytes.Clone(torn)
+		damaged[len(raw)+recordHead] ^= 1 // the first byte of the payload
+		for name, file := range map[string][]byte{"torn": torn[:len(torn)-1], "damaged": damaged} {
+			d := newMemDisk()
+			d.put(path, file)
+			p := w.open(t, Config{JournalPath: path}, d)
+			if p.Get(attack.Hash()) != nil {
+				t.Fatalf("%s: the record of the attack was read: the test shows nothing", name)
+			}
+			if there := p.Get(victim.Hash()) != nil; there != (salt != nil) { // without a salt the attack works
+				t.Fatalf("%s, salt %q: victim pooled: %v", name, salt, there)
+			}
+		}
+	}
+}
+
 // A kill can end the file anywhere in the last record.
 func TestJournalTornAnywhere(t *testing.T) {
 	w := newWorld(1)
@@ -103,7 +176,7 @@ func TestJournalTornAnywhere(t *testing.T) {
 			t.Fatalf("cut %d: what was added behind the tear is lost", cut)
 		}
 	}
-	for cut := range len(journalLine) { // killed while the file was made
+	for cut := range lineSize { // killed while the file was made
 		d := newMemDisk()
 		d.put(path, raw[:cut])
 		p := w.open(t, Config{JournalPath: path}, d)
@@ -116,20 +189,20 @@ func TestJournalTornAnywhere(t *testing.T) {
 func TestJournalFlipped(t *testing.T) {
 	w := newWorld(1)
 	raw, txs := story(w)
-	ends := []int{len(journalLine)}
+	ends := []int{lineSize}
 	for _, tx := range txs {
 		ends = append(ends, ends[len(ends)-1]+recordHead+tx.Size())
 	}
 	for at := range ends[4] {
-		if strings.HasPrefix(journalName, string(raw[:at])) {
-			continue // see TestJournalNotOurs; the version is TestJournalNewer
+		if at < len(journalName) {
+			continue // see TestJournalNotOurs
 		}
 		bad := bytes.Clone(raw)
 		bad[at] ^= 0x10
 		d := newMemDisk()
 		d.put(path, bad)
 		p, err := open(Config{JournalPath: path}, w.g, w.st, d)
-		if at < len(journalLine) {
+		if at < len(journalLine2) {
 			if !errors.Is(err, ErrNewerJournal) {
 				t.Fatalf("byte %d: %v, want %v", at, err, ErrNewerJournal)
 			}
@@ -137,6 +210,12 @@ func TestJournalFlipped(t *testing.T) {
 		}
 		if err != nil {
 			t.Fatal(err)
+		}
+		if at < lineSize { // there are two more salts
+			if len(contents(p)) != 3 || p.replayed.skipped != 0 {
+				t.Fatalf("byte %d of the line: %d pooled, %+v", at, len(contents(p)), p.replayed)
+			}
+			continue
 		}
 		hit, _ := slices.BinarySearch(ends, at+1)
 		for i, tx := range txs[:3] {
@@ -154,13 +233,13 @@ func TestJournalForeign(t *testing.T) {
 	w, other := newWorld(2), newWorld(2)
 	other.g.ChainID = 5
 	raw, _ := story(w)
-	raw = appendRecord(raw, addRecord(other.sign(spec{from: 1})))
-	raw = appendRecord(raw, record{9, []byte("from the future")})
-	raw = appendRecord(raw, record{recordAdd, []byte("no transaction")})
-	raw = appendRecord(raw, record{recordDrop, []byte("no hash")})
+	raw = appendRecord(raw, testSalt, addRecord(other.sign(spec{from: 1})))
+	raw = appendRecord(raw, testSalt, record{9, []byte("from the future")})
+	raw = appendRecord(raw, testSalt, record{recordAdd, []byte("no transaction")})
+	raw = appendRecord(raw, testSalt, record{recordDrop, []byte("no hash")})
 	rubbish := "some rubbish that \xf0pmj no program wrote \xf0pm"
 	raw = append(raw, rubbish...)
-	raw = appendRecord(raw, addRecord(w.sign(spec{from: 1})))
+	raw = appendRecord(raw, testSalt, addRecord(w.sign(spec{from: 1})))
 	d := newMemDisk()
 	d.put(path, raw)
 	p := w.open(t, Config{JournalPath: path}, d)
@@ -174,7 +253,8 @@ func TestJournalNotOurs(t *testing.T) {
 	w := newWorld(1)
 	letter := []byte("Dear Sir or Madam, this is not a journal.")
 	raw, _ := story(w)
-	for _, content := range [][]byte{letter, append([]byte("x"), raw[1:]...)} {
+	noSalt := []byte(journalLine2 + strings.Repeat("?", lineSize))
+	for _, content := range [][]byte{letter, append([]byte("x"), raw[1:]...), noSalt} {
 		d := newMemDisk()
 		d.put(path, content)
 		p := w.open(t, Config{JournalPath: path}, d)
@@ -189,7 +269,7 @@ func TestJournalNotOurs(t *testing.T) {
 func TestJournalNewer(t *testing.T) {
 	w := newWorld(1)
 	d := newMemDisk()
-	d.put(path, []byte("pheme journal 2\nwho knows"))
+	d.put(path, []byte("pheme journal 3\nwho knows"))
 	if _, err := open(Config{JournalPath: path}, w.g, w.st, d); !errors.Is(err, ErrNewerJournal) {
 		t.Fatalf("open = %v, want %v", err, ErrNewerJournal)
 	}
@@ -475,9 +555,9 @@ func TestRewriteUnderLoad(t *testing.T) {
 
 func TestReplayNeedsNoOrder(t *testing.T) {
 	w := newWorld(1)
-	raw := []byte(journalLine)
+	raw := journalLine(testSalt)
 	for _, n := range []uint64{70, 6, 5, 3, 4} { // as gossip may have brought them, 0 to 2 and others long in blocks
-		raw = appendRecord(raw, addRecord(w.sign(spec{nonce: n})))
+		raw = appendRecord(raw, testSalt, addRecord(w.sign(spec{nonce: n})))
 	}
 	w.st.nonce[w.addr(0)] = 3
 	d := newMemDisk()
@@ -577,7 +657,7 @@ func TestReplayForgetsWhatItDrops(t *testing.T) {
 // read reads the same when written again.
 func FuzzJournal(f *testing.F) {
 	raw, _ := story(newWorld(1))
-	body := raw[len(journalLine):]
+	body := raw[lineSize:]
 	f.Add(body)
 	f.Add(body[:len(body)-5])
 	f.Add(append([]byte("\xf0pmj\x01\x00\x00\x00\x02"), body...))
@@ -585,26 +665,26 @@ func FuzzJournal(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var records []record
 		again := []byte(nil)
-		s, err := readRecords(bytes.NewReader(raw), func(r record) bool {
+		s, err := readRecords(bytes.NewReader(raw), lineSize, testSalt, func(r record) bool {
 			records = append(records, record{r.kind, bytes.Clone(r.payload)})
-			again = appendRecord(again, r)
+			again = appendRecord(again, testSalt, r)
 			return true
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if total := s.end - int64(len(journalLine)) + s.torn; total != int64(len(raw)) || int64(len(again))+s.skipped+s.torn != total {
+		if total := s.end - int64(lineSize) + s.torn; total != int64(len(raw)) || int64(len(again))+s.skipped+s.torn != total {
 			t.Fatalf("%d bytes read as %+v", len(raw), s)
 		}
 		i := 0
-		if s, err := readRecords(bytes.NewReader(again), func(r record) bool {
+		if s, err := readRecords(bytes.NewReader(again), lineSize, testSalt, func(r record) bool {
 			same := r.kind == records[i].kind && bytes.Equal(r.payload, records[i].payload)
 			i++
 			return same
 		}); err != nil || s.records != len(records) || s.foreign+int(s.skipped+s.torn) != 0 {
 			t.Fatalf("%d records read again as %+v, %v", len(records), s, err)
 		}
-		if rec, n, err := decodeRecord(raw); err == nil && !bytes.Equal(appendRecord(nil, rec), raw[:n]) {
+		if rec, n, err := decodeRecord(raw, testSalt); err == nil && !bytes.Equal(appendRecord(nil, testSalt, rec), raw[:n]) {
 			t.Fatal("decodeRecord accepts two encodings of a record")
 		}
 	})

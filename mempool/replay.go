@@ -58,11 +58,11 @@ func (p *Pool) replay(d disk) error {
 			"foreign", s.foreign, "damaged_bytes", s.skipped, "torn_bytes", s.torn)
 	}
 	p.replayed = s
-	if j.stale == nil && len(p.core.byHash)+u.spent+u.foreign == len(txs) {
+	if j.stale == nil && j.salt != nil && len(p.core.byHash)+u.spent+u.foreign == len(txs) {
 		return nil
 	}
 	// What was dropped here has no record of it. It must not come back the next time,
-	// when there may be room and money for it.
+	// when there may be room and money for it. And an old format is left behind.
 	entries := p.core.entries()
 	slices.SortFunc(entries, func(a, b *entry) int { return cmp.Compare(a.seq, b.seq) })
 	err = j.rewrite(entries)
