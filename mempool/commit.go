@@ -76,9 +76,10 @@ func (p *Pool) write(b *batch, rewrite bool, entries []*entry) error {
 			return err
 		}
 		p.setStale(nil)
-		if err == nil {
+		if p.again = 0; err == nil {
 			return nil
 		}
+		p.again = j.size + j.size/10
 		logger.Warnw("journal not rewritten", "path", j.path, "err", err) // the old one is good still
 		fallthrough
 	default:
@@ -163,7 +164,9 @@ func (p *Pool) heal() error {
 const minLong = 16 << 20
 
 // longJournal is the size at which the journal is rewritten: twice what it would
-// have then, so that rewriting costs at most as much as writing did.
+// have then, so that rewriting costs at most as much as writing did. After a failure
+// it has to grow by a tenth: a disk that has no room for a second file does not get
+// it offered with every transaction. The caller has the turn.
 func (p *Pool) longJournal() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -171,7 +174,7 @@ func (p *Pool) longJournal() int64 {
 	for _, u := range p.core.used {
 		live += u.bytes
 	}
-	return max(p.minLong, 2*int64(live))
+	return max(p.minLong, 2*int64(live), p.again)
 }
 
 // rotate rewrites a journal that has grown long.

@@ -2,6 +2,7 @@ package mempool
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"maps"
@@ -514,6 +515,50 @@ func TestRewriteFails(t *testing.T) {
 			wantSame(t, w.open(t, Config{JournalPath: path}, d.killed()), p)
 		})
 	}
+}
+
+// A rewrite that fails is not tried again with every transaction.
+func TestRewriteFailsSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1)
+		d := newMemDisk()
+		p := w.open(t, Config{JournalPath: path}, d)
+		p.minLong = 10_000
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = p.Run(ctx) })
+		d.setFail(func(op string, _ int) error {
+			if op == "create" {
+				return errFull
+			}
+			return nil
+		})
+		nonce := uint64(0)
+		pass := func() { // one comes and gets into a block
+			add(t, p, w.sign(spec{nonce: nonce}))
+			nonce++
+			p.mu.Lock()
+			head(p.core, w.st, func(s *fakeState) { s.nonce[w.addr(0)] = nonce; w.st = s }, moved{addr: w.addr(0)})
+			p.mu.Unlock()
+			synctest.Wait()
+		}
+		for len(d.get(path)) < 20_000 {
+			pass()
+		}
+		if tries := d.count("create"); tries < 2 || tries > 8 { // 1.1^7 is 2
+			t.Fatalf("%d rewrites tried while the journal doubled, want one each tenth", tries)
+		}
+		d.setFail(nil)
+		for range 40 { // more than a tenth
+			pass()
+		}
+		if size := len(d.get(path)); d.count("rename") != 1 || size > 10_000 {
+			t.Fatalf("%d rewrites, %d bytes: want the journal short again", d.count("rename"), size)
+		}
+		cancel()
+		wg.Wait()
+		wantSame(t, w.open(t, Config{JournalPath: path}, d.killed()), p)
+	})
 }
 
 // Rewriting beside many writers loses nothing and keeps the file short.

@@ -31,6 +31,7 @@ type Pool struct {
 	journal *journal      // nil without one; used with the turn
 	synced  time.Time     // when the last fsync of the journal began; used with the turn
 	healed  time.Time     // when a stale journal was last tried; used with the turn
+	again   int64         // size at which a rewrite that failed is tried again; used with the turn
 	long    chan struct{} // tells Run that the journal is long
 	minLong int64         // bytes below which it never is
 
