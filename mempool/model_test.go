@@ -250,6 +250,9 @@ func (m *model) update(st *fakeState, accounts []moved, at int64) (readded []com
 			m.settle(mv.addr)
 		}
 		for _, tx := range mv.back {
+			if tx.Nonce() < st.nonce[mv.addr] {
+				continue
+			}
 			for m.cost(mv.addr)+tx.Cost().Uint64() > st.balance[mv.addr] {
 				last := m.lastOf(mv.addr)
 				if last == nil || last.nonce() <= tx.Nonce() {

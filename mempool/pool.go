@@ -250,6 +250,7 @@ func (p *Pool) Apply(u chain.Update, st State) []*chain.Tx {
 	b := p.batch
 	tell := len(b.fresh) > 0 || len(readded) > 0
 	p.mu.Unlock()
+	chain.RecoverSenders(readded, p.genesis) // they are copies that know no sender yet
 	if lost > 0 {
 		logger.Warnw("reverted transactions not pooled again", "count", lost, "pooled", len(readded))
 	}

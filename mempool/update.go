@@ -124,10 +124,17 @@ func (c *core) dropLast(a *account) {
 }
 
 // readd takes reverted transactions back. Where the balance does not cover all,
-// they go before the later ones that were queued behind them.
+// they go before the later ones that were queued behind them. It pools copies: the
+// bytes of one in a block are a part of the block, and would keep all of it in memory.
 func (c *core) readd(m moved, at int64) (readded []*chain.Tx) {
-	balance := c.state.Balance(m.addr)
+	if len(m.back) == 0 {
+		return nil
+	}
+	balance, nonce := c.state.Balance(m.addr), c.state.Nonce(m.addr)
 	for _, tx := range m.back {
+		if tx.Nonce() < nonce {
+			continue // the other branch has it, or another one instead
+		}
 		for a := c.accounts[m.addr]; a != nil && !a.empty() && a.last() > tx.Nonce()+1; {
 			if total, over := new(uint256.Int).AddOverflow(&a.cost, tx.Cost()); !over && !total.Gt(balance) {
 				break
@@ -135,10 +142,14 @@ func (c *core) readd(m moved, at int64) (readded []*chain.Tx) {
 			c.dropLast(a)
 			c.file(a)
 		}
-		switch err := c.add(tx, m.addr, at); {
+		own, err := chain.DecodeTx(tx.Raw())
+		if err == nil {
+			err = c.add(own, m.addr, at)
+		}
+		switch {
 		case err == nil:
-			readded = append(readded, tx)
-		case !errors.Is(err, ErrNonceTooLow) && !errors.Is(err, ErrKnown): // in another block, or here
+			readded = append(readded, own)
+		case !errors.Is(err, ErrKnown):
 			c.dropped.Reverted++
 		}
 	}

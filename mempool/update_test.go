@@ -3,6 +3,9 @@ package mempool
 import (
 	"testing"
 
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/holiman/uint256"
+
 	"github.com/pheme-net/pheme/chain"
 )
 
@@ -118,6 +121,60 @@ func TestReorgWithoutTheMoney(t *testing.T) {
 		t.Fatal("the reverted one did not come back before those that were queued behind it")
 	}
 	wantShape(t, c, 0, "0 1 |")
+}
+
+// countingState counts the questions for a balance.
+type countingState struct {
+	*fakeState
+	balances int
+}
+
+func (s *countingState) Balance(a common.Address) *uint256.Int {
+	s.balances++
+	return s.fakeState.Balance(a)
+}
+
+// Most accounts that a block touches have nothing here: they cost no look at the state.
+func TestUpdateAsksForFewBalances(t *testing.T) {
+	c, st := testCore(Config{}, 2, 1<<50)
+	put(t, c, spec{from: 0, nonce: 0}, spec{from: 0, nonce: 1})
+	next := st.clone()
+	next.nonce[who(0)] = 1
+	asked := &countingState{fakeState: next}
+	accounts := []moved{{addr: who(0)}}
+	for i := range 100 {
+		accounts = append(accounts, moved{addr: who(50 + i)})
+	}
+	c.update(asked, accounts, 0)
+	if asked.balances != 1 {
+		t.Fatalf("%d balances asked for, want that of the one sender", asked.balances)
+	}
+}
+
+// A reverted transaction that is pooled again does not keep its block in memory.
+func TestReorgCopies(t *testing.T) {
+	c, st := testCore(Config{}, 1, 1<<50)
+	tx := spec{tip: 1}.tx()
+	readded := head(c, st, func(*fakeState) {}, moved{who(0), []*chain.Tx{tx}})
+	if len(readded) != 1 || c.byHash[tx.Hash()] == nil || c.byHash[tx.Hash()].tx != readded[0] {
+		t.Fatalf("%d came back, want one, and that one pooled", len(readded))
+	}
+	if &readded[0].Raw()[0] == &tx.Raw()[0] {
+		t.Fatal("it has the bytes of the block")
+	}
+}
+
+// What the other branch holds too costs nothing that is queued.
+func TestReorgDropsNothingForWhatStays(t *testing.T) {
+	const one = transfer * (baseFee + 1)
+	c, st := testCore(Config{}, 1, 2*one)
+	st.nonce[who(0)] = 1
+	put(t, c, spec{nonce: 1, tip: 1}, spec{nonce: 2, tip: 1})
+	both := spec{nonce: 0, tip: 1}.tx()
+	if readded := head(c, st, func(*fakeState) {}, moved{who(0), []*chain.Tx{both}}); len(readded) != 0 {
+		t.Fatalf("%d came back that are in a block", len(readded))
+	}
+	wantShape(t, c, 0, "1 2 |")
 }
 
 func TestRemoveFromTheMiddle(t *testing.T) {
