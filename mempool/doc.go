@@ -63,8 +63,8 @@
 //
 // # Layers
 //
-// The core (core.go, room.go, update.go, build.go) is pure: values in, values out,
-// no clock, no I/O, no goroutine. [Pool] is one mutex around it; signatures are
+// The core (core.go, room.go, update.go, undo.go, build.go) is pure: values in,
+// values out, no clock, no I/O, no goroutine. [Pool] is one mutex around it; signatures are
 // checked before the lock, the journal is written after it, by one caller at a time
 // on behalf of all who wait (commit.go). The only goroutine is that of Run.
 //

@@ -83,6 +83,23 @@ func TestTakeBackPutsBackReplaced(t *testing.T) {
 	})
 }
 
+// A sender that a reorg or a restart left above its cap stays there.
+func TestTakeBackLiftsSenderCaps(t *testing.T) {
+	w := newWorld(1)
+	d := newMemDisk()
+	p := w.open(t, Config{JournalPath: path}, d)
+	for nonce := range uint64(9) {
+		add(t, p, w.sign(spec{nonce: nonce, tip: 100, cap: 200}))
+	}
+	d = d.killed()
+	p = w.open(t, Config{JournalPath: path, PerSender: 2, FuturePerSend: 1}, d)
+	d.setFail(fullDisk)
+	unrecorded(t, p, w.sign(spec{nonce: 3, tip: 300, cap: 600}))
+	if s := p.Stats(); s.Executable != 9 || s.Dropped.Replaced != 1 || s.Dropped.Unrecorded != 1 {
+		t.Fatalf("%+v, want 9 executable after one replacement is taken back", s)
+	}
+}
+
 // TestTakeBack: whatever a batch did, and the one filled behind it, all that was
 // pooled before is pooled after both are taken back, and nothing else.
 func TestTakeBack(t *testing.T) {
