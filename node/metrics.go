@@ -217,7 +217,7 @@ func (s *state) Collect(out chan<- prometheus.Metric) {
 	send(seriesPoolBytes, float64(pool.Bytes))
 	for reason, count := range map[string]uint64{
 		"replaced": pool.Dropped.Replaced, "evicted": pool.Dropped.Evicted, "overdrawn": pool.Dropped.Overdrawn,
-		"crowded": pool.Dropped.Crowded, "expired": pool.Dropped.Expired, "unrecorded": pool.Dropped.Unrecorded,
+		"crowded": pool.Dropped.Crowded, "expired": pool.Dropped.Expired, "unrecorded": pool.Dropped.Unrecorded, "reverted": pool.Dropped.Reverted,
 	} {
 		send(seriesPoolDrop, float64(count), reason)
 	}
