@@ -14,13 +14,13 @@ func (n *Net) serveState(s network.Stream) {
 		if err != nil {
 			return 0, err
 		}
-		return n.answerState(s, r, trees)
+		return n.answerState(s, r, trees, maxPartBytes)
 	})
 }
 
-// answerState writes what was asked for and returns its bytes. The state is an
-// immutable value, so the chain may go on meanwhile.
-func (n *Net) answerState(s *countedStream, r stateRequest, trees []chain.Subtree) (sent int, err error) {
+// answerState writes what was asked for, subtrees of at most limit bytes, and returns
+// its bytes. The state is an immutable value, so the chain may go on meanwhile.
+func (n *Net) answerState(s *countedStream, r stateRequest, trees []chain.Subtree, limit int) (sent int, err error) {
 	st, ok := n.chain.PivotState(r.Block)
 	if !ok {
 		return 0, nil
@@ -28,12 +28,11 @@ func (n *Net) answerState(s *countedStream, r stateRequest, trees []chain.Subtre
 	for _, t := range trees {
 		var raw []byte
 		if r.Kind == askChildren {
-			raw = st.Children(t)
-		} else {
-			raw = st.Part(t, maxPartBytes)
-		}
-		if raw == nil {
-			return sent, nil // nothing there, or too much for one frame: no honest peer asks for the one, no network has the other
+			if raw = st.Children(t); raw == nil {
+				return sent, nil // nothing there: no honest peer asks for it
+			}
+		} else if raw = st.Part(t, limit); raw == nil {
+			raw = []byte(tooLong)
 		}
 		if sent > 0 && sent+len(raw) > maxStateAnswer {
 			return sent, nil

@@ -40,8 +40,12 @@ const (
 // above our head.
 var errNoPivot = errors.New("p2p: the branch has no pivot above our head yet")
 
-// errNoState is a state of which nobody gave anything.
+// errNoState is a state of which nobody gave anything, or not all can be given.
 var errNoState = errors.New("p2p: no peer gives the state")
+
+// errTooLong is a subtree that is longer than a frame. Nobody is to blame: whoever
+// grinds addresses fills a bucket.
+var errTooLong = errors.New("p2p: a part of the state is longer than a frame")
 
 // pivotOf picks the pivot to take over from headers that lead from our chain to a
 // better head, with the way to it.
@@ -79,7 +83,7 @@ func (n *Net) takeState(ctx context.Context, way []*chain.SignedHeader, from pee
 		return nil
 	})
 	if err := g.Wait(); err != nil {
-		if !f.moved {
+		if !f.moved || errors.Is(err, errTooLong) {
 			err = errors.Join(errNoState, err)
 		}
 		return err
@@ -261,12 +265,35 @@ func (f *stateFetcher) fetch(ctx context.Context, all []recon.Branch) (got []*ch
 	}
 	parts := make([]*chain.CheckedPart, len(full))
 	err = askChunk(ctx, f, askParts, full, parts, check)
-	for _, p := range parts {
+	var rest []recon.Branch
+	for i, p := range parts {
 		if p != nil {
 			got = append(got, p)
+		} else {
+			rest = append(rest, full[i])
 		}
 	}
-	return got, err
+	if !errors.Is(err, errTooLong) || len(rest) == 0 || rest[0].Depth == treeShape.Depth {
+		return got, err
+	}
+	kids, err := f.split(ctx, rest[0])
+	if err != nil {
+		return got, err
+	}
+	more, err := f.fetch(ctx, append(kids, rest[1:]...))
+	return append(got, more...), err
+}
+
+// split gives the children of a subtree that is not a bucket.
+func (f *stateFetcher) split(ctx context.Context, b recon.Branch) (kids []recon.Branch, err error) {
+	answer := make([]children, 1)
+	if err := askChunk(ctx, f, askChildren, []recon.Branch{b}, answer, checkChildren); err != nil {
+		return nil, err
+	}
+	for i, digest := range answer[0] {
+		kids = append(kids, recon.Branch{Node: b.Child(i, treeShape.Fanout), Theirs: digest})
+	}
+	return kids, nil
 }
 
 // askChunk fills answers with what check makes of what is said of the nodes, beginning
@@ -316,6 +343,9 @@ func (n *Net) askState(ctx context.Context, p peer.ID, pivot common.Hash, kind u
 			}
 			if err != nil {
 				return err
+			}
+			if kind == askParts && string(raw) == tooLong {
+				return errTooLong
 			}
 			if total += len(raw); total > maxStateAnswer+maxPartBytes {
 				return fmt.Errorf("%w: more than %d bytes of state", ErrProtocol, total)

@@ -203,7 +203,7 @@ func TestStateSyncResumes(t *testing.T) {
 			if r.Kind == askParts {
 				asked.Add(int32(len(trees)))
 			}
-			_, _ = good.net.answerState(good.net.counted(s), r, trees)
+			_, _ = good.net.answerState(good.net.counted(s), r, trees, maxPartBytes)
 		}
 	})
 	link(cold, good)
@@ -303,6 +303,64 @@ func TestHostileStates(t *testing.T) {
 				t.Error("another state")
 			}
 			if !n.net.peers.isUp(good.host.ID()) || n.net.peers.penalty(good.host.ID()) < 0 {
+				t.Error("the honest peer is punished")
+			}
+		})
+	}
+}
+
+// TestStateLongerThanAFrame: of a subtree that is longer than a frame the buckets come one
+// by one; where a bucket is longer, all blocks come instead. The server is honest either way.
+func TestStateLongerThanAFrame(t *testing.T) {
+	w := newWorld(t, "long parts")
+	blocks := w.spread(140, 4)
+	head := blocks[len(blocks)-1]
+	for name, c := range map[string]struct {
+		limit    int // a new account has 22 bytes, a user's some 33
+		executed int
+	}{
+		"a subtree": {50, len(blocks) - 128},
+		"a bucket":  {30, len(blocks)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cold, a := w.node("cold "+name, stateConfig), w.node("a "+name, stateConfig)
+			defer cold.stop()
+			defer a.stop()
+			a.give(blocks...)
+			pivot, ok := a.chain.PivotState(blocks[127].ID())
+			if !ok {
+				t.Fatal("no state of block 128")
+			}
+			var long [5]atomic.Int32 // asked for, by depth
+			a.host.SetStreamHandler(stateProtocol, func(s network.Stream) {
+				defer s.Close()
+				b, err := readFrame(s, maxStateRequest)
+				if err != nil {
+					return
+				}
+				r, trees, err := decodeStateRequest(b)
+				if err != nil {
+					return
+				}
+				for _, tree := range trees {
+					if r.Kind == askParts && pivot.Part(tree, c.limit) == nil {
+						long[tree.Depth].Add(1)
+					}
+				}
+				_, _ = a.net.answerState(a.net.counted(s), r, trees, c.limit)
+			})
+			link(cold, a)
+			cold.reaches(head)
+			if long[3].Load() == 0 || (long[4].Load() > 0) != (name == "a bucket") {
+				t.Fatalf("too long: %d subtrees, %d buckets", long[3].Load(), long[4].Load())
+			}
+			if n := len(cold.rec.all(kind(trace.BlockImported, common.Hash{}))); n != c.executed {
+				t.Errorf("%d blocks executed, want %d", n, c.executed)
+			}
+			if cold.chain.State().Root() != head.Header().Root {
+				t.Error("another state")
+			}
+			if cold.net.peers.penalty(a.host.ID()) < 0 {
 				t.Error("the honest peer is punished")
 			}
 		})

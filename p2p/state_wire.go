@@ -12,6 +12,8 @@ import (
 // The state protocol. A client writes one request and closes its side. The server
 // writes one frame for each node it asks about, in order, as far as one answer
 // goes, and closes; a server that has not got the state of the block closes at once.
+// Of a subtree that is longer than a frame it writes tooLong: a client asks for its
+// children then, and goes by blocks where it is a bucket.
 
 // Bounds of the state protocol, the same for every node.
 const (
@@ -21,6 +23,10 @@ const (
 	maxPartBytes     = 4 << 20   // one subtree: at depth 3, 16 buckets of 256 KiB
 	maxStateAnswer   = 4 << 20   // in one answer, but always at least one node
 )
+
+// tooLong is the frame in the place of a subtree that is longer than one. No subtree
+// has this encoding.
+const tooLong = "\x00"
 
 // What a state request asks for.
 const (
