@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"sort"
 
 	"github.com/ethereum/go-ethereum/common"
 )
@@ -16,15 +17,15 @@ import (
 
 const minEntryBytes = common.AddressLength + 2
 
-// maxBucketBytes bounds a bucket from a peer: some 30,000 accounts.
-const maxBucketBytes = 1 << 20
+// A bucket may be of any length: whoever grinds addresses fills one. A lookup in one
+// of more than wideBytes goes by marks, one at every wideBytes of entries, so that it
+// walks over some 90 accounts at most.
+const wideBytes = 2 << 10
 
 // DecodeBucket reads a bucket that came from a peer or a disk: canonical, and
-// every address in the bucket it belongs to. Errors wrap ErrInvalidProof.
+// every address in the bucket it belongs to. What it allocates is at most three
+// times raw, whose length is the caller's to bound. Errors wrap ErrInvalidProof.
 func DecodeBucket(index uint16, raw []byte) ([]Change, error) {
-	if len(raw) > maxBucketBytes {
-		return nil, fmt.Errorf("%w: bucket has %d bytes, at most %d", ErrInvalidProof, len(raw), maxBucketBytes)
-	}
 	if err := checkBucket(index, raw); err != nil {
 		return nil, err
 	}
@@ -134,8 +135,26 @@ func appendAccount(out []byte, a Account) []byte {
 	return append(append(out, byte(n)), balance[32-n:]...)
 }
 
-// bucketGet finds an address in a checked bucket.
-func bucketGet(bucket []byte, addr common.Address) Account {
+// bucketMarks are where entries of a checked bucket begin, the first one of every
+// wideBytes.
+func bucketMarks(bucket []byte) []uint32 {
+	marks := make([]uint32, 0, 1+len(bucket)/wideBytes)
+	for rest := bucket; len(rest) > 0; rest = skipEntry(rest) {
+		if at := len(bucket) - len(rest); at >= len(marks)*wideBytes {
+			marks = append(marks, uint32(at))
+		}
+	}
+	return marks
+}
+
+// bucketGet finds an address in a checked bucket, which has marks if it is wide.
+func bucketGet(bucket []byte, marks []uint32, addr common.Address) Account {
+	above := sort.Search(len(marks), func(i int) bool {
+		return bytes.Compare(bucket[marks[i]:][:common.AddressLength], addr[:]) > 0
+	})
+	if above > 0 {
+		bucket = bucket[marks[above-1]:]
+	}
 	for len(bucket) > 0 {
 		switch bytes.Compare(bucket[:common.AddressLength], addr[:]) {
 		case 0:

@@ -129,9 +129,6 @@ func decodePart(p Part) (buckets []indexed, err error) {
 		if !ok {
 			return nil, p.bad(fmt.Sprintf("the account %x is cut short or not canonical", addr))
 		}
-		if len(bucket) > 1+maxBucketBytes {
-			return nil, p.bad(fmt.Sprintf("bucket %04x has more than %d bytes", index, maxBucketBytes))
-		}
 		last = addr
 	}
 	end()

@@ -51,7 +51,12 @@ type node struct {
 	digest common.Hash
 	kids   *[treeFanout]*node // inner nodes
 	data   []byte             // what digest covers: a byte for the kind, then children or entries
+	marks  *wideMarks         // wide buckets
 }
+
+// wideMarks are those of bucketMarks. Few buckets are wide, so a node holds no more
+// than a pointer to them.
+type wideMarks struct{ at []uint32 }
 
 // Kinds of node, the first byte of what is hashed: as in RFC 6962, no bucket can
 // pass for an inner node.
@@ -71,7 +76,11 @@ func (s State) Root() common.Hash { return s.root.hash() }
 
 // Account is the account of addr, the zero Account if there is none.
 func (s State) Account(addr common.Address) Account {
-	return bucketGet(s.Bucket(BucketOf(addr)), addr)
+	n := s.bucket(BucketOf(addr))
+	if n == nil || n.marks == nil {
+		return bucketGet(n.entries(), nil, addr)
+	}
+	return bucketGet(n.entries(), n.marks.at, addr)
 }
 
 // Nonce is the next nonce of addr.
@@ -85,16 +94,9 @@ func (s State) Balance(addr common.Address) *uint256.Int {
 
 // Bucket is the encoded bucket with this index, nil if empty. The caller must
 // not change it.
-func (s State) Bucket(index uint16) []byte {
-	n := s.root
-	for depth := 0; depth < treeDepth && n != nil; depth++ {
-		n = n.kids[nibble(index, depth)]
-	}
-	if n == nil {
-		return nil
-	}
-	return n.entries()
-}
+func (s State) Bucket(index uint16) []byte { return s.bucket(index).entries() }
+
+func (s State) bucket(index uint16) *node { return s.find(Subtree{treeDepth, index}) }
 
 // All yields every account, by bucket and address.
 func (s State) All() iter.Seq2[common.Address, Account] {
@@ -209,7 +211,11 @@ func newBucket(data []byte) *node {
 	if len(data) <= 1 {
 		return nil
 	}
-	return &node{digest: sha256.Sum256(data), data: data}
+	n := &node{digest: sha256.Sum256(data), data: data}
+	if len(data) > wideBytes {
+		n.marks = &wideMarks{bucketMarks(n.entries())}
+	}
+	return n
 }
 
 // entries are the encoded accounts of a bucket.
