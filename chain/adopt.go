@@ -2,7 +2,9 @@ package chain
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -147,7 +149,8 @@ func stagedKey(index uint16) []byte {
 // follows a canonical block of ours. They have passed CheckHeaders. The bodies
 // below the pivot are not there afterwards, as if they were pruned, and branches
 // that begin below it are not taken any more. Blocks of ours that are not on path
-// are dropped.
+// are dropped; the Update has them as reverted, the oldest of them if they are many,
+// as far as their bodies are there.
 //
 // The head's number must grow: a heavier branch whose newest pivot is below our
 // head is adopted at a later pivot. Errors: ErrInvalidProof if the staged state is
@@ -169,6 +172,7 @@ func (s *Staging) Adopt(path []*SignedHeader, body *Block) (Update, error) {
 	}
 	RecoverSenders(body.txs, c.g)
 	v := c.view.Load()
+	u := Update{Old: c.told.header, Head: body.header, Reverted: c.dropped(base), Applied: []*Block{body}, Moved: true}
 	batch := new(leveldb.Batch)
 	open, err := c.dropAbove(batch, base)
 	if err != nil {
@@ -225,9 +229,8 @@ func (s *Staging) Adopt(path []*SignedHeader, body *Block) (Update, error) {
 	if err := c.commit(batch, body.SignedHeader, take); err != nil {
 		return Update{}, err
 	}
-	u := Update{Old: c.told.header, Head: body.header, Applied: []*Block{body}, Moved: true}
 	c.told = body.SignedHeader
-	log.Infow("state taken over", "number", body.Number(), "id", body.id, "fork", base.Number(), "old", v.head.Number())
+	log.Infow("state taken over", "number", body.Number(), "id", body.id, "fork", base.Number(), "old", v.head.Number(), "reverted", len(u.Reverted))
 	c.watchers.send(u)
 	return u, nil
 }
@@ -258,6 +261,41 @@ func (c *Chain) checkAdoption(path []*SignedHeader, body *Block, st State) (*Sig
 		err = fmt.Errorf("%w: %s is not canonical", ErrUnknownParent, base.id)
 	}
 	return base, err
+}
+
+// maxDropped bounds the bodies of dropped blocks in an Update, whose transactions a
+// pool takes back.
+const maxDropped = 64 << 20
+
+// dropped are the blocks above base on the branch of the head that was last told,
+// oldest first.
+func (c *Chain) dropped(base *SignedHeader) (out []*Block) {
+	var branch []*SignedHeader
+	var err error
+	for sh := c.told; sh != nil && !c.onBranch(&entry{SignedHeader: sh}, base); {
+		branch = append(branch, sh)
+		if sh, err = c.signedHeader(sh.Parent()); err != nil {
+			break
+		}
+	}
+	size := 0
+	for _, sh := range slices.Backward(branch) {
+		b, readErr := c.store.block(sh)
+		if errors.Is(readErr, ErrPruned) {
+			continue
+		}
+		if readErr != nil {
+			err = readErr
+			break
+		}
+		if size += b.BodySize(); size > maxDropped {
+			break
+		}
+		RecoverSenders(b.txs, c.g)
+		out = append(out, b)
+	}
+	c.note(err) // a damaged block must not keep us from leaving its branch
+	return out
 }
 
 // dropAbove deletes the canonical blocks above base, which are on another branch, and

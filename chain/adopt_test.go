@@ -169,9 +169,11 @@ func TestAdoptABranchFromBelowTheWindow(t *testing.T) {
 	at := 128 - 10 // index in branch of block 128
 	s := stage(t, c)
 	copyState(t, s, branch[at-1].state)
-	if _, err := s.Adopt(headersOf(branch[:at]), branch[at-1].Block); err != nil {
+	u, err := s.Adopt(headersOf(branch[:at]), branch[at-1].Block)
+	if err != nil {
 		t.Fatal(err)
 	}
+	checkReorgUpdate(t, u, old, branch[at-1:at]) // else the pool would lose what they had
 	for range 2 {
 		if c.HeadID() != branch[at-1].ID() || c.State().Root() != branch[at-1].header.Root {
 			t.Fatalf("head %d", c.Weight())
