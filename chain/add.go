@@ -3,6 +3,7 @@ package chain
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -10,13 +11,20 @@ import (
 	"github.com/syndtr/goleveldb/leveldb"
 )
 
-// Update tells what one Add changed.
+// Update tells what one Add changed. A reorg of more than 64 MiB of bodies on a side
+// has the oldest reverted and the newest applied blocks of it alone. That some are left
+// out, there or in a state that was taken over, can be told by the numbers: each side
+// less its blocks is not the same block then.
 type Update struct {
 	Old, Head *types.Header
 	Reverted  []*Block // no longer canonical, oldest first
 	Applied   []*Block // newly canonical, oldest first
 	Moved     bool     // Head is not Old
 }
+
+// maxTold bounds the bodies of the blocks on one side of an Update, but for the last
+// one: as much as a pool holds. Decoded they may take ten times that.
+const maxTold = 64 << 20
 
 // maxEarly is how far ahead of our clock a slot may be for its block to be held.
 const maxEarly = 500 * time.Millisecond
@@ -259,15 +267,16 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 	have := map[common.Hash]*Block{b.id: b}
 	var fresh []pivot
 	batch := new(leveldb.Batch)
-	st, open, err := c.unwind(batch, v.state, revert, have)
+	st, open, err := c.unwind(batch, v.state, revert)
 	if err != nil {
 		return Update{}, err
 	}
 	if root := st.Root(); root != base.header.Root {
 		return Update{}, fmt.Errorf("%w: the change records lead to %s, block %d has %s", ErrCorrupt, root, base.Number(), base.header.Root)
 	}
+	told := &queue{limit: c.cfg.maxTold}
 	for _, a := range apply {
-		block, err := c.blockOf(a, have)
+		block, err := c.blockOf(a.SignedHeader, have)
 		if err != nil {
 			return Update{}, err
 		}
@@ -282,7 +291,17 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 		putCanonical(batch, block, changes)
 		open = c.extend(batch, open, block)
 		st = next
-		fresh = append(fresh, pivot{a.SignedHeader, st})
+		if c.isPivot(a.Number()) { // a state that is not kept may be freed
+			fresh = append(fresh, pivot{a.SignedHeader, st})
+		}
+		told.push(block)
+	}
+	gone, err := c.firstOf(backward(revert), nil) // now, since the batch may delete them
+	if err != nil {
+		return Update{}, err
+	}
+	for _, b := range append(gone, told.blocks...) {
+		have[b.id] = b
 	}
 	c.store.putBlock(batch, b)
 	disk := c.putTable(batch, st, e.Number(), len(revert) > 0)
@@ -310,14 +329,10 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 	return c.tell(have)
 }
 
-// unwind takes canonical blocks back, newest first. They are kept in have: the batch
-// may delete them.
-func (c *Chain) unwind(batch *leveldb.Batch, st State, revert []*entry, have map[common.Hash]*Block) (State, unit, error) {
+// unwind takes canonical blocks back, newest first.
+func (c *Chain) unwind(batch *leveldb.Batch, st State, revert []*entry) (State, unit, error) {
 	open := *c.unit.Load()
 	for _, r := range revert {
-		if _, err := c.blockOf(r, have); err != nil {
-			return State{}, unit{}, err
-		}
 		changes, err := c.store.changes(r)
 		if err != nil {
 			return State{}, unit{}, err
@@ -331,18 +346,61 @@ func (c *Chain) unwind(batch *leveldb.Batch, st State, revert []*entry, have map
 	return st, open, nil
 }
 
-// blockOf is the block of a stored entry, kept in have.
-func (c *Chain) blockOf(e *entry, have map[common.Hash]*Block) (*Block, error) {
-	if b := have[e.id]; b != nil {
+// blockOf is the block of a stored header, in have or read.
+func (c *Chain) blockOf(sh *SignedHeader, have map[common.Hash]*Block) (*Block, error) {
+	if b := have[sh.id]; b != nil {
 		return b, nil
 	}
-	b, err := c.store.block(e.SignedHeader)
+	b, err := c.store.block(sh)
 	if err != nil {
 		return nil, err
 	}
 	RecoverSenders(b.txs, c.g)
-	have[e.id] = b
 	return b, nil
+}
+
+// backward is the headers of entries, the last one first.
+func backward(entries []*entry) (out []*SignedHeader) {
+	for _, e := range slices.Backward(entries) {
+		out = append(out, e.SignedHeader)
+	}
+	return out
+}
+
+// firstOf is the blocks of the first ones of headers, as many as an Update holds, but
+// for those whose bodies are gone. With an error there may be some.
+func (c *Chain) firstOf(headers []*SignedHeader, have map[common.Hash]*Block) (out []*Block, err error) {
+	size := 0
+	for _, sh := range headers {
+		if size >= c.cfg.maxTold { // before it is read: what an Update leaves out may be gone
+			break
+		}
+		b, err := c.blockOf(sh, have)
+		if errors.Is(err, ErrPruned) {
+			continue
+		}
+		if err != nil {
+			return out, err
+		}
+		size += b.BodySize()
+		out = append(out, b)
+	}
+	return out, nil
+}
+
+// queue holds as many of the newest blocks as an Update does.
+type queue struct {
+	blocks      []*Block
+	size, limit int
+}
+
+func (q *queue) push(b *Block) {
+	q.blocks = append(q.blocks, b)
+	q.size += b.BodySize()
+	for rest := q.size - q.blocks[0].BodySize(); rest >= q.limit; rest = q.size - q.blocks[0].BodySize() {
+		q.blocks[0] = nil // the array is there still
+		q.blocks, q.size = q.blocks[1:], rest
+	}
 }
 
 // commit writes batch and then takes it into memory; a commit whose outcome
@@ -395,25 +453,19 @@ func (c *Chain) tell(have map[common.Hash]*Block) (Update, error) {
 	if !u.Moved {
 		return u, nil
 	}
-	if have == nil {
-		have = map[common.Hash]*Block{}
-	}
 	c.mu.Lock()
 	revert, apply := c.index.fork(&entry{SignedHeader: old}, &entry{SignedHeader: head})
 	c.mu.Unlock()
-	for i := len(revert) - 1; i >= 0; i-- {
-		b, err := c.blockOf(revert[i], have)
-		if err != nil {
-			return u, err
-		}
-		u.Reverted = append(u.Reverted, b)
+	var err error
+	if u.Reverted, err = c.firstOf(backward(revert), have); err != nil {
+		return u, err
 	}
-	for _, e := range apply {
-		b, err := c.blockOf(e, have)
-		if err != nil {
-			return u, err
-		}
-		u.Applied = append(u.Applied, b)
+	if u.Applied, err = c.firstOf(backward(apply), have); err != nil {
+		return u, err
+	}
+	slices.Reverse(u.Applied)
+	if left := len(apply) - len(u.Applied); left > 0 && left == len(revert)-len(u.Reverted) && len(u.Reverted) > 0 {
+		u.Reverted = u.Reverted[:len(u.Reverted)-1] // so that the numbers tell it
 	}
 	c.told = head
 	c.mu.Lock()

@@ -39,10 +39,13 @@ type pivot struct {
 	state State
 }
 
+// isPivot tells whether the state after the canonical block with a number is kept.
+func (c *Chain) isPivot(number uint64) bool { return number%c.g.PivotEvery() == 0 }
+
 // keepPivots takes in the states after new canonical blocks. mu is held.
 func (c *Chain) keepPivots(fresh ...pivot) {
 	for _, p := range fresh {
-		if p.head.Number()%c.g.PivotEvery() == 0 {
+		if c.isPivot(p.head.Number()) {
 			c.pivots = append(c.pivots, p)
 		}
 	}
@@ -149,8 +152,8 @@ func stagedKey(index uint16) []byte {
 // follows a canonical block of ours. They have passed CheckHeaders. The bodies
 // below the pivot are not there afterwards, as if they were pruned, and branches
 // that begin below it are not taken any more. Blocks of ours that are not on path
-// are dropped; the Update has them as reverted, the oldest of them if they are many,
-// as far as their bodies are there.
+// are dropped; the Update has them as reverted as far as their
+// bodies are there.
 //
 // The head's number must grow: a heavier branch whose newest pivot is below our
 // head is adopted at a later pivot. Errors: ErrInvalidProof if the staged state is
@@ -263,13 +266,9 @@ func (c *Chain) checkAdoption(path []*SignedHeader, body *Block, st State) (*Sig
 	return base, err
 }
 
-// maxDropped bounds the bodies of dropped blocks in an Update, whose transactions a
-// pool takes back.
-const maxDropped = 64 << 20
-
 // dropped are the blocks above base on the branch of the head that was last told,
-// oldest first.
-func (c *Chain) dropped(base *SignedHeader) (out []*Block) {
+// oldest first, as many as an Update holds: a pool takes their transactions back.
+func (c *Chain) dropped(base *SignedHeader) []*Block {
 	var branch []*SignedHeader
 	var err error
 	for sh := c.told; sh != nil && !c.onBranch(&entry{SignedHeader: sh}, base); {
@@ -278,23 +277,9 @@ func (c *Chain) dropped(base *SignedHeader) (out []*Block) {
 			break
 		}
 	}
-	size := 0
-	for _, sh := range slices.Backward(branch) {
-		b, readErr := c.store.block(sh)
-		if errors.Is(readErr, ErrPruned) {
-			continue
-		}
-		if readErr != nil {
-			err = readErr
-			break
-		}
-		if size += b.BodySize(); size > maxDropped {
-			break
-		}
-		RecoverSenders(b.txs, c.g)
-		out = append(out, b)
-	}
-	c.note(err) // a damaged block must not keep us from leaving its branch
+	slices.Reverse(branch)
+	out, readErr := c.firstOf(branch, nil)
+	c.note(errors.Join(err, readErr)) // a damaged block must not keep us from leaving its branch
 	return out
 }
 

@@ -32,6 +32,7 @@ type Config struct {
 	batch     func(*leveldb.Batch) // tests: sees what a commit is about to write
 	tune      func(*opt.Options)
 	unitTxs   int // tests: transactions that end a unit of lookups
+	maxTold   int // tests: bytes of bodies on a side of an Update
 }
 
 func (c Config) withDefaults(g *Genesis) (Config, error) {
@@ -46,6 +47,9 @@ func (c Config) withDefaults(g *Genesis) (Config, error) {
 	}
 	if c.unitTxs == 0 {
 		c.unitTxs = unitTxs
+	}
+	if c.maxTold == 0 {
+		c.maxTold = maxTold
 	}
 	if c.failpoint == nil {
 		c.failpoint = func(string) {}

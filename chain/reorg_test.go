@@ -2,10 +2,13 @@ package chain
 
 import (
 	"errors"
+	"fmt"
 	"math/big"
+	"runtime"
 	"testing"
 	"time"
 
+	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/core/types"
 )
 
@@ -156,6 +159,97 @@ func checkReorgUpdate(t *testing.T, u Update, reverted, applied []tip) {
 	}
 	same("Reverted", u.Reverted, reverted)
 	same("Applied", u.Applied, applied)
+}
+
+// TestDeepReorgIsToldInPart: a reorg of more than an Update holds has the oldest
+// reverted and the newest applied blocks, keeps none of the others in memory, and the
+// numbers tell that some are missing, even where both sides lack equally many.
+func TestDeepReorgIsToldInPart(t *testing.T) {
+	w := newWorld(2, 3)
+	for name, tc := range map[string]struct {
+		lose, win int
+		step      uint64 // between the winner's slots; the loser's are 3
+		reverted  int
+		applied   int
+	}{
+		"both, and the reverted leave the window": {20, 21, 4, 5, 5},
+		"equally many": {20, 20, 2, 4, 5},
+		"applied":      {3, 20, 2, 3, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lose, win := w.run(w.genesis(), tc.lose, 3, 3), w.run(w.genesis(), tc.win, 3, tc.step)
+			limit := 0 // five blocks on either side reach it, not four
+			for _, b := range append(lose, win...) {
+				limit = max(limit, 4*b.BodySize()+1)
+			}
+			c := openChain(t, w, Config{UndoBlocks: 20, maxTold: limit}, "")
+			add(t, c, lose...)
+			add(t, c, win[:tc.lose-1]...)
+			var u Update
+			for _, b := range win[tc.lose-1:] {
+				var err error
+				if u, err = c.Add(fresh(t, b.Block)); err != nil {
+					t.Fatal(err)
+				}
+				if u.Moved && len(u.Reverted) > 0 {
+					break
+				}
+			}
+			if !u.Moved || u.Head.Number.Uint64() < uint64(tc.lose) {
+				t.Fatalf("no reorg: %+v", u)
+			}
+			n := int(u.Head.Number.Uint64())
+			applied := min(tc.applied, n)
+			checkReorgUpdate(t, u, lose[:tc.reverted], win[n-applied:n])
+			jump := n-len(u.Applied) != tc.lose-len(u.Reverted)
+			if all := len(u.Applied) == n && len(u.Reverted) == tc.lose; jump == all {
+				t.Errorf("a jump is seen: %v, all is told: %v", jump, all)
+			}
+			add(t, c, win[n:]...)
+		})
+	}
+}
+
+// TestMemoryOfAReorg: a deep reorg keeps neither the states nor the blocks of all
+// that it takes back and applies.
+func TestMemoryOfAReorg(t *testing.T) {
+	const depth, txs = 24, 150
+	w := newWorld(1, 10)
+	branch := func(name string, step uint64) (out []tip) {
+		p := w.genesis()
+		for i := range depth {
+			var body []*Tx
+			for k := range txs {
+				u := k % len(w.users)
+				to := common.BytesToAddress(fmt.Append(nil, name, i, k))
+				body = append(body, w.transfer(u, p.state.Nonce(w.user(u))+uint64(k/len(w.users)), to, 1))
+			}
+			p = w.next(p, p.Slot()+step, body...)
+			out = append(out, p)
+		}
+		return out
+	}
+	lose, win := branch("lose", 3), branch("win", 2)
+	var heap []uint64 // at the begin of each commit
+	c := openChain(t, w, Config{maxTold: 1, failpoint: func(step string) {
+		if step == failCommitBegin {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			heap = append(heap, m.HeapAlloc)
+		}
+	}}, "")
+	add(t, c, lose...)
+	add(t, c, win[:depth-1]...)
+	u, err := c.Add(win[depth-1].Block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkReorgUpdate(t, u, lose[:0], win[depth-1:]) // one of each would not tell that any are missing
+	grown := int64(heap[len(heap)-1]) - int64(heap[len(heap)-2])
+	if grown > 3<<20 {
+		t.Errorf("%d KiB more for a reorg of %d blocks", grown>>10, depth)
+	}
 }
 
 // TestBackAndForth moves the head between two growing branches.
