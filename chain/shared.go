@@ -2,6 +2,7 @@ package chain
 
 import (
 	"bytes"
+	"slices"
 	"sync"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -11,16 +12,23 @@ import (
 // Shared lets the chains of one process keep one copy of each block between
 // them: one in memory with its decoded transactions and recovered senders, and
 // none in their databases. A block on one state is executed once, and all have
-// the states that come of it in common. A thousand nodes in virtual time need it,
-// a node on its own does not. Blocks stay until Drop or the end of the Shared.
-// Any goroutine may use it.
+// the states that come of it in common; a chain that comes to it after keptOutcomes
+// others executes it again, with the same outcome. A thousand nodes in virtual time
+// need it, a node on its own does not. Blocks stay until Drop or the end of the
+// Shared. Any goroutine may use it.
 type Shared struct {
 	mu       sync.Mutex
 	blocks   map[common.Hash]*Block
 	executed map[execution]outcome
-	genesis  *Genesis // whose state is first
+	runs     []execution // the keys of executed, oldest first
+	genesis  *Genesis    // whose state is first
 	first    State
 }
+
+// keptOutcomes is how many outcomes a Shared keeps. Each holds the nodes of a state that
+// its block made and the accounts it changed: megabytes of a full block. The chains of
+// one process are a few blocks apart.
+const keptOutcomes = 64
 
 // execution names the run of a block's transactions on a state.
 type execution struct{ root, block common.Hash }
@@ -47,11 +55,13 @@ func (s *Shared) Drop(below uint64) {
 			delete(s.blocks, id)
 		}
 	}
-	for run, o := range s.executed {
-		if o.number < below {
+	s.runs = slices.DeleteFunc(s.runs, func(run execution) bool {
+		old := s.executed[run].number < below
+		if old {
 			delete(s.executed, run)
 		}
-	}
+		return old
+	})
 }
 
 // execute is the function execute, once for a state and a block whose body
@@ -64,11 +74,23 @@ func (s *Shared) execute(g *Genesis, base State, b *Block) (next State, changes 
 	if !known {
 		o.next, o.changes, o.err = execute(g, base, b)
 		o.number = b.Number()
-		s.mu.Lock()
-		s.executed[run] = o
-		s.mu.Unlock()
+		s.keep(run, o)
 	}
 	return o.next, o.changes, o.err
+}
+
+// keep remembers an outcome and forgets the oldest ones above the bound.
+func (s *Shared) keep(run execution, o outcome) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.executed[run]; !known { // another chain may have been as quick
+		s.runs = append(s.runs, run)
+	}
+	s.executed[run] = o
+	for len(s.runs) > keptOutcomes {
+		delete(s.executed, s.runs[0])
+		s.runs = slices.Delete(s.runs, 0, 1)
+	}
 }
 
 // state is the state after block 0, one tree for all chains of the genesis.

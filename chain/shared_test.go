@@ -107,7 +107,38 @@ func TestSharedExecution(t *testing.T) {
 	if n := len(cfg.Shared.executed); n != 2 {
 		t.Errorf("%d runs are remembered after Drop(4), want those of blocks 4 and 5", n)
 	}
+	if n := len(cfg.Shared.runs); n != 2 {
+		t.Errorf("%d runs are in order after Drop(4), want 2", n)
+	}
 	if id := chains[0].GenesisID(); id != w.g.Hash() || chains[0].Network() != w.g.Network() {
 		t.Errorf("genesis is %s, want %s", id, w.g.Hash())
 	}
+}
+
+// TestSharedOutcomesAreBounded: of a long run only the newest outcomes stay, all blocks
+// do, and a chain that comes late executes again what is forgotten, to the same states.
+func TestSharedOutcomesAreBounded(t *testing.T) {
+	w := newWorld(1, 3)
+	cfg := Config{Shared: NewShared()}
+	blocks := w.run(w.genesis(), keptOutcomes+20, 2, 2)
+	add(t, openChain(t, w, cfg, ""), blocks...)
+	check := func(first tip) {
+		t.Helper()
+		_, known := cfg.Shared.executed[execution{w.g.Header().Root, first.id}]
+		if n := len(cfg.Shared.executed); n != keptOutcomes || len(cfg.Shared.runs) != n || known {
+			t.Fatalf("%d outcomes, %d in order, the first among them: %v; want the newest %d", n, len(cfg.Shared.runs), known, keptOutcomes)
+		}
+	}
+	check(blocks[0])
+	late := openChain(t, w, cfg, "")
+	for _, b := range blocks {
+		add(t, late, b)
+		if late.State().Root() != b.header.Root {
+			t.Fatalf("state after block %d is %s, want %s", b.Number(), late.State().Root(), b.header.Root)
+		}
+		if cfg.Shared.find(b.id) == nil {
+			t.Fatalf("block %d is forgotten", b.Number())
+		}
+	}
+	check(blocks[0])
 }
