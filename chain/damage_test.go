@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/syndtr/goleveldb/leveldb"
@@ -303,6 +304,42 @@ func TestRepairInterrupted(t *testing.T) {
 	again, err := Repair(context.Background(), d.cfg, d.w.g, d.dir)
 	if err != nil || again.Head != rep.Head {
 		t.Fatalf("Repair again = %+v, %v, want head %d", again, err, rep.Head)
+	}
+}
+
+// TestRepairOfADiskThatFails: a table of the old database that the disk does not give is
+// not the end of the chain. Nothing is put in the place of blocks that were not read, and
+// once the disk is well the repair finds them.
+func TestRepairOfADiskThatFails(t *testing.T) {
+	d := newDamaged(t)
+	failed := 0
+	for i := range d.files(t, d.dir, "*.ldb") {
+		dir := d.copy(t)
+		table := d.files(t, dir, "*.ldb")[i]
+		if err := os.Rename(table, table+".good"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(table, 0o700); err != nil { // it opens, and no read of it succeeds
+			t.Fatal(err)
+		}
+		rep, err := Repair(context.Background(), d.cfg, d.w.g, dir)
+		if err == nil { // a table of other things than blocks
+			if rep.Head != uint64(len(d.blocks)) {
+				t.Errorf("%s is not readable: Repair = %+v, nil", table, rep)
+			}
+			continue
+		}
+		failed++
+		if !errors.Is(err, syscall.EISDIR) || exists(filepath.Join(dir, damagedDir)) || !exists(filepath.Join(dir, databaseDir)) {
+			t.Errorf("%s is not readable: Repair = %v, or another database is in its place", table, err)
+		}
+		if err := errors.Join(os.Remove(table), os.Rename(table+".good", table)); err != nil {
+			t.Fatal(err)
+		}
+		d.heal(t, dir)
+	}
+	if failed == 0 {
+		t.Fatal("no table failed a repair")
 	}
 }
 

@@ -35,7 +35,8 @@ type Repaired struct {
 // rules, and the damaged one is kept beside it. Blocks that are lost come back
 // from peers.
 //
-// It refuses with ErrPruned where the bodies that a rebuild needs are pruned, and
+// It fails, and changes nothing, where the disk gives errors of its own: what it cannot
+// read then may be good. It refuses with ErrPruned where the bodies that a rebuild needs are pruned, and
 // with ErrWrongNetwork, ErrNewerFormat or ErrOlderFormat like Open. After a crash, run it again.
 func Repair(ctx context.Context, cfg Config, g *Genesis, dir string) (Repaired, error) {
 	if err := g.Validate(); err != nil {
@@ -209,7 +210,9 @@ func (r *repairer) copyBlocks(ctx context.Context, fresh *Chain, out *Repaired) 
 		}
 		var b *Block
 		if err == nil {
-			b, err = old.store.block(sh)
+			if b, err = old.store.block(sh); unread(err) {
+				return fmt.Errorf("repair: read block %d: %w", sh.Number(), err)
+			}
 		}
 		if err == nil {
 			_, err = fresh.Add(b)
@@ -222,7 +225,17 @@ func (r *repairer) copyBlocks(ctx context.Context, fresh *Chain, out *Repaired) 
 			log.Warnw("block skipped", "key", fmt.Sprintf("%x", it.Key()), "reason", err)
 		}
 	}
+	if err := old.store.damage(it.Error()); unread(err) {
+		return fmt.Errorf("repair: read the old database: %w", err)
+	}
 	return nil
+}
+
+// unread tells whether a read of the old database failed for another reason than damage,
+// such as a disk that gives an error: what was not read may be good, so nothing may
+// take its place.
+func unread(err error) bool {
+	return err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrPruned)
 }
 
 // checkOld refuses what a rebuild cannot bring back.
