@@ -313,9 +313,9 @@ func TestRepairInterrupted(t *testing.T) {
 func TestRepairOfADiskThatFails(t *testing.T) {
 	d := newDamaged(t)
 	failed := 0
-	for i := range d.files(t, d.dir, "*.ldb") {
+	for i := range d.files(t, d.dir, "*.l*") { // tables and logs
 		dir := d.copy(t)
-		table := d.files(t, dir, "*.ldb")[i]
+		table := d.files(t, dir, "*.l*")[i]
 		if err := os.Rename(table, table+".good"); err != nil {
 			t.Fatal(err)
 		}

@@ -186,6 +186,9 @@ func (r *repairer) rebuild(ctx context.Context) (Repaired, error) {
 // copyBlocks adds every readable block of the old database, by number.
 func (r *repairer) copyBlocks(ctx context.Context, fresh *Chain, out *Repaired) error {
 	old, err := r.attach(r.path(databaseDir), true)
+	if unread(err) {
+		return unreadable(err)
+	}
 	if err != nil {
 		log.Warnw("nothing can be read of the old database", "reason", err)
 		return nil
@@ -211,7 +214,7 @@ func (r *repairer) copyBlocks(ctx context.Context, fresh *Chain, out *Repaired) 
 		var b *Block
 		if err == nil {
 			if b, err = old.store.block(sh); unread(err) {
-				return fmt.Errorf("repair: read block %d: %w", sh.Number(), err)
+				return unreadable(err)
 			}
 		}
 		if err == nil {
@@ -226,7 +229,7 @@ func (r *repairer) copyBlocks(ctx context.Context, fresh *Chain, out *Repaired) 
 		}
 	}
 	if err := old.store.damage(it.Error()); unread(err) {
-		return fmt.Errorf("repair: read the old database: %w", err)
+		return unreadable(err)
 	}
 	return nil
 }
@@ -236,6 +239,10 @@ func (r *repairer) copyBlocks(ctx context.Context, fresh *Chain, out *Repaired) 
 // take its place.
 func unread(err error) bool {
 	return err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrPruned)
+}
+
+func unreadable(err error) error {
+	return fmt.Errorf("repair: the disk does not give the database, which may be good: copy the data dir to another disk and repair it there: %w", err)
 }
 
 // checkOld refuses what a rebuild cannot bring back.
