@@ -283,9 +283,10 @@ func (c *Chain) Damage() error {
 	return nil
 }
 
-// note keeps and logs the first error of a reader that has no error result.
+// note keeps and logs the first error of a reader that has no error result. Trouble
+// that passes, as while the storage is not open, is no damage.
 func (c *Chain) note(err error) {
-	if err == nil || errors.Is(err, ErrClosed) || errors.Is(err, ErrPruned) {
+	if err == nil || errors.Is(err, ErrClosed) || errors.Is(err, ErrPruned) || errors.Is(err, ErrStorage) || wasClosed(err) {
 		return
 	}
 	if c.damage.CompareAndSwap(nil, &err) {

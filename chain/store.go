@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync/atomic"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -171,7 +172,7 @@ func (s *store) get(key []byte) ([]byte, error) {
 			return v, nil
 		case errors.Is(err, leveldb.ErrNotFound):
 			return nil, nil
-		case errors.Is(err, leveldb.ErrClosed):
+		case wasClosed(err):
 			<-h.next
 			continue
 		}
@@ -179,14 +180,33 @@ func (s *store) get(key []byte) ([]byte, error) {
 	}
 }
 
+// wasClosed tells whether a read failed only because the database was closed meanwhile.
+func wasClosed(err error) bool {
+	return errors.Is(err, leveldb.ErrClosed) || errors.Is(err, table.ErrReaderReleased)
+}
+
 // iterate walks the keys that begin with prefix, in order, from the first that
-// is not below from. Key and value are valid only during the call of f.
+// is not below from. Key and value are valid only during the call of f. Like get it
+// waits while the writer reopens the database, and goes on behind the last key.
 func (s *store) iterate(prefix, from []byte, f func(key, value []byte) error) error {
-	h, err := s.handle()
-	if err != nil {
-		return err
+	var next []byte // the first key behind the last one
+	for {
+		h, err := s.handle()
+		if err != nil {
+			return err
+		}
+		err = walk(h, prefix, from, func(key, value []byte) error {
+			next = append(append(next[:0], key...), 0)
+			return f(key, value)
+		})
+		if !wasClosed(err) {
+			return s.damage(err)
+		}
+		<-h.next
+		if next != nil {
+			from = slices.Clone(next)
+		}
 	}
-	return s.damage(walk(h, prefix, from, f))
 }
 
 // walk is iterate over a database or a snapshot of one.
