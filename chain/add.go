@@ -306,9 +306,9 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 	c.store.putBlock(batch, b)
 	disk := c.putTable(batch, st, e.Number(), len(revert) > 0)
 	evict(batch, canonical, others, low)
-	pruned := c.store.pruned.Load()
+	bodies := c.bodies
 	if len(revert) == 0 { // else the canonical index on disk is not yet the one that counts
-		if pruned, err = c.prune(batch, e.Number()); err != nil {
+		if bodies, err = c.prune(batch, e.Number()); err != nil {
 			return Update{}, err
 		}
 	}
@@ -318,7 +318,8 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 		c.index.head = e
 		c.keepPivots(fresh...)
 		c.mu.Unlock()
-		c.store.pruned.Store(pruned)
+		c.bodies = bodies
+		c.store.pruned.Store(bodies.pruned)
 		c.disk = disk
 		c.unit.Store(&open)
 		c.view.Store(&view{e.SignedHeader, st})

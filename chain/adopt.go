@@ -208,9 +208,9 @@ func (s *Staging) Adopt(path []*SignedHeader, body *Block) (Update, error) {
 	if err := c.dropStaged(batch); err != nil {
 		return Update{}, err
 	}
-	number := binary.BigEndian.AppendUint64(nil, body.Number())
-	batch.Put(lowKey(), number)
-	batch.Put(prunedKey(), number)
+	batch.Put(lowKey(), binary.BigEndian.AppendUint64(nil, body.Number()))
+	bodies := bodiesFrom{body.Number(), c.bodies.swept} // those we had stay, until they are pruned
+	bodies.write(batch)
 	take := func() {
 		fresh := newIndex(c.index.window)
 		e := &entry{SignedHeader: body.SignedHeader, status: stored}
@@ -224,7 +224,8 @@ func (s *Staging) Adopt(path []*SignedHeader, body *Block) (Update, error) {
 		c.index = fresh
 		c.keepPivots(pivot{body.SignedHeader, s.state})
 		c.mu.Unlock()
-		c.store.pruned.Store(body.Number())
+		c.bodies = bodies
+		c.store.pruned.Store(bodies.pruned)
 		c.disk = disk
 		c.unit.Store(&open)
 		c.view.Store(&view{body.SignedHeader, s.state})

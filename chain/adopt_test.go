@@ -2,6 +2,7 @@ package chain
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -198,6 +199,60 @@ func TestAdoptABranchFromBelowTheWindow(t *testing.T) {
 		c = openChain(t, w, cfg, dir)
 	}
 	add(t, c, branch[at:]...)
+}
+
+// TestPruneAfterAdoption: the bodies from before a state was taken over are pruned too,
+// in steps, by a chain that was closed meanwhile as well.
+func TestPruneAfterAdoption(t *testing.T) {
+	w := newWorld(1, 2)
+	dir := t.TempDir()
+	cfg := Config{UndoBlocks: 8, PruneBodies: 70, unitTxs: 4}
+	tips := w.spread(w.genesis(), 330, "a")
+	c := openChain(t, w, cfg, dir)
+	add(t, c, tips[:160]...) // bodies from 90 on
+	s := stage(t, c)
+	at := 256
+	copyState(t, s, tips[at-1].state)
+	if _, err := s.Adopt(headersOf(tips[160:at]), tips[at-1].Block); err != nil {
+		t.Fatal(err)
+	}
+	bodies := func() (below int) {
+		for key := range dump(t, c, tableBody) {
+			if n := binary.BigEndian.Uint64([]byte(key)[1:]); n > 0 && n < uint64(at) {
+				below++
+			}
+		}
+		return below
+	}
+	if n := bodies(); n != 71 {
+		t.Fatalf("%d bodies from before the adoption, want those of 90 to 160", n)
+	}
+	for i, b := range tips[at:] {
+		add(t, c, b)
+		if i == 0 {
+			if n := bodies(); n == 0 {
+				t.Fatal("pruned in one step")
+			}
+			if err := c.Close(); err != nil {
+				t.Fatal(err)
+			}
+			c = openChain(t, w, cfg, dir)
+		}
+	}
+	if n := bodies(); n != 0 {
+		t.Errorf("%d bodies from before the adoption stay", n)
+	}
+	for _, b := range tips {
+		if kept := b.Number() >= 330-70; (c.BlockByNumber(b.Number()) != nil) != kept {
+			t.Errorf("the body of block %d is there: %v", b.Number(), !kept)
+		}
+	}
+	if raw, err := c.store.get(sweptKey()); raw != nil || err != nil {
+		t.Errorf("the sweep has no end: %x, %v", raw, err)
+	}
+	if _, err := c.Verify(context.Background()); err != nil || c.Damage() != nil {
+		t.Fatalf("Verify: %v, damage %v", err, c.Damage())
+	}
 }
 
 // TestStagingResumes: what was put before a crash is there after it.

@@ -85,6 +85,7 @@ type Chain struct {
 
 	// Owned by the writer.
 	disk    diskState     // accounts on disk
+	bodies  bodiesFrom    // see prune
 	told    *SignedHeader // head as of the last Update that was returned
 	pending func()        // takes a commit whose outcome is unknown into memory
 }

@@ -90,7 +90,7 @@ func (c *Chain) loadHead(newest record) error {
 	if err := c.checkCanonical(); err != nil {
 		return err
 	}
-	if err := c.store.loadPruned(); err != nil {
+	if err := c.loadBodies(); err != nil {
 		return err
 	}
 	if err := c.loadUnit(newest.Number); err != nil {

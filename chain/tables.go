@@ -16,6 +16,10 @@ const pruneStep = 64
 // prunedKey holds the lowest number whose body is kept.
 func prunedKey() []byte { return []byte{tableMeta, 'p'} }
 
+// sweptKey holds the number below which pruning has deleted every body, while it is
+// below that under prunedKey: taking a state over leaves bodies behind.
+func sweptKey() []byte { return []byte{tableMeta, 'w'} }
+
 // lowKey holds the lowest number of the undo window, from which on there are
 // side blocks and undo records.
 func lowKey() []byte { return []byte{tableMeta, 'u'} }
@@ -65,35 +69,66 @@ func evict(batch *leveldb.Batch, canonical, others []*entry, low uint64) {
 	batch.Put(lowKey(), binary.BigEndian.AppendUint64(nil, low))
 }
 
-// prune deletes old bodies, oldest first, and the units of which no body is left. It
-// returns the lowest number whose body is kept afterwards.
-func (c *Chain) prune(batch *leveldb.Batch, head uint64) (uint64, error) {
-	from := c.store.pruned.Load()
+// bodiesFrom is from where on there are bodies. Owned by the writer. It is a value:
+// prune gives a new one.
+type bodiesFrom struct {
+	pruned uint64 // all are kept from here on
+	swept  uint64 // none is kept below; at most pruned
+}
+
+// prune deletes old bodies, oldest first, and the units of which no body is left.
+func (c *Chain) prune(batch *leveldb.Batch, head uint64) (bodiesFrom, error) {
+	from := c.bodies
 	if c.cfg.PruneBodies == 0 || head < c.cfg.PruneBodies {
 		return from, nil
 	}
-	n := max(from, 1)
+	n := max(from.swept, 1)
 	for end := min(head-c.cfg.PruneBodies, n+pruneStep); n < end; n++ {
 		id, err := c.store.canonical(n)
 		if err != nil {
-			return 0, err
+			return from, err
 		}
 		batch.Delete(blockKey(tableBody, n, id))
 	}
-	if n == max(from, 1) {
+	if n == max(from.swept, 1) {
 		return from, nil
 	}
 	units, err := c.store.units()
 	if err != nil {
-		return 0, err
+		return from, err
 	}
 	for _, u := range units {
 		if u.last < n {
 			dropUnit(batch, u.first)
 		}
 	}
-	batch.Put(prunedKey(), binary.BigEndian.AppendUint64(nil, n))
-	return n, nil
+	to := bodiesFrom{max(from.pruned, n), n}
+	to.write(batch)
+	return to, nil
+}
+
+func (b bodiesFrom) write(batch *leveldb.Batch) {
+	batch.Put(prunedKey(), binary.BigEndian.AppendUint64(nil, b.pruned))
+	if b.swept < b.pruned {
+		batch.Put(sweptKey(), binary.BigEndian.AppendUint64(nil, b.swept))
+	} else {
+		batch.Delete(sweptKey())
+	}
+}
+
+// loadBodies reads what pruning has left.
+func (c *Chain) loadBodies() error {
+	if err := c.store.loadPruned(); err != nil {
+		return err
+	}
+	c.bodies.pruned = c.store.pruned.Load()
+	raw, err := c.store.get(sweptKey())
+	if raw == nil {
+		c.bodies.swept = c.bodies.pruned
+		return err
+	}
+	c.bodies.swept, err = c.store.mark64(sweptKey())
+	return err
 }
 
 // loadPruned reads the lowest number whose body is kept.
