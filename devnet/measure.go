@@ -41,8 +41,9 @@ type MeasureConfig struct {
 	// Table receives the final table; nil prints none.
 	Table io.Writer
 
-	engine engine // tests: instead of the one the experiment names
-	lanes  *lanes // of the sweep that the run belongs to; nil: this machine's
+	engine  engine // tests: instead of the one the experiment names
+	lanes   *lanes // of the sweep that the run belongs to; nil: this machine's
+	program string // [programSum]; "" is not yet computed
 }
 
 // engine runs one seed of a resolved experiment and returns what its nodes recorded. It owns time:
@@ -212,9 +213,12 @@ func next(r *report.Results) string {
 
 // environment is what stands beside the figures, taken before the run loads the machine.
 func environment(cfg MeasureConfig) report.Environment {
+	if cfg.program == "" {
+		cfg.program = programSum(cfg.Binary)
+	}
 	h := host.Describe(proc)
 	env := report.Environment{
-		Command: cfg.Command, Version: cfg.Version, Revision: cfg.Revision, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		Command: cfg.Command, Version: cfg.Version, Revision: cfg.Revision, Program: cfg.program, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		Kernel: h.Kernel, CPU: h.CPU, Cores: h.Cores, Memory: h.Memory, Load: h.Load,
 		Clock: "the host's monotonic clock, read by every process", Started: time.Now().UTC().Truncate(time.Second),
 	}

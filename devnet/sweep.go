@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -155,15 +156,16 @@ type sweepRun struct {
 	out   []bool // cells that are neither wanted nor there
 	env   report.Environment
 	jobs  jobs
-	lanes *lanes // which all cells share
-	kept  int    // cells found done
+	lanes *lanes         // which all cells share
+	kept  int            // cells found done
+	left  map[string]int // cells that are done but not taken over, by the reason
 	began time.Time
 }
 
 func newSweepRun(cfg SweepConfig, wanted []bool, dir string, p *progress) *sweepRun {
 	n := len(cfg.Sweep.Cells)
-	s := &sweepRun{cfg: cfg, dir: dir, p: p, began: time.Now(), cells: make([]report.Cell, n), out: make([]bool, n)}
-	s.env = environment(MeasureConfig{Command: cfg.Command, Version: cfg.Version, Revision: cfg.Revision})
+	s := &sweepRun{cfg: cfg, dir: dir, p: p, began: time.Now(), cells: make([]report.Cell, n), out: make([]bool, n), left: map[string]int{}}
+	s.env = environment(MeasureConfig{Command: cfg.Command, Version: cfg.Version, Revision: cfg.Revision, program: programSum(cfg.Binary)})
 	s.lanes = lanesHere()
 	s.jobs = jobs{cores: s.lanes.cores, memory: s.lanes.room}
 	for i := range cfg.Sweep.Cells {
@@ -188,12 +190,19 @@ func (s *sweepRun) find(i int) bool {
 	if err != nil {
 		return false
 	}
+	other := ""
 	for _, folder := range folders {
 		r, err := report.ReadResults(folder)
-		if err == nil && r.Digest == s.cells[i].Digest && r.Environment.Version == s.cfg.Version && r.Environment.Revision == s.cfg.Revision {
+		if err != nil || r.Digest != s.cells[i].Digest {
+			continue
+		}
+		if other = otherProgram(r.Environment, s.env); other == "" {
 			s.take(i, r)
 			return true
 		}
+	}
+	if other != "" {
+		s.left[other]++
 	}
 	return false
 }
@@ -216,6 +225,9 @@ func (s *sweepRun) announce() {
 	s.p.say("%s: %d cells over %v, in %s", s.cfg.Sweep.Name, len(s.cells), s.cfg.Sweep.Keys, s.dir)
 	if s.kept > 0 {
 		s.p.say("%d of them are done: their runs are taken over", s.kept)
+	}
+	for _, why := range slices.Sorted(maps.Keys(s.left)) {
+		s.p.say("%d are done but not taken over: %s", s.left[why], why)
 	}
 	if n := s.total() - s.kept; n < len(s.cells)-s.kept {
 		s.p.say("%d are to be run now: %s", n, strings.Join(s.cfg.Where, " and "))
@@ -278,7 +290,8 @@ func (s *sweepRun) run(ctx context.Context) error {
 func (s *sweepRun) measure(ctx context.Context, j job) finished {
 	cfg := MeasureConfig{
 		Experiment: s.cells[j.cell].Experiment, Out: filepath.Join(s.dir, cellsFolder), Binary: s.cfg.Binary,
-		Command: s.cfg.Command, Version: s.cfg.Version, Revision: s.cfg.Revision, engine: s.cfg.engine, lanes: s.lanes,
+		Command: s.cfg.Command, Version: s.cfg.Version, Revision: s.cfg.Revision,
+		engine: s.cfg.engine, lanes: s.lanes, program: s.env.Program,
 	}
 	r, err := Measure(ctx, cfg, io.Discard)
 	return finished{j, r, err}

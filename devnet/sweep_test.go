@@ -94,6 +94,48 @@ func TestSweepGoesOn(t *testing.T) {
 	}
 }
 
+// The runs of a program that has changed since belong into no table of this one, whatever go run or a
+// changed tree calls it.
+func TestSweepOfAChangedProgram(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "pheme")
+	write := func(text string) {
+		if err := os.WriteFile(program, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		revision string
+		again    int // runs after the program has changed
+	}{{"unknown", 15}, {"", 15}, {"abc+dirty", 15}, {"abc", 0}} {
+		out, ran := t.TempDir(), 0
+		var mu sync.Mutex
+		run := func() (said string) {
+			var words bytes.Buffer
+			ran = 0
+			cfg := SweepConfig{Sweep: sweepOf(t, smallSweep), Out: out, Binary: program, Version: "1", Revision: tt.revision}
+			cfg.engine = func(ctx context.Context, s experiment.Spec, seed int64, p *progress) (*observation, error) {
+				mu.Lock()
+				ran++
+				mu.Unlock()
+				return scriptedEngine(nil)(ctx, s, seed, p)
+			}
+			if _, err := Sweep(t.Context(), cfg, &words); err != nil {
+				t.Fatal(err)
+			}
+			return words.String()
+		}
+		write("one program")
+		run()
+		if said := run(); ran != 0 {
+			t.Errorf("revision %q: the same program ran %d cells' seeds again\n%s", tt.revision, ran, said)
+		}
+		write("another program")
+		if said := run(); ran != tt.again || strings.Contains(said, "3 are done but not taken over: the program has changed since") != (tt.again > 0) {
+			t.Errorf("revision %q: a changed program ran %d seeds, want %d, and says why\n%s", tt.revision, ran, tt.again, said)
+		}
+	}
+}
+
 func TestSweepVerdicts(t *testing.T) {
 	run := func(text string, bend func(*observation)) error {
 		cfg := SweepConfig{Sweep: sweepOf(t, text), Out: t.TempDir(), engine: scriptedEngine(bend)}

@@ -40,6 +40,7 @@ type Environment struct {
 	Command  string    `json:"command"`
 	Version  string    `json:"version"`
 	Revision string    `json:"revision"`
+	Program  string    `json:"program,omitempty"` // SHA-256 of the program's file: tells apart what a revision does not
 	Go       string    `json:"go"`
 	Platform string    `json:"platform"`
 	Kernel   string    `json:"kernel"`

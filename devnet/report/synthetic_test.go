@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -138,7 +139,7 @@ func syntheticResults(t testing.TB, n, lossEvery int, notes ...string) (*Results
 	spec.Resolve()
 	runs := []Run{syntheticRun(t, n, 1, lossEvery)}
 	env := Environment{
-		Command: "pheme devnet measure", Version: "0.1.0", Revision: "0123456789abcdef", Go: "go1.26.8", Platform: "linux/amd64",
+		Command: "pheme devnet measure", Version: "0.1.0", Revision: "0123456789abcdef", Program: strings.Repeat("9f", 32), Go: "go1.26.8", Platform: "linux/amd64",
 		Kernel: "Linux 6.1", CPU: "Some CPU @ 2.50GHz", Cores: 2, Memory: 8 << 30, Load: "0.10 0.20 0.30", Clock: "the host's monotonic clock",
 		Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Modules: []Module{{"github.com/libp2p/go-libp2p", "v0.51.0"}, {"github.com/libp2p/go-libp2p-pubsub", "v0.17.0"}},
