@@ -22,6 +22,9 @@ type state struct {
 	bent         [][]int // by which occurrences
 	parted       []int   // partitions in force, in the order of their beginnings
 	cut          [][]int // groups that the link model has; nil: none
+	// Those that change links or rates: in force in the order of their beginnings, begun and ended at
+	// this instant.
+	linked, began, ended []int
 }
 
 // act derives the actions and the cuts from the occurrences.
@@ -54,10 +57,10 @@ func (p *Plan) act() {
 	for k, e := range edges {
 		p.Actions = append(p.Actions, p.step(s, e))
 		if k+1 == len(edges) || edges[k+1].at > e.at {
+			p.relink(s, e.at)
 			p.recut(s, e.at)
 		}
 	}
-	slices.SortStableFunc(p.Changes, func(a, b link.Timed) int { return cmp.Compare(a.At, b.At) })
 }
 
 // step takes one edge into the state and returns what is to be done.
@@ -103,6 +106,14 @@ func (p *Plan) step(s *state, e edge) Action {
 			s.parted = slices.DeleteFunc(s.parted, func(of int) bool { return of == e.of })
 		}
 		a.Nodes = o.Nodes
+	case "link", "rates":
+		if e.begin {
+			s.linked, s.began = append(s.linked, e.of), append(s.began, e.of)
+		} else {
+			s.linked = slices.DeleteFunc(s.linked, func(of int) bool { return of == e.of })
+			s.ended = append(s.ended, e.of)
+		}
+		a.Nodes = o.Nodes
 	default:
 		a.Nodes = o.Nodes
 	}
@@ -122,6 +133,22 @@ func (p *Plan) bend(of []int) (b Bend) {
 		}
 	}
 	return b
+}
+
+// relink tells the link model what begins and ends at an instant. An end takes away whatever was said
+// of its links or nodes, so all that is in force is said again after it.
+func (p *Plan) relink(s *state, at time.Duration) {
+	for _, of := range s.ended {
+		p.add(at, p.Occurrences[of].undo)
+	}
+	again := s.began
+	if len(s.ended) > 0 {
+		again = s.linked
+	}
+	for _, of := range again {
+		p.add(at, p.Occurrences[of].do)
+	}
+	s.began, s.ended = nil, nil
 }
 
 // recut tells the link model which groups the newest partition and the pauses make, if others than

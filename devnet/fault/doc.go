@@ -6,7 +6,9 @@
 //
 // It is a pure core: the same experiment and seed give the same schedule in every engine, and no
 // clock, process or network is in it. Overlapping faults add up: a node that two faults have killed
-// starts when both are over, one that pauses inside a partition stays alone until it goes on.
+// starts when both are over, one that pauses inside a partition stays alone until it goes on,
+// and links that two faults have changed are back to what they were when both are over. What two of them say of one link at once is
+// the later one's.
 //
 // # Invariants
 //

@@ -21,7 +21,8 @@ type Occurrence struct {
 	At    time.Duration
 	End   time.Duration // 0: it lasts to the end of the run; of a join, too
 
-	groups [][]int // of a partition
+	groups   [][]int       // of a partition
+	do, undo []link.Change // of a link or rates: what its beginning and its end alone do to the link model
 }
 
 // Action is one thing to do to nodes.
@@ -123,13 +124,9 @@ func (p *Plan) occur(entry int, f *experiment.Fault, rng *rand.Rand) error {
 	case o.Kind == "partition":
 		o.groups = sets
 	}
-	do, undo, err := p.changes(f, sets)
-	if err != nil {
+	var err error
+	if o.do, o.undo, err = p.changes(f, sets); err != nil {
 		return err
-	}
-	p.add(o.At, do)
-	if o.End != 0 {
-		p.add(o.End, undo)
 	}
 	p.Occurrences = append(p.Occurrences, o)
 	return nil

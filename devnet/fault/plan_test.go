@@ -78,6 +78,15 @@ func TestSchedules(t *testing.T) {
 			"1s link.Slow{[0] [1] 1s}", "1s link.Lossy{[0] [1] 0.5}", "2s link.Restore{[0] [1]}",
 			"3s link.Rates{[2] 1mbit 2mbit}", "4s link.Rates{[2] 50mbit 50mbit}",
 		}},
+		{"the end of one link fault leaves the other", []experiment.Fault{{At: sec, For: 4 * sec, Link: []experiment.Nodes{"0-2", "3"}, Add: sec}, {At: 2 * sec, For: sec, Link: []experiment.Nodes{"0", "3"}, Loss: .5}}, []string{
+			"1s link begin [0 1 2 3]", "2s link begin [0 3]", "3s link end [0 3]", "5s link end [0 1 2 3]",
+			"1s link.Slow{[0 1 2] [3] 1s}", "2s link.Lossy{[0] [3] 0.5}",
+			"3s link.Restore{[0] [3]}", "3s link.Slow{[0 1 2] [3] 1s}", "5s link.Restore{[0 1 2] [3]}",
+		}},
+		{"one link fault follows another that stands below it", []experiment.Fault{{At: 2 * sec, Link: []experiment.Nodes{"0", "1"}, Add: sec}, {At: sec, For: sec, Link: []experiment.Nodes{"0", "1"}, Loss: .5}}, []string{
+			"1s link begin [0 1]", "2s link end [0 1]", "2s link begin [0 1]",
+			"1s link.Lossy{[0] [1] 0.5}", "2s link.Restore{[0] [1]}", "2s link.Slow{[0] [1] 1s}",
+		}},
 		{"roles and clocks add up", []experiment.Fault{{At: sec, For: 3 * sec, Silent: "1"}, {At: 2 * sec, Skew: "1,2", By: -sec}, {At: 3 * sec, For: 3 * sec, Equivocate: "2"}}, []string{
 			"1s silent bend [1] [{Skew:0s Silent:true Equivocate:false}]",
 			"2s skew bend [1 2] [{Skew:-1s Silent:true Equivocate:false} {Skew:-1s Silent:false Equivocate:false}]",
@@ -198,6 +207,98 @@ func TestLaws(t *testing.T) {
 			rt.Fatalf("the link model refuses the changes: %v", err)
 		}
 	})
+}
+
+// TestLinkLaws: whatever faults overlap, at each instant a link is what the newest fault in force says
+// of it, and what it was where none does.
+func TestLinkLaws(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		var faults []experiment.Fault
+		for k := range rapid.IntRange(1, 8).Draw(rt, "faults") {
+			f := experiment.Fault{
+				At:  experiment.Duration(rapid.IntRange(0, 8).Draw(rt, "at")) * sec,
+				For: experiment.Duration(rapid.IntRange(0, 5).Draw(rt, "for")) * sec,
+			}
+			set := func() experiment.Nodes {
+				return experiment.Nodes(rapid.SampledFrom([]string{"0", "1", "0-2", "1,3"}).Draw(rt, "set"))
+			}
+			switch rapid.IntRange(0, 2).Draw(rt, "kind") {
+			case 0:
+				f.Link, f.Add = []experiment.Nodes{set(), set()}, experiment.Duration(k+1)*sec
+			case 1:
+				f.Link, f.Loss = []experiment.Nodes{set(), set()}, float64(k+1)/20
+			case 2:
+				f.Rates, f.Up, f.Down = set(), fmt.Sprintf("%dmbit", k+1), fmt.Sprintf("%dmbit", k+11)
+			}
+			faults = append(faults, f)
+		}
+		p, err := plan(t, 1, faults...)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		links, err := link.NewLinks(p.links)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		before, changes := *links, p.Changes
+		for at := time.Duration(0); at < 15*time.Second; at += time.Second {
+			for len(changes) > 0 && changes[0].At <= at {
+				if err := links.Apply(changes[0].Do); err != nil {
+					rt.Fatal(err)
+				}
+				changes = changes[1:]
+			}
+			for a := range 4 {
+				for b := range a {
+					add, loss := time.Duration(0), before.Path(a, b).Loss
+					for _, f := range inForce(p, at) {
+						in := func(k, i int) bool { return slices.Contains(nodesOf(t, f.Link[k]), i) }
+						if f.Kind() != "link" || !(in(0, a) && in(1, b) || in(0, b) && in(1, a)) {
+							continue
+						}
+						if f.Add > 0 {
+							add = f.Add.D()
+						}
+						if f.Loss > 0 {
+							loss = f.Loss
+						}
+					}
+					if got := links.Path(a, b); got.Loss != loss || got.Min != before.Path(a, b).Min+add {
+						rt.Fatalf("at %v link %d-%d has %v more delay and loss %g, want %v and %g\n%s", at, a, b, got.Min-before.Path(a, b).Min, got.Loss, add, loss, strings.Join(text(p), "\n"))
+					}
+				}
+				want := p.links.Nodes[a]
+				for _, f := range inForce(p, at) {
+					if f.Kind() == "rates" && slices.Contains(nodesOf(t, f.Rates), a) {
+						want.Up, _ = link.ParseRate(f.Up)
+						want.Down, _ = link.ParseRate(f.Down)
+					}
+				}
+				if got := links.Node(a); got != want {
+					rt.Fatalf("at %v node %d is %+v, want %+v\n%s", at, a, got, want, strings.Join(text(p), "\n"))
+				}
+			}
+		}
+	})
+}
+
+// inForce are the faults that hold at an instant, the newest last.
+func inForce(p *Plan, at time.Duration) (out []experiment.Fault) {
+	for _, o := range p.Occurrences {
+		if o.At <= at && (o.End == 0 || at < o.End) {
+			out = append(out, p.spec.Fault[o.Entry])
+		}
+	}
+	return out
+}
+
+func nodesOf(t *testing.T, set experiment.Nodes) []int {
+	t.Helper()
+	nodes, err := set.Pick(10, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nodes
 }
 
 func TestRefused(t *testing.T) {
