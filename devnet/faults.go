@@ -46,7 +46,7 @@ type tally struct {
 	Cut, Lost, Received uint64 // bytes of its links
 	Withheld, Second    uint64 // messages not passed on, second blocks published
 	Evidence            uint64 // slots it saw signed twice
-	Changes             int    // of the links' schedule, that it knows
+	Changes             int    // of the links' schedule: in virtual time those in effect, of a process those it knows
 	Bend                fault.Bend
 }
 
@@ -335,21 +335,21 @@ func (f *faultRun) prove(ctx context.Context, of int) error {
 	knowing, reached := 0, 0
 	for i := range after {
 		a, b := after[i], m.before[i]
-		if a.Received < b.Received || a.Cut < b.Cut || a.Withheld < b.Withheld || a.Second < b.Second { // another life
+		if a.Received < b.Received || a.Cut < b.Cut || a.Lost < b.Lost || a.Withheld < b.Withheld || a.Second < b.Second { // another life
 			b = tally{}
 		}
 		all.Cut += a.Cut - b.Cut
-		all.Lost += a.Lost - b.Lost
 		if a.Evidence > b.Evidence {
 			all.Evidence++
 		}
-		if up[i] && a.Changes >= len(f.plan.Changes) {
+		if up[i] && a.Changes >= f.plan.Begun(of) {
 			reached++
 		}
 		if up[i] {
 			knowing++
 		}
-		if slices.Contains(o.Nodes, i) {
+		if slices.Contains(o.Nodes, i) { // both ends of each link that is changed are
+			all.Lost += (a.Lost - a.Cut) - (b.Lost - b.Cut)
 			all.Withheld += a.Withheld - b.Withheld
 			all.Second += a.Second - b.Second
 			if want := f.bends[i]; up[i] && a.Bend != want {

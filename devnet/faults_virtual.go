@@ -85,7 +85,7 @@ func (r virtualRig) tally(_ context.Context, i int) (tally, error) {
 	m := r.members[i]
 	c := r.net.Count(i)
 	t := tally{
-		Cut: c.Cut, Lost: c.Lost, Received: c.Received, Evidence: uint64(len(m.chain.Evidence())), Changes: len(r.faults.plan.Changes),
+		Cut: c.Cut, Lost: c.Lost, Received: c.Received, Evidence: uint64(len(m.chain.Evidence())), Changes: int(r.changed.Load()),
 		Bend: fault.Bend{Skew: m.bend.Skew, Silent: m.bend.Silent, Equivocate: m.bend.Equivocate},
 	}
 	t.Withheld, t.Second = m.node.Bends()

@@ -1,6 +1,7 @@
 package devnet
 
 import (
+	"context"
 	"errors"
 	"math"
 	"strings"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/pheme-net/pheme/devnet/experiment"
 	"github.com/pheme-net/pheme/devnet/report"
+	"github.com/pheme-net/pheme/p2p/link"
+	"github.com/pheme-net/pheme/p2p/trace"
 )
 
 const (
@@ -135,6 +138,56 @@ func TestLinkChanges(t *testing.T) {
 		}
 	}
 	within(t, r, "block.stretch_p95", 1, 20) // the floor knows the changes
+}
+
+// deafRig never hands its changes to the links.
+type deafRig struct{ virtualRig }
+
+func (deafRig) follow(context.Context, []link.Timed, time.Time) error { return nil }
+
+// TestLinkFaultsAreProved: what the links were never told is not said to have happened, and what a
+// partition drops is not taken for the loss of a link.
+func TestLinkFaultsAreProved(t *testing.T) {
+	slow := experiment.Fault{At: 1500 * ms, For: 2 * sec, Link: []experiment.Nodes{"all", "all"}, Add: 10 * ms}
+	rates := experiment.Fault{At: 1500 * ms, Rates: "0", Up: "10mbit", Down: "10mbit"}
+	lossy := experiment.Fault{At: 1500 * ms, For: 4 * sec, Link: []experiment.Nodes{"2", "3"}, Loss: .5}
+	cut := experiment.Fault{At: 1500 * ms, For: 4 * sec, Partition: []experiment.Nodes{"0,1", "2", "3"}} // nothing passes that link
+	for _, tt := range []struct {
+		name  string
+		deaf  bool
+		loss  float64
+		fault experiment.Fault
+		proof string // "": it is not said to have happened
+	}{
+		{"a delay", false, 0, slow, "in force at 4 nodes"},
+		{"a delay that nobody made", true, 0, slow, ""},
+		{"rates that nobody set", true, 0, rates, ""},
+		{"loss on a link that is cut", false, 0, lossy, ""},
+		{"loss where all links lose packets", false, .01, lossy, "in force at 4 nodes"},
+	} {
+		s := faulty(4, 8, .1, tt.fault)
+		if s.Net.Loss = tt.loss; tt.fault.Loss > 0 {
+			s.Fault = append(s.Fault, cut)
+		}
+		s.Resolve()
+		r, err := newVirtualRun(virtualTask{Spec: s, Seed: 1, Dir: t.TempDir()}, func(string, ...any) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.probe = func(m *member) trace.Hook {
+			if tt.deaf {
+				r.faults.rig = deafRig{virtualRig{r}}
+			}
+			return m.record
+		}
+		sight, err := r.run()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f := sight.Faults[0]; f.Happened != (tt.proof != "") || f.Happened && f.Proof != tt.proof {
+			t.Errorf("%s: happened %t: %q, want %q", tt.name, f.Happened, f.Proof, tt.proof)
+		}
+	}
 }
 
 // TestSkew: a clock that is ahead seals before its slot, and others hold the block until it is due.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -57,6 +58,7 @@ type virtualRun struct {
 	links   link.Config
 	began   time.Time    // of the network
 	history []link.Timed // changes of the links since
+	changed atomic.Int64 // those of them that have taken effect
 	faults  *faultRun
 	running *errgroup.Group // of the nodes
 	nodes   context.Context // of the nodes
@@ -237,6 +239,7 @@ func (r *virtualRun) wire() (err error) {
 	if r.net, err = virtual.NewAt(r.links, virtual.Direct, r.began); err != nil {
 		return err
 	}
+	r.net.Tell(func(link.Change) { r.changed.Add(1) })
 	g := chain.Genesis{
 		ChainID: cluster.ChainID, TimeMS: uint64(time.Now().Add(time.Second).UnixMilli()), SlotMS: uint64(r.spec.Chain.Slot.D().Milliseconds()),
 		Alloc: fund(r.plan.Senders), Label: "pheme devnet",

@@ -211,8 +211,33 @@ func (p *Plan) add(at time.Duration, changes []link.Change) {
 // PausesCut says whether a pause is made by cutting the node off.
 func (p *Plan) PausesCut() bool { return p.pauses }
 
-// Losing says whether an occurrence loses packets.
-func (p *Plan) Losing(of int) bool { return p.spec.Fault[p.Occurrences[of].Entry].Loss > 0 }
+// Begun is how many changes of the links have taken effect once an occurrence has begun.
+func (p *Plan) Begun(of int) int {
+	at := p.Occurrences[of].At
+	n, _ := slices.BinarySearchFunc(p.Changes, at+1, func(c link.Timed, at time.Duration) int { return cmp.Compare(c.At, at) })
+	return n
+}
+
+// Losing says whether an occurrence loses packets of links that by themselves lose none: only there
+// does a lost packet prove anything.
+func (p *Plan) Losing(of int) bool {
+	return p.spec.Fault[p.Occurrences[of].Entry].Loss > 0 && p.spec.Net.Loss == 0 && !lossy(p.links.Table)
+}
+
+// lossy says whether any path of a table loses packets.
+func lossy(t *link.Table) bool {
+	if t == nil {
+		return false
+	}
+	for a := range t.Regions {
+		for b := range t.Regions {
+			if t.Path(0, 0, a, 1, b).Loss > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 // Bending says whether any node is deformed, ever.
 func (p *Plan) Bending() bool {
