@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -14,8 +13,6 @@ import (
 
 	"github.com/pheme-net/pheme/devnet/fault"
 	"github.com/pheme-net/pheme/devnet/recorder"
-	"github.com/pheme-net/pheme/devnet/report"
-	"github.com/pheme-net/pheme/devnet/stats"
 	"github.com/pheme-net/pheme/p2p/link"
 	"github.com/pheme-net/pheme/p2p/trace"
 )
@@ -165,9 +162,9 @@ func (f *faultRun) act(ctx context.Context, g *errgroup.Group, a fault.Action) e
 		case fault.Start:
 			g.Go(func() error { return f.start(ctx, a.Of, i) })
 		case fault.Pause:
-			all.Go(func() error { return f.pause(a.Of, i) })
+			all.Go(func() error { return f.pause(i) })
 		case fault.Resume:
-			all.Go(func() error { return f.resume(i) })
+			all.Go(func() error { return f.resume(ctx, i) })
 		case fault.Deform:
 			all.Go(func() error { return f.deform(ctx, i, a.Bends[k]) })
 		}
@@ -198,32 +195,39 @@ func (f *faultRun) kill(of, i int) error {
 	return nil
 }
 
-// start brings a node up. It belongs to E of what is born once its meshes are formed.
+// start brings a node up. It belongs to E of what is born once its meshes are formed; a node that
+// starts inside a pause connects when that is over.
 func (f *faultRun) start(ctx context.Context, of, i int) error {
 	began := time.Now()
 	if err := f.rig.start(ctx, i); err != nil {
 		return fmt.Errorf("start n%d: %w", i, err)
 	}
-	f.mu.Lock()
-	f.alive[i] = true // before it looks whom to connect to: of two that start at once, one sees the other
-	at := f.marks[of].at
-	if f.marks[of].ended {
-		at = f.marks[of].end
+	life, err := f.enter(ctx, of, i)
+	if err != nil {
+		return fmt.Errorf("start n%d: %w", i, err)
 	}
-	f.life[i] = append(f.life[i], recorder.Span{From: at, To: always}) // from then on it is waited for
-	b := f.bends[i]
-	f.mu.Unlock()
-	if b != (fault.Bend{}) {
-		if err := f.rig.bend(ctx, i, b); err != nil {
+	tick := time.NewTicker(lookEvery / 5)
+	defer tick.Stop()
+	wait := func() error {
+		select {
+		case <-tick.C:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	for f.nth(i) == life && !f.up()[i] {
+		if err := wait(); err != nil {
 			return err
 		}
+	}
+	if f.nth(i) != life {
+		return nil
 	}
 	if err := f.rig.connect(ctx, i, f.up()); err != nil && f.up()[i] {
 		return fmt.Errorf("connect n%d: %w", i, err)
 	}
 	limit, missing := time.Now().Add(meshAgain), ""
-	tick := time.NewTicker(lookEvery / 5)
-	defer tick.Stop()
 	for time.Now().Before(limit) && f.up()[i] {
 		var err error
 		if missing, err = f.rig.lacks(ctx, i, f.up()); err != nil && f.up()[i] {
@@ -232,17 +236,15 @@ func (f *faultRun) start(ctx context.Context, of, i int) error {
 		if missing == "" && err == nil {
 			break
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := wait(); err != nil {
+			return err
 		}
+	}
+	if f.nth(i) != life { // killed again meanwhile
+		return nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.alive[i] { // killed again meanwhile
-		return nil
-	}
 	f.spans[i] = append(f.spans[i], recorder.Span{From: f.clock.Now(), To: always})
 	proof := fmt.Sprintf("n%d: up after %v", i, time.Since(began).Round(time.Millisecond))
 	if missing != "" {
@@ -252,35 +254,97 @@ func (f *faultRun) start(ctx context.Context, of, i int) error {
 	return nil
 }
 
-func (f *faultRun) pause(of, i int) error {
+// enter makes a node that has just started what the faults in force say, then counts it as alive and
+// returns the number of its life. Until then no action touches it.
+func (f *faultRun) enter(ctx context.Context, of, i int) (life int, err error) {
+	var bent fault.Bend
+	for stopped := false; ; {
+		f.mu.Lock()
+		b, paused := f.bends[i], f.paused[i]
+		if stopped == paused && (paused || b == bent) { // one that stands still is bent when it goes on
+			f.alive[i] = true // before it looks whom to connect to: of two that start at once, one sees the other
+			at := f.marks[of].at
+			if f.marks[of].ended {
+				at = f.marks[of].end
+			}
+			f.life[i] = append(f.life[i], recorder.Span{From: at, To: always}) // from then on it is waited for
+			life = len(f.life[i])
+			f.mu.Unlock()
+			return life, nil
+		}
+		f.mu.Unlock()
+		switch {
+		case paused:
+			err = f.stop(i)
+		case stopped:
+			err = f.rig.resume(i)
+		default:
+			bent, err = b, f.rig.bend(ctx, i, b)
+		}
+		if stopped = paused; err != nil {
+			return 0, err
+		}
+	}
+}
+
+// nth is which life of a node it is that it lives; 0 while it is down.
+func (f *faultRun) nth(i int) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.alive[i] {
+		return 0
+	}
+	return len(f.life[i])
+}
+
+// pause stops a node, or has it stop when it starts.
+func (f *faultRun) pause(i int) error {
 	f.mu.Lock()
 	f.paused[i] = true
+	alive := f.alive[i]
 	f.mu.Unlock()
+	if !alive {
+		return nil
+	}
+	return f.stop(i)
+}
+
+// stop stops a node that runs. That proves all the pauses that it is in.
+func (f *faultRun) stop(i int) error {
 	proof, err := f.rig.pause(i)
 	if err != nil {
 		return fmt.Errorf("pause n%d: %w", i, err)
 	}
-	f.note(of, fmt.Sprintf("n%d: %s", i, proof))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for of, o := range f.plan.Occurrences {
+		if m := &f.marks[of]; o.Kind == "pause" && m.begun && !m.ended && slices.Contains(o.Nodes, i) {
+			m.proofs = append(m.proofs, fmt.Sprintf("n%d: %s", i, proof))
+		}
+	}
 	return nil
 }
 
-func (f *faultRun) resume(i int) error {
+// resume lets a node go on, as what the faults have made of it meanwhile.
+func (f *faultRun) resume(ctx context.Context, i int) error {
+	f.mu.Lock()
+	alive := f.alive[i]
+	if !alive {
+		f.paused[i] = false
+	}
+	f.mu.Unlock()
+	if !alive {
+		return nil
+	}
 	if err := f.rig.resume(i); err != nil {
 		return fmt.Errorf("resume n%d: %w", i, err)
 	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.paused[i] = false
-	return nil
-}
-
-func (f *faultRun) deform(ctx context.Context, i int, b fault.Bend) error {
-	f.mu.Lock()
-	f.bends[i] = b
-	alive := f.alive[i]
+	b := f.bends[i]
 	f.mu.Unlock()
-	if !alive {
-		return nil // when it starts
+	if !f.plan.Bending() {
+		return nil
 	}
 	if err := f.rig.bend(ctx, i, b); err != nil {
 		return fmt.Errorf("bend n%d: %w", i, err)
@@ -288,153 +352,18 @@ func (f *faultRun) deform(ctx context.Context, i int, b fault.Bend) error {
 	return nil
 }
 
-// tallies are those of all nodes; zero of those that are not up.
-func (f *faultRun) tallies(ctx context.Context) ([]tally, error) {
-	out := make([]tally, len(f.names))
-	up := f.up()
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(16)
-	for i := range out {
-		if !up[i] {
-			continue
-		}
-		g.Go(func() (err error) {
-			if out[i], err = f.rig.tally(ctx, i); err != nil && !f.up()[i] {
-				err = nil // it was killed meanwhile
-			}
-			return err
-		})
+func (f *faultRun) deform(ctx context.Context, i int, b fault.Bend) error {
+	f.mu.Lock()
+	f.bends[i] = b
+	up := f.alive[i] && !f.paused[i]
+	f.mu.Unlock()
+	if !up {
+		return nil // when it starts, or goes on
 	}
-	return out, g.Wait()
-}
-
-// finish proves what has no end, before the nodes are stopped.
-func (f *faultRun) finish(ctx context.Context) error {
-	for of := range f.marks {
-		if m := &f.marks[of]; m.begun && !m.ended {
-			if err := f.prove(ctx, of); err != nil {
-				return err
-			}
-		}
+	if err := f.rig.bend(ctx, i, b); err != nil {
+		return fmt.Errorf("bend n%d: %w", i, err)
 	}
 	return nil
-}
-
-// prove decides whether an occurrence has happened by what changed since it began.
-func (f *faultRun) prove(ctx context.Context, of int) error {
-	o := &f.plan.Occurrences[of]
-	after, err := f.tallies(ctx)
-	if err != nil {
-		return err
-	}
-	up := f.up()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	m := &f.marks[of]
-	var all tally // what everybody counted meanwhile
-	knowing, reached := 0, 0
-	for i := range after {
-		a, b := after[i], m.before[i]
-		if a.Received < b.Received || a.Cut < b.Cut || a.Lost < b.Lost || a.Withheld < b.Withheld || a.Second < b.Second { // another life
-			b = tally{}
-		}
-		all.Cut += a.Cut - b.Cut
-		if a.Evidence > b.Evidence {
-			all.Evidence++
-		}
-		if up[i] && a.Changes >= f.plan.Begun(of) {
-			reached++
-		}
-		if up[i] {
-			knowing++
-		}
-		if slices.Contains(o.Nodes, i) { // both ends of each link that is changed are
-			all.Lost += (a.Lost - a.Cut) - (b.Lost - b.Cut)
-			all.Withheld += a.Withheld - b.Withheld
-			all.Second += a.Second - b.Second
-			if want := f.bends[i]; up[i] && a.Bend != want {
-				m.failed = append(m.failed, fmt.Sprintf("n%d is %+v, want %+v", i, a.Bend, want))
-			}
-		}
-	}
-	claim := func(happened bool, proof, missing string) {
-		if happened {
-			m.proofs = append(m.proofs, proof)
-		} else {
-			m.failed = append(m.failed, missing)
-		}
-	}
-	switch o.Kind {
-	case "partition":
-		claim(all.Cut > 0, size(all.Cut)+" dropped by the cut", "nothing was dropped by the cut: no link crosses it, or nothing was sent")
-	case "pause":
-		if f.plan.PausesCut() {
-			claim(all.Cut > 0, size(all.Cut)+" of others not taken", "nobody sent it anything")
-		}
-	case "link", "rates":
-		claim(reached == knowing, fmt.Sprintf("in force at %d nodes", reached), fmt.Sprintf("%d of %d nodes do not know of it", knowing-reached, knowing))
-		if f.plan.Losing(of) {
-			claim(all.Lost > 0, size(all.Lost)+" lost", "nothing was lost")
-		}
-	case "silent":
-		claim(all.Withheld > 0, fmt.Sprintf("%d messages not passed on", all.Withheld), "they had nothing to pass on")
-	case "equivocate":
-		claim(all.Second > 0 && all.Evidence > 0, fmt.Sprintf("%d second blocks, known as such to %d nodes", all.Second, all.Evidence),
-			fmt.Sprintf("%d second blocks were signed, %d nodes know of any: they had no slot, or empty blocks", all.Second, all.Evidence))
-	case "skew":
-		claim(true, "their clocks are off", "")
-	}
-	return nil
-}
-
-// results are the occurrences as the report shows them; in has the recordings of all nodes.
-func (f *faultRun) results(in recorder.Input) (out []report.Fault) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	alive := in
-	alive.Nodes = slices.Clone(in.Nodes)
-	for i := range alive.Nodes {
-		alive.Nodes[i].Up = f.life[i]
-	}
-	ms := func(at int64) float64 { return float64(at-f.clock.At(f.begin)) / 1e6 }
-	for of := range f.marks {
-		m, o := &f.marks[of], &f.plan.Occurrences[of]
-		r := report.Fault{Kind: o.Kind, AtMS: o.At.Seconds() * 1e3, EndMS: stats.None(), HeadsEqual: stats.None(), PoolsEqual: stats.None()}
-		for _, i := range o.Nodes {
-			r.Nodes = append(r.Nodes, f.names[i])
-		}
-		switch {
-		case !m.begun:
-			r.Proof = "the run ended before it"
-		case len(m.failed) > 0:
-			r.AtMS, r.Proof = ms(m.at), strings.Join(m.failed, "; ")
-		case len(m.proofs) == 0:
-			r.AtMS, r.Proof = ms(m.at), "nothing was seen of it"
-		default:
-			r.AtMS, r.Happened, r.Proof = ms(m.at), true, strings.Join(m.proofs, "; ")
-		}
-		end := m.end
-		if m.ended {
-			r.EndMS = stats.Number(ms(m.end))
-		} else if o.Kind == "join" {
-			end = m.at
-		}
-		if m.begun && (m.ended || o.Kind == "join") {
-			r.HeadsEqual = stats.Number(math.Inf(1))
-			if at, ok := recorder.HeadsEqual(alive, end); ok {
-				r.HeadsEqual = stats.Number(float64(at-end) / 1e6)
-			}
-		}
-		if m.ended && o.Kind == "partition" {
-			h := recorder.Heal(alive, end)
-			r.PoolsEqual, r.Lacking, r.Repair = stats.Number(math.Inf(1)), h.Lacking, h.Repair
-			if h.Whole {
-				r.PoolsEqual = stats.Number(float64(h.Equal-end) / 1e6)
-			}
-		}
-		out = append(out, r)
-	}
-	return out
 }
 
 // upSpans is when a node belonged to E; nil is always.
@@ -467,12 +396,4 @@ func (f *faultRun) survives(i int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.alive[i]
-}
-
-// size is bytes for a person.
-func size(bytes uint64) string {
-	if bytes < 10<<10 {
-		return fmt.Sprintf("%d bytes", bytes)
-	}
-	return fmt.Sprintf("%.0f KiB", float64(bytes)/1024)
 }

@@ -98,6 +98,28 @@ func TestPause(t *testing.T) {
 	}
 }
 
+// TestPauseOverKill: a node that is killed and starts again inside its pause seals nothing before that is over, nor does one that
+// joins inside it.
+func TestPauseOverKill(t *testing.T) {
+	r := measureVirtual(t, faulty(6, 24, .3,
+		experiment.Fault{At: 2500 * ms, For: 14 * sec, Pause: "1,2"},
+		experiment.Fault{At: 4500 * ms, For: 2 * sec, Kill: "1"},
+		experiment.Fault{At: 6500 * ms, Join: "2"}))
+	f := happened(t, r, "pause", "kill", "join")
+	sealed := 0
+	for _, m := range r.Runs[0].Messages {
+		if m.Origin != "n1" && m.Origin != "n2" || m.BornMS < 2500 {
+			continue
+		}
+		if sealed++; m.BornMS < 16500 {
+			t.Errorf("%s sealed a block %v ms into the window, inside its pause", m.Origin, m.BornMS)
+		}
+	}
+	if sealed == 0 || math.IsInf(float64(f[0].HeadsEqual), 1) {
+		t.Errorf("after the pause n1 and n2 sealed %d blocks and heads were equal after %v ms", sealed, f[0].HeadsEqual)
+	}
+}
+
 // TestLateJoin: a node that joins in the middle gets the chain and then its share.
 func TestLateJoin(t *testing.T) {
 	r := measureVirtual(t, faulty(6, 16, 1, experiment.Fault{At: 5500 * ms, Join: "4,5"}))
