@@ -137,6 +137,25 @@ func TestTwin(t *testing.T) {
 	}
 }
 
+// Where prices are measured, plain gossip pays the same ones.
+func TestTwinPaysTheSame(t *testing.T) {
+	var cpus []experiment.CPU
+	spec := smallSpec()
+	spec.Engine, spec.Net.Relay, spec.Seeds, spec.CPU.Mode = "virtual", "coded", []int64{1}, experiment.CPUMeasure
+	cfg := MeasureConfig{Experiment: spec, Out: t.TempDir(), Twin: true}
+	cfg.engine = func(ctx context.Context, s experiment.Spec, seed int64, p *progress) (*observation, error) {
+		cpus = append(cpus, s.CPU)
+		return scriptedEngine(nil)(ctx, s, seed, p)
+	}
+	r, err := Measure(t.Context(), cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cpus) != 2 || cpus[0] != cpus[1] || cpus[0].HashUS == 0 || len(r.Overlays) != 1 {
+		t.Errorf("the runs pay %+v, want two times the same; %d overlays", cpus, len(r.Overlays))
+	}
+}
+
 func TestBaselineMustBeARun(t *testing.T) {
 	cfg := MeasureConfig{Experiment: smallSpec(), Out: t.TempDir(), Baseline: t.TempDir()}
 	cfg.engine = scriptedEngine(func(*observation) { t.Error("the run began") })

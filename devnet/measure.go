@@ -75,6 +75,15 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 	if err := validate(spec); err != nil {
 		return nil, err
 	}
+	p := newProgress(out)
+	defer p.clear()
+	if spec.CPU.Mode == experiment.CPUMeasure { // first: the run to stand beside it has the same prices
+		p.now("measuring what computing costs")
+		var err error
+		if spec.CPU, err = calibrate(spec.CPU.Cores); err != nil {
+			return nil, err
+		}
+	}
 	baseline, err := baselineOf(cfg, spec)
 	if err != nil {
 		return nil, err
@@ -82,15 +91,6 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 	var without []string // why there is nothing beside
 	if baseline == nil && cfg.Twin && hasTwin(spec) {
 		if baseline, without, err = twinOf(ctx, cfg, spec, out); err != nil {
-			return nil, err
-		}
-	}
-	p := newProgress(out)
-	defer p.clear()
-	if spec.CPU.Mode == experiment.CPUMeasure {
-		p.now("measuring what computing costs")
-		var err error
-		if spec.CPU, err = calibrate(spec.CPU.Cores); err != nil {
 			return nil, err
 		}
 	}

@@ -87,7 +87,10 @@ func Sweep(ctx context.Context, cfg SweepConfig, out io.Writer) (*report.Sweep, 
 	}
 	p := newProgress(out)
 	defer p.clear()
-	s := newSweepRun(cfg, wanted, dir, p)
+	s, err := newSweepRun(cfg, wanted, dir, p)
+	if err != nil {
+		return nil, err
+	}
 	s.announce()
 	if err := s.run(ctx); err != nil {
 		return nil, err
@@ -162,14 +165,22 @@ type sweepRun struct {
 	began time.Time
 }
 
-func newSweepRun(cfg SweepConfig, wanted []bool, dir string, p *progress) *sweepRun {
+func newSweepRun(cfg SweepConfig, wanted []bool, dir string, p *progress) (*sweepRun, error) {
 	n := len(cfg.Sweep.Cells)
 	s := &sweepRun{cfg: cfg, dir: dir, p: p, began: time.Now(), cells: make([]report.Cell, n), out: make([]bool, n), left: map[string]int{}}
 	s.env = environment(MeasureConfig{Command: cfg.Command, Version: cfg.Version, Revision: cfg.Revision, program: programSum(cfg.Binary)})
 	s.lanes = lanesHere()
 	s.jobs = jobs{cores: s.lanes.cores, memory: s.lanes.room}
-	for i := range cfg.Sweep.Cells {
-		cell := &cfg.Sweep.Cells[i]
+	prices, err := s.prices()
+	if err != nil {
+		return nil, err
+	}
+	for i, cell := range cfg.Sweep.Cells {
+		if cpu := &cell.Spec.CPU; cpu.Mode == experiment.CPUMeasure {
+			cores := cpu.Cores
+			*cpu = prices
+			cpu.Cores = cores
+		}
 		s.cells[i] = report.Cell{Values: cell.Values, Digest: cell.Spec.Digest(), Experiment: cell.Spec, Links: cell.Spec.Links()}
 		if s.find(i) {
 			s.kept++
@@ -181,7 +192,33 @@ func newSweepRun(cfg SweepConfig, wanted []bool, dir string, p *progress) *sweep
 		}
 		s.jobs.waiting = append(s.jobs.waiting, job{cell: i, memory: cell.Spec.Memory(), takes: cell.Spec.Expected(), alone: !cell.Spec.Virtual()})
 	}
-	return s
+	return s, nil
+}
+
+// prices are what computing costs in all the cells that want it measured: what this same program on
+// this kind of machine found for those that are done, else what it finds now. Nothing where no cell wants it.
+func (s *sweepRun) prices() (prices experiment.CPU, err error) {
+	stated := map[string]bool{} // digests of cells with prices of their own
+	for i := range s.cfg.Sweep.Cells {
+		if spec := &s.cfg.Sweep.Cells[i].Spec; spec.CPU.Mode != experiment.CPUMeasure {
+			stated[spec.Digest()] = true
+		}
+	}
+	if len(stated) == len(s.cfg.Sweep.Cells) {
+		return prices, nil
+	}
+	folders, err := filepath.Glob(filepath.Join(s.dir, cellsFolder, "*"))
+	if err != nil {
+		return prices, err
+	}
+	for _, folder := range folders {
+		r, err := report.ReadResults(folder)
+		if err == nil && !stated[r.Digest] && r.Environment.CPU == s.env.CPU && otherProgram(r.Environment, s.env) == "" {
+			return r.Experiment.CPU, nil
+		}
+	}
+	s.p.now("measuring what computing costs")
+	return calibrate(1)
 }
 
 // find takes over the run of cell i that a former sweep left, if it was made by this same program.

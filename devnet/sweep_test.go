@@ -136,6 +136,36 @@ func TestSweepOfAChangedProgram(t *testing.T) {
 	}
 }
 
+// Prices are measured once for all cells of a sweep, and a sweep that goes on keeps them.
+func TestSweepMeasuresPricesOnce(t *testing.T) {
+	text := strings.Replace(smallSweep, "[net]", "seeds = [1]\n[cpu]\nmode = \"measure\"\n[net]", 1)
+	text = strings.Replace(text, `"gossip.d" = [2, 3, 4]`, `"gossip.d" = [2, 3]`+"\n"+`"cpu.cores" = [1, 2]`, 1)
+	text, _, _ = strings.Cut(text, "[[law]]") // which is over one key
+	ran := 0
+	var mu sync.Mutex
+	cfg := SweepConfig{Sweep: sweepOf(t, text), Out: t.TempDir(), Version: "1"}
+	cfg.engine = func(ctx context.Context, s experiment.Spec, seed int64, p *progress) (*observation, error) {
+		mu.Lock()
+		ran++
+		mu.Unlock()
+		return scriptedEngine(nil)(ctx, s, seed, p)
+	}
+	r, err := Sweep(t.Context(), cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range r.Cells {
+		got, want := c.Experiment.CPU, r.Cells[0].Experiment.CPU
+		want.Cores = cfg.Sweep.Cells[i].Spec.CPU.Cores
+		if got != want || got.Mode != experiment.CPUCharge || got.HashUS == 0 {
+			t.Errorf("cell %v has the prices %+v, want %+v", c.Values, got, want)
+		}
+	}
+	if r, err = Sweep(t.Context(), cfg, nil); err != nil || ran != 4 || r.Cells[3].Folder == "" {
+		t.Errorf("the second time: %v, %d runs in all, want the 4 of the first time", err, ran)
+	}
+}
+
 func TestSweepVerdicts(t *testing.T) {
 	run := func(text string, bend func(*observation)) error {
 		cfg := SweepConfig{Sweep: sweepOf(t, text), Out: t.TempDir(), engine: scriptedEngine(bend)}

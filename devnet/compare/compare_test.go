@@ -168,12 +168,13 @@ func TestShowsWhatItSays(t *testing.T) {
 func TestRefusesWhatDoesNotMatch(t *testing.T) {
 	a := try{seeds: 2, blocks: 3}
 	for want, bend := range map[string]func(*experiment.Spec){
-		"net.nodes is 20 in A and 30 in B":                  func(s *experiment.Spec) { s.Net.Nodes = 30 },
-		"net.latency is world in A and uniform:50ms in B":   func(s *experiment.Spec) { s.Net.Latency = "uniform:50ms" },
-		"chain.block_size is 128KiB in A and 1MiB in B":     func(s *experiment.Spec) { s.Chain.BlockSize, s.Load.TxRate = 1<<20, 8 },
-		"net.supers.down is not set in A and 1gbit in B":    func(s *experiment.Spec) { s.Net.Supers.Share = .5 },
-		"load.tx_rate is 8 in A and 9 in B: the runs must":  func(s *experiment.Spec) { s.Load.TxRate = 9 },
-		"in B: the runs must not differ in it: measure one": func(s *experiment.Spec) { s.Engine = "process" },
+		"net.nodes is 20 in A and 30 in B":                 func(s *experiment.Spec) { s.Net.Nodes = 30 },
+		"net.latency is world in A and uniform:50ms in B":  func(s *experiment.Spec) { s.Net.Latency = "uniform:50ms" },
+		"chain.block_size is 128KiB in A and 1MiB in B":    func(s *experiment.Spec) { s.Chain.BlockSize, s.Load.TxRate = 1<<20, 8 },
+		"net.supers.down is not set in A and 1gbit in B":   func(s *experiment.Spec) { s.Net.Supers.Share = .5 },
+		"load.tx_rate is 8 in A and 9 in B: the runs must": func(s *experiment.Spec) { s.Load.TxRate = 9 },
+		"again, B with the prices of A: [cpu] mode = \"charge\", cores = 2, signature_us = 36, hash_us = 7, transfer_us = 10": func(s *experiment.Spec) { s.CPU.HashUS = 7.25 },
+		"in B: the runs must not differ in it: measure one":                                                                   func(s *experiment.Spec) { s.Engine = "process" },
 	} {
 		_, err := Compare(a.side(t), try{seeds: 2, blocks: 3, spec: bend}.side(t))
 		if !errors.Is(err, ErrMismatch) || !strings.Contains(err.Error(), want) {

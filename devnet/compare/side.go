@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
+	"github.com/pheme-net/pheme/devnet/experiment"
 	"github.com/pheme-net/pheme/devnet/report"
 )
 
@@ -96,11 +98,19 @@ func match(a, b *report.Results) (differ []report.Difference, err error) {
 		if !slices.ContainsFunc(free[:], func(f string) bool {
 			return d.Key == f || f[len(f)-1] == '.' && len(d.Key) > len(f) && d.Key[:len(f)] == f
 		}) {
-			return nil, fmt.Errorf("%w: %s is %s in A and %s in B: the runs must not differ in it: measure one of them again", ErrMismatch, d.Key, orNothing(d.Here), orNothing(d.Theirs))
+			return nil, fmt.Errorf("%w: %s is %s in A and %s in B: the runs must not differ in it: measure one of them again%s", ErrMismatch, d.Key, orNothing(d.Here), orNothing(d.Theirs), copied(d.Key, a.Experiment.CPU))
 		}
 		differ = append(differ, d)
 	}
 	return differ, nil
+}
+
+// copied says what to copy from A where prices differ, which cpu.mode = "measure" finds anew for each run.
+func copied(key string, c experiment.CPU) string {
+	if !strings.HasPrefix(key, "cpu.") || c.Mode != experiment.CPUCharge {
+		return ""
+	}
+	return fmt.Sprintf(", B with the prices of A: [cpu] mode = %q, cores = %d, signature_us = %v, hash_us = %v, transfer_us = %v", c.Mode, c.Cores, c.SignatureUS, c.HashUS, c.TransferUS)
 }
 
 func orNothing(v string) string {
