@@ -86,7 +86,7 @@ func (s *Side) add(d *report.DeliveryRow) error {
 
 // free lists the keys of an experiment in which two compared runs may differ: what is compared. All
 // others must be the same, or the difference would not be theirs.
-var free = [...]string{"gossip.", "repair.", "report.", "expect.", "net.topology", "net.degree", "net.transport", "net.relay"}
+var free = [...]string{"gossip.", "repair.", "report.", "expect.", "net.topology", "files.topology", "net.degree", "net.transport", "net.relay"}
 
 // match refuses two runs whose difference would mean nothing.
 func match(a, b *report.Results) (differ []report.Difference, err error) {

@@ -3,6 +3,8 @@ package experiment
 import (
 	"errors"
 	"math"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -73,6 +75,42 @@ func TestResolvedFileRepeatsTheExperiment(t *testing.T) {
 	other.Load.Blocks++
 	if other.Digest() == s.Digest() {
 		t.Error("two experiments share a digest")
+	}
+}
+
+// What a file holds is part of the experiment that names it, and must stay so until the experiment has run.
+func TestFilesAreOfTheDigest(t *testing.T) {
+	for _, tt := range []struct {
+		key, one, other string
+		name            func(s *Spec, path string)
+	}{
+		{"net.latency", "from,to,rtt_ms,share\na,a,10,100\n", "from,to,rtt_ms,share\na,a,20,100\n", func(s *Spec, path string) { s.Net.Latency = path }},
+		{"net.topology", "0 1\n1 2\n", "0 1\n0 2\n", func(s *Spec, path string) { s.Net.Topology = "file:" + path }},
+	} {
+		path := filepath.Join(t.TempDir(), "file.csv")
+		of := func(text string) (s Spec) {
+			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			s.Engine, s.Net.Nodes = "virtual", 3
+			tt.name(&s, path)
+			s.Resolve()
+			if err := s.Validate(); err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		one, same, other := of(tt.one), of(tt.one), of(tt.other)
+		if one.Digest() != same.Digest() || one.Digest() == other.Digest() {
+			t.Errorf("%s: digests %s, %s and %s: want the last another", tt.key, one.Digest(), same.Digest(), other.Digest())
+		}
+		if err := one.Validate(); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), tt.key+": "+path+" has changed") {
+			t.Errorf("%s: a file that has changed since: %v", tt.key, err)
+		}
+		one.Net.Latency, one.Net.Topology = "uniform:0.5ms", "ring"
+		if one.Resolve(); one.Files != (Files{}) {
+			t.Errorf("%s: %+v without a file", tt.key, one.Files)
+		}
 	}
 }
 

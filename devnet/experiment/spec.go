@@ -51,6 +51,8 @@ type Spec struct {
 	// Expect holds what the figures must come to, by their names in results.json; a run that misses
 	// one ends with exit code 3.
 	Expect map[string]Expectation `toml:"expect,omitempty" json:"expect,omitempty" comment:"figures by name: < <= > >= or = and a number"`
+	// Files says what the files that the experiment names held when it was resolved.
+	Files Files `toml:"-" json:"files,omitzero"`
 }
 
 // Discovery is the topology of nodes that are told one address and find each other.
@@ -186,6 +188,7 @@ func (s *Spec) Resolve() {
 	s.Net.resolve(s.Shaped())
 	s.Gossip.resolve()
 	s.Repair.resolve()
+	s.Files.resolve(&s.Net)
 	fill(&s.Chain.Slot, Duration(time.Second))
 	fill(&s.Chain.BlockSize, 128<<10)
 	s.Load.resolve(s)
@@ -391,7 +394,7 @@ func (s *Spec) seconds() float64 {
 }
 
 // Digest names the resolved experiment: the first 8 hex digits of the SHA-256 of its JSON form,
-// which has every key and no comments.
+// which has every key, what its files hold, and no comments.
 func (s *Spec) Digest() string {
 	text, err := json.Marshal(s)
 	if err != nil {

@@ -32,6 +32,9 @@ func (s *Spec) Validate() error {
 	if err := s.checkLinks(); err != nil {
 		return err
 	}
+	if err := s.checkFiles(); err != nil {
+		return err
+	}
 	if err := s.checkFaults(); err != nil {
 		return err
 	}
