@@ -144,6 +144,9 @@ func measureSeeds(ctx context.Context, l *lanes, run engine, spec experiment.Spe
 
 // lane calls f when a seed of the experiment may run.
 func (l *lanes) lane(ctx context.Context, spec experiment.Spec, f func() error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if spec.Virtual() {
 		leave, err := l.enter(ctx, spec.Memory())
 		if err != nil {

@@ -116,6 +116,29 @@ func TestSeedsFail(t *testing.T) {
 	}
 }
 
+// TestNoSeedAfterTheEnd: when a seed of processes has failed, or somebody has had enough, no other begins.
+func TestNoSeedAfterTheEnd(t *testing.T) {
+	spec := seedsSpec(1, 2, 3)
+	spec.Engine = "process"
+	for _, enough := range []bool{false, true} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		why := errors.New("enough")
+		var ran []int64
+		run := func(_ context.Context, _ experiment.Spec, seed int64, _ *progress) (*observation, error) {
+			ran = append(ran, seed)
+			if enough {
+				cancel(why)
+			}
+			return nil, why
+		}
+		_, _, err := measureSeeds(ctx, newLanes(2, 0), run, spec, newProgress(nil))
+		if !errors.Is(err, why) || !slices.Equal(ran, []int64{1}) {
+			t.Errorf("enough %t: measureSeeds() = %v, ran the seeds %v: want the first alone", enough, err, ran)
+		}
+		cancel(nil)
+	}
+}
+
 // TestLanesAreShared: two runs of a sweep together take no more than there is.
 func TestLanesAreShared(t *testing.T) {
 	l := newLanes(2, 100)
