@@ -184,6 +184,7 @@ func TestValidateNamesTheField(t *testing.T) {
 		{func(s *Spec) { s.Engine, s.CPU.Mode = "virtual", "free"; s.Resolve() }, "cpu.mode = free:"},
 		{func(s *Spec) { s.Engine, s.CPU = "virtual", CPU{Mode: CPUOff, Cores: 2}; s.Resolve() }, "cpu = map[cores:2 mode:off]: has prices"},
 		{func(s *Spec) { s.Engine, s.CPU = "virtual", CPU{Mode: CPUMeasure, HashUS: 2}; s.Resolve() }, "has prices that mode"},
+		{func(s *Spec) { s.Engine, s.Net.Transport = "virtual", "quic"; s.Resolve() }, "net.transport = quic: virtual time has one modelled transport"},
 		{func(s *Spec) { s.Engine, s.CPU.Cores = "virtual", -1; s.Resolve() }, "cpu.cores = -1:"},
 		{func(s *Spec) { s.Engine, s.CPU.HashUS = "virtual", -1; s.Resolve() }, "cpu.hash_us = -1:"},
 		{func(s *Spec) { s.Load.Pools = "hot" }, "load.pools = hot: must be warm, half or cold"},

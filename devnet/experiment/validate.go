@@ -65,6 +65,7 @@ func (s *Spec) checkNet() []check {
 		{!slices.Contains([]string{"off", "on", "full"}, n.Members), "net.members", "must be off, on or full"},
 		{n.Topology == Discovery && n.Members != "full", "net.members", "must be full for the topology discovery: the members are whom nodes choose from"},
 		{!slices.Contains([]string{"tcp", "quic"}, n.Transport), "net.transport", "must be tcp or quic"},
+		{s.Virtual() && n.Transport != "tcp", "net.transport", "virtual time has one modelled transport: leave it out, or set engine = \"process\""},
 		{!slices.Contains(relays, n.Relay), "net.relay", "must be one of " + strings.Join(relays, ", ")},
 		{!(n.Mixed.Share >= 0 && n.Mixed.Share <= 1), "net.mixed", "share must be 0 to 1"},
 		{n.Mixed.Share > 0 && !slices.Contains(relays, n.Mixed.Relay), "net.mixed", "relay must be one of " + strings.Join(relays, ", ")},
