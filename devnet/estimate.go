@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/pheme-net/pheme/devnet/experiment"
-	"github.com/pheme-net/pheme/devnet/host"
 )
 
 // fits refuses a run that would need more memory than there is: free bytes, 0 where nobody knows.
@@ -17,9 +16,6 @@ func fits(s experiment.Spec, free int64) error {
 	return fmt.Errorf("%w: net.nodes = %d: the run takes about %.1f GiB of memory, and %.1f GiB are free: use fewer nodes or smaller blocks, or stop other programs",
 		experiment.ErrInvalid, s.Net.Nodes, float64(need)/(1<<30), float64(free)/(1<<30))
 }
-
-// fitsHere is fits on this machine.
-func fitsHere(s experiment.Spec) error { return fits(s, host.FreeMemory(proc)) }
 
 // pace estimates how long a run still takes from how long its slots have taken. In virtual time the run itself has no clock that
 // could tell.

@@ -1,6 +1,7 @@
 package devnet
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -18,6 +19,24 @@ func TestFits(t *testing.T) {
 		err := fits(s, free)
 		if (err == nil) != want || err != nil && (!errors.Is(err, experiment.ErrInvalid) || !strings.Contains(err.Error(), fmt.Sprintf("about %.1f GiB", float64(need)/(1<<30)))) {
 			t.Errorf("fits with %d of %d bytes free: %v", free, need, err)
+		}
+	}
+}
+
+// TestFitsIntoTheSweep: what is free for a cell is what was when its sweep began, whatever the seeds of other cells hold now.
+func TestFitsIntoTheSweep(t *testing.T) {
+	s := smallSpec()
+	s.Engine, s.Net.Nodes, s.Chain.BlockSize, s.Load.TxSize = "virtual", 5000, 4<<20, 32<<10 // more than any machine has
+	s.Resolve()
+	for free, want := range map[int64]bool{s.Memory(): true, s.Memory() - 1: false} {
+		ran := false
+		cfg := MeasureConfig{Experiment: s, Out: t.TempDir(), lanes: newLanes(1, free)}
+		cfg.engine = func(context.Context, experiment.Spec, int64, *progress) (*observation, error) {
+			ran = true
+			return nil, errors.New("enough")
+		}
+		if _, err := Measure(t.Context(), cfg, nil); ran != want || errors.Is(err, experiment.ErrInvalid) == want {
+			t.Errorf("with %d of %d bytes free when the sweep began: ran %t, %v", free, s.Memory(), ran, err)
 		}
 	}
 }

@@ -20,7 +20,8 @@ import (
 // 70 % of the memory that was free, but always one.
 type lanes struct {
 	cores int
-	room  int64 // bytes; 0 is unknown, which bounds nothing
+	free  int64 // bytes, before any of them ran; 0 is unknown, which bounds nothing
+	room  int64 // of free; likewise
 
 	turn   *semaphore.Weighted // one a core
 	memory *semaphore.Weighted
@@ -28,7 +29,7 @@ type lanes struct {
 
 func newLanes(cores int, free int64) *lanes {
 	room := free / 10 * 7
-	return &lanes{cores: cores, room: room, turn: semaphore.NewWeighted(int64(cores)), memory: semaphore.NewWeighted(max(1, room))}
+	return &lanes{cores: cores, free: free, room: room, turn: semaphore.NewWeighted(int64(cores)), memory: semaphore.NewWeighted(max(1, room))}
 }
 
 // lanesHere are those of this machine.

@@ -99,7 +99,7 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 		side = lanesHere()
 	}
 	announce(p, spec, side)
-	if err := fitsHere(spec); err != nil {
+	if err := fits(spec, side.free); err != nil { // now, other cells of a sweep hold some of it
 		return nil, err
 	}
 	env := environment(cfg)
