@@ -163,10 +163,7 @@ func (r *run) send(ctx context.Context, start time.Time, account int, calls []ca
 			results = make([]rpc.SendResult, 1)
 			results[0].Hash, results[0].Err = target.SendRaw(ctx, c.raws[0])
 		} else {
-			var err error
-			if results, err = target.SendBatch(ctx, c.raws); err != nil {
-				return fmt.Errorf("send to %s: %w", target.Target(), err)
-			}
+			results = sendBatch(ctx, target, c.raws)
 		}
 		r.answered(due, late, results)
 		if ctx.Err() != nil {
@@ -174,6 +171,21 @@ func (r *run) send(ctx context.Context, start time.Time, account int, calls []ca
 		}
 	}
 	return nil
+}
+
+// sendBatch sends what shares a call. Where the call itself fails, all of it that has no answer was refused.
+func sendBatch(ctx context.Context, target *rpc.Client, raws [][]byte) []rpc.SendResult {
+	results, err := target.SendBatch(ctx, raws)
+	if err == nil {
+		return results
+	}
+	if cause := errors.Unwrap(err); cause != nil {
+		err = cause // which transactions they were makes no other reason of it
+	}
+	for len(results) < len(raws) {
+		results = append(results, rpc.SendResult{Err: err})
+	}
+	return results
 }
 
 func (r *run) answered(due time.Time, late time.Duration, results []rpc.SendResult) {

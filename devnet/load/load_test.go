@@ -2,12 +2,23 @@ package load
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/quick"
 	"time"
+
+	"github.com/ethereum/go-ethereum/crypto"
+
+	"github.com/pheme-net/pheme/rpc"
 )
 
 // TestLayOut: whatever the load, every transaction is in one call, no call leaves before its last
@@ -48,6 +59,79 @@ func TestRefused(t *testing.T) {
 		if _, err := Run(context.Background(), c); !errors.Is(err, ErrConfig) {
 			t.Errorf("%s: Run = %v, want ErrConfig", name, err)
 		}
+	}
+}
+
+// answers is a node as far as a load needs it: it answers calls, and batches until it is broken.
+type answers struct {
+	broken bool
+	sent   atomic.Int64
+}
+
+func (a *answers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	type request struct {
+		ID     json.RawMessage `json:"id"`
+		Method string          `json:"method"`
+	}
+	type answer struct {
+		Version string          `json:"jsonrpc"`
+		ID      json.RawMessage `json:"id"`
+		Result  string          `json:"result"`
+	}
+	answered := func(q request) answer {
+		result := "0x1"
+		if q.Method == "eth_sendRawTransaction" {
+			result = fmt.Sprintf("0x%064x", a.sent.Add(1))
+		}
+		return answer{"2.0", q.ID, result}
+	}
+	body, _ := io.ReadAll(r.Body)
+	var batch []request
+	var one request
+	w.Header().Set("Content-Type", "application/json")
+	switch {
+	case json.Unmarshal(body, &one) == nil:
+		_ = json.NewEncoder(w).Encode(answered(one))
+	case json.Unmarshal(body, &batch) != nil || a.broken:
+		http.Error(w, "gone", http.StatusServiceUnavailable)
+	default:
+		var all []answer
+		for _, q := range batch {
+			all = append(all, answered(q))
+		}
+		_ = json.NewEncoder(w).Encode(all)
+	}
+}
+
+// TestDeadTarget: what a target that fails does not take is refused, and what others take is not lost for it.
+func TestDeadTarget(t *testing.T) {
+	cfg := Config{Rate: 400, Duration: 100 * time.Millisecond, Batch: 5}
+	for _, broken := range []bool{false, true} {
+		server := httptest.NewServer(&answers{broken: broken})
+		defer server.Close()
+		client, err := rpc.DialHTTP(t.Context(), server.URL, server.Client())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		key, err := crypto.GenerateKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Targets, cfg.Keys = append(cfg.Targets, client), append(cfg.Keys, key)
+	}
+	r, err := Run(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reasons, refused int
+	for why, n := range r.Refused {
+		if reasons, refused = reasons+1, refused+n; !strings.Contains(why, "503") {
+			t.Errorf("%d were refused because of %q", n, why)
+		}
+	}
+	if r.Sent != 40 || r.Accepted != 20 || refused != 20 || reasons != 1 {
+		t.Errorf("of %d transactions %d were accepted, %d refused for %d reasons: want 40, 20, 20 and 1", r.Sent, r.Accepted, refused, reasons)
 	}
 }
 
