@@ -90,6 +90,7 @@ type run struct {
 	accepted []sent
 	refused  map[string]int
 	blocks   map[common.Hash]time.Time // first sight of each transaction in a block
+	pending  map[common.Hash]struct{}  // accepted and in no block yet
 }
 
 // Validate says what is wrong with a load. Errors wrap ErrConfig.
@@ -116,7 +117,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		return nil, err
 	}
 	cfg.Batch = max(1, cfg.Batch)
-	r := &run{cfg: cfg, refused: make(map[string]int), blocks: make(map[common.Hash]time.Time)}
+	r := &run{cfg: cfg, refused: make(map[string]int), blocks: make(map[common.Hash]time.Time), pending: make(map[common.Hash]struct{})}
 	if err := r.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -201,6 +202,9 @@ func (r *run) answered(due time.Time, late time.Duration, results []rpc.SendResu
 		r.count++
 		if one.Err == nil {
 			r.accepted = append(r.accepted, sent{one.Hash, due, ms(now.Sub(due))})
+			if _, in := r.blocks[one.Hash]; !in {
+				r.pending[one.Hash] = struct{}{}
+			}
 			continue
 		}
 		why := one.Err.Error()
@@ -227,15 +231,10 @@ func (r *run) settle(ctx context.Context) error {
 	return nil
 }
 
-func (r *run) missing() (n int) {
+func (r *run) missing() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, s := range r.accepted {
-		if _, in := r.blocks[s.hash]; !in {
-			n++
-		}
-	}
-	return n
+	return len(r.pending)
 }
 
 // watch looks for new blocks at the first target until ctx ends.
@@ -271,6 +270,7 @@ func (r *run) seen(hashes []common.Hash) {
 	for _, h := range hashes {
 		if _, known := r.blocks[h]; !known {
 			r.blocks[h] = now
+			delete(r.pending, h)
 		}
 	}
 }
@@ -280,8 +280,8 @@ func (r *run) report(ctx context.Context, start time.Time) {
 	for r.cfg.Progress != nil && sleep(ctx, time.Second) == nil {
 		r.mu.Lock()
 		p := Progress{Sent: r.count, Accepted: len(r.accepted), Total: r.total, Left: max(0, r.cfg.Duration-time.Since(start))}
+		p.Included = p.Accepted - len(r.pending)
 		r.mu.Unlock()
-		p.Included = p.Accepted - r.missing()
 		r.cfg.Progress(p)
 	}
 }

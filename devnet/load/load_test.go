@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"testing/quick"
 	"time"
 
+	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/crypto"
 
 	"github.com/pheme-net/pheme/rpc"
@@ -132,6 +134,38 @@ func TestDeadTarget(t *testing.T) {
 	}
 	if r.Sent != 40 || r.Accepted != 20 || refused != 20 || reasons != 1 {
 		t.Errorf("of %d transactions %d were accepted, %d refused for %d reasons: want 40, 20, 20 and 1", r.Sent, r.Accepted, refused, reasons)
+	}
+}
+
+// TestPending: what is pending is what was accepted and is in no block, whichever was seen first.
+func TestPending(t *testing.T) {
+	r := &run{refused: map[string]int{}, blocks: map[common.Hash]time.Time{}, pending: map[common.Hash]struct{}{}}
+	accept := func(n byte) { r.answered(time.Now(), 0, []rpc.SendResult{{Hash: common.Hash{n}}}) }
+	for i, step := range []struct {
+		do   func()
+		want int
+	}{
+		{func() { accept(1) }, 1},
+		{func() { accept(2) }, 2},
+		{func() { r.seen([]common.Hash{{1}, {3}}) }, 1}, // 3 is in a block before its answer is here
+		{func() { r.answered(time.Now(), 0, []rpc.SendResult{{Hash: common.Hash{4}, Err: errors.New("full")}}) }, 1},
+		{func() { accept(3) }, 1},
+		{func() { r.seen([]common.Hash{{2}, {1}}) }, 0},
+	} {
+		if step.do(); r.missing() != step.want {
+			t.Errorf("step %d: %d are pending, want %d", i, r.missing(), step.want)
+		}
+	}
+}
+
+// BenchmarkProgress is what a look at a large load costs while its senders wait for the lock.
+func BenchmarkProgress(b *testing.B) {
+	r := &run{refused: map[string]int{}, blocks: map[common.Hash]time.Time{}, pending: map[common.Hash]struct{}{}}
+	for i := range 100_000 {
+		r.answered(time.Now(), 0, []rpc.SendResult{{Hash: common.BigToHash(big.NewInt(int64(i)))}})
+	}
+	for b.Loop() {
+		r.missing()
 	}
 }
 
