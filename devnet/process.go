@@ -214,10 +214,6 @@ func (e *processRun) setWindow() {
 func (e *processRun) load(ctx context.Context) error {
 	e.setWindow()
 	nodes := e.faults.submitters(func(i int) workload.Submitter { return e.cluster.Node(i).Client() })
-	var pids []int
-	for _, n := range e.cluster.Nodes() {
-		pids = append(pids, n.PID())
-	}
 	from, _ := e.counted()
 	if err := e.faults.prepare(ctx, e.slot(from)); err != nil {
 		return err
@@ -233,10 +229,11 @@ func (e *processRun) load(ctx context.Context) error {
 		if err := e.passSlots(ctx, e.first, from, "warm-up slot"); err != nil {
 			return err
 		}
-		before := host.ReadCPU(proc, pids)
+		before := host.ReadCPU(proc, e.pids())
 		if err := e.passSlots(ctx, from, to, "counted slot"); err != nil {
 			return err
 		}
+		pids := e.pids() // others than before where nodes were killed, started or joined
 		after := host.ReadCPU(proc, pids)
 		each := float64(len(pids) * e.spec.Slots())
 		e.host = report.Host{
@@ -245,6 +242,16 @@ func (e *processRun) load(ctx context.Context) error {
 		return nil
 	})
 	return g.Wait()
+}
+
+// pids are the processes of the nodes that run.
+func (e *processRun) pids() (pids []int) {
+	for _, n := range e.cluster.Nodes() {
+		if pid := n.PID(); pid != 0 {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // passSlots waits until slot to begins and says at each slot where the run stands.

@@ -17,29 +17,50 @@ const (
 
 // CPU is one reading of the cores' counters.
 type CPU struct {
-	busy, total  float64 // ticks of all cores since boot
-	ran, awaited float64 // nanoseconds of the given processes' threads
-	known        bool    // busy and total
-	threads      int     // that ran and awaited are of
+	busy, total float64 // ticks of all cores since boot
+	known       bool    // busy and total
+	threads     map[thread]schedule
 }
+
+// thread is a thread of one of the given processes.
+type thread struct{ pid, task string }
+
+// schedule is how long a thread has run and waited for a core since it began, in nanoseconds.
+type schedule struct{ ran, awaited float64 }
 
 // ReadCPU reads the counters of the machine and of the given processes from a proc folder.
 func ReadCPU(proc string, pids []int) CPU {
 	var c CPU
 	c.busy, c.total, c.known = ticks(read(proc, "stat"))
+	c.threads = map[thread]schedule{}
 	for _, pid := range pids {
-		tasks, err := os.ReadDir(filepath.Join(proc, strconv.Itoa(pid), "task"))
+		of := strconv.Itoa(pid)
+		tasks, err := os.ReadDir(filepath.Join(proc, of, "task"))
 		if err != nil {
 			continue
 		}
 		for _, task := range tasks {
-			ran, awaited, ok := schedstat(read(proc, filepath.Join(strconv.Itoa(pid), "task", task.Name(), "schedstat")))
+			ran, awaited, ok := schedstat(read(proc, filepath.Join(of, "task", task.Name(), "schedstat")))
 			if ok {
-				c.ran, c.awaited, c.threads = c.ran+ran, c.awaited+awaited, c.threads+1
+				c.threads[thread{of, task.Name()}] = schedule{ran, awaited}
 			}
 		}
 	}
 	return c
+}
+
+// since is how long the threads of a reading ran and waited after an earlier one. One that began in
+// between counts whole, one that has ended, with a process that was killed, does not.
+func (c CPU) since(before CPU) (sum schedule, known bool) {
+	for t, now := range c.threads {
+		was := before.threads[t]
+		if now.ran < was.ran || now.awaited < was.awaited { // its number was given again
+			was = schedule{}
+		}
+		sum.ran += now.ran - was.ran
+		sum.awaited += now.awaited - was.awaited
+	}
+	return sum, len(c.threads) > 0 && len(before.threads) > 0
 }
 
 // Busy is the share of all cores that was in use between an earlier reading and this one; NaN
@@ -54,20 +75,21 @@ func (c CPU) Busy(since CPU) float64 {
 // Wait is, of the time in which the processes' threads wanted a core, the share they waited for
 // one; NaN where unknown.
 func (c CPU) Wait(since CPU) float64 {
-	ran, awaited := c.ran-since.ran, c.awaited-since.awaited
-	if c.threads == 0 || since.threads == 0 || ran+awaited <= 0 {
+	of, known := c.since(since)
+	if !known || of.ran+of.awaited <= 0 {
 		return math.NaN()
 	}
-	return awaited / (ran + awaited)
+	return of.awaited / (of.ran + of.awaited)
 }
 
 // Waited is the milliseconds the processes' threads waited for a core between an earlier reading
 // and this one, all together; NaN where unknown.
 func (c CPU) Waited(since CPU) float64 {
-	if c.threads == 0 || since.threads == 0 {
+	of, known := c.since(since)
+	if !known {
 		return math.NaN()
 	}
-	return (c.awaited - since.awaited) / 1e6
+	return of.awaited / 1e6
 }
 
 // Bound says whether latencies are those of the cores rather than of a network: the cores were

@@ -62,6 +62,20 @@ func TestCPUShares(t *testing.T) {
 	}
 }
 
+// TestCPUOfRestarted: a process that was killed takes nothing off the sums, one that was started in its place counts.
+func TestCPUOfRestarted(t *testing.T) {
+	before := ReadCPU(fakeProc(t, map[string]string{"7/task/7/schedstat": "1000 1000 3\n", "8/task/8/schedstat": "900000 900000 3\n"}), []int{7, 8})
+	after := ReadCPU(fakeProc(t, map[string]string{
+		"7/task/7/schedstat": "3000 2000 9\n", "7/task/9/schedstat": "500 500 9\n", "11/task/11/schedstat": "500 1500 9\n",
+	}), []int{7, 11})
+	if got := after.Waited(before); got != 0.003 {
+		t.Errorf("waited %v ms, want the 1000 ns of the thread that was there and the 2000 ns of those that are new", got)
+	}
+	if got := after.Wait(before); got != 0.5 {
+		t.Errorf("wait %v, want half", got)
+	}
+}
+
 func TestBound(t *testing.T) {
 	nan := math.NaN()
 	for _, tt := range []struct {
@@ -86,7 +100,7 @@ func TestThisMachine(t *testing.T) {
 		t.Skip("no /proc here")
 	}
 	c := ReadCPU("/proc", []int{os.Getpid()})
-	if !c.known || c.threads == 0 {
+	if !c.known || len(c.threads) == 0 {
 		t.Errorf("ReadCPU() = %+v: want the cores' ticks and this process's threads", c)
 	}
 }
