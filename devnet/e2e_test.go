@@ -51,6 +51,12 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if len(os.Args) > 2 && os.Args[1] == orphanCommand {
+		s := experiment.Spec{Engine: "virtual", Seeds: []int64{1}, Net: experiment.Net{Nodes: 2}}
+		_, err := devnet.Measure(context.Background(), devnet.MeasureConfig{Experiment: s, Binary: os.Args[2], Out: filepath.Dir(os.Args[2])}, nil)
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 

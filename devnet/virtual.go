@@ -11,7 +11,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/pheme-net/pheme/devnet/cluster"
@@ -67,14 +69,15 @@ func virtualEngine(binary string) engine {
 		began := time.Now()
 		child := exec.CommandContext(ctx, program, VirtualCommand)
 		child.Env = append(os.Environ(), "GOMAXPROCS=1") // a bubble has one lock: more cores slow it down
-		child.SysProcAttr = cluster.OwnGroup()           // it dies with us, not of the terminal's Ctrl-C
+		// It dies with us, not of the terminal's Ctrl-C, and by force: what it computes heeds no other signal.
+		child.SysProcAttr = cluster.OwnGroup(syscall.SIGKILL)
 		child.Stdin = bytes.NewReader(task)
 		sight, last, err := follow(child, p)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
-			return nil, fmt.Errorf("virtual run: %w: %s", err, last)
+			return nil, brokenOff(spec, err, last)
 		}
 		if sight.Unfit != nil {
 			return nil, sight.Unfit
@@ -92,6 +95,18 @@ func virtualEngine(binary string) engine {
 	}
 }
 
+// brokenOff says why a child handed nothing over, and what to do where its last words do not.
+func brokenOff(spec experiment.Spec, err error, last string) error {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
+			return fmt.Errorf("virtual run: %w, by the system if there was no memory left: a seed takes about %.1f GiB: use fewer nodes or smaller blocks, or stop other programs",
+				err, float64(spec.Memory())/(1<<30))
+		}
+	}
+	return fmt.Errorf("virtual run: %w: %s", err, last)
+}
+
 // follow runs the child, passes its progress on and decodes what it saw. last is what it wrote
 // after its last progress line, which explains a failure.
 func follow(child *exec.Cmd, p *progress) (sight virtualSight, last string, err error) {
@@ -103,6 +118,8 @@ func follow(child *exec.Cmd, p *progress) (sight virtualSight, last string, err 
 	if err != nil {
 		return sight, "", err
 	}
+	runtime.LockOSThread() // a child loses its parent when the thread that started it ends
+	defer runtime.UnlockOSThread()
 	if err := child.Start(); err != nil {
 		return sight, "", err
 	}

@@ -127,7 +127,7 @@ func (n *Node) Start(ctx context.Context) error {
 func (n *Node) launch() (*child, error) {
 	cmd := exec.Command(n.cluster.cfg.Binary, n.args()...)
 	cmd.Stdout, cmd.Stderr = n.tail, n.tail
-	cmd.SysProcAttr = OwnGroup()
+	cmd.SysProcAttr = OwnGroup(syscall.SIGTERM)
 	c := &child{cmd: cmd, ended: make(chan struct{})}
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -3,9 +3,9 @@ package cluster
 import "syscall"
 
 // OwnGroup keeps a terminal's Ctrl-C from the children, which their parent stops in order, and
-// lets them stop when the parent is killed.
-func OwnGroup() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+// sends them a signal when the parent is killed.
+func OwnGroup(orphaned syscall.Signal) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: orphaned}
 }
 
 // maxRSS is the most memory the process held, in bytes; Linux counts KiB.
