@@ -37,13 +37,14 @@ func measureFaults(t *testing.T, s experiment.Spec) *report.Results {
 	return r
 }
 
-// TestFaultsOfProcesses kills a node and starts it again on its data, stops another for a while and
-// has two more deformed; all heads are one at the end.
+// TestFaultsOfProcesses kills a node and starts it again on its data, stops another for a while in
+// which that is killed and starts again, and has two more deformed; all heads are one at the end.
 func TestFaultsOfProcesses(t *testing.T) {
 	const second = experiment.Duration(time.Second)
 	r := measureFaults(t, faultyProcesses(5, 16,
 		experiment.Fault{At: second, For: 2 * second, Kill: "1"},
-		experiment.Fault{At: second, For: second, Pause: "2"},
+		experiment.Fault{At: second, For: 4 * second, Pause: "2"},
+		experiment.Fault{At: 2 * second, For: second, Kill: "2"}, // it stops again as soon as it runs
 		experiment.Fault{At: second, Join: "4"},
 		experiment.Fault{At: 0, Silent: "3"},
 		experiment.Fault{At: 0, Equivocate: "0"}))
