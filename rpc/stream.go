@@ -89,7 +89,7 @@ func (s *Server) serveStream(ctx context.Context, conn frames, from netip.Addr, 
 
 	err := st.read(ctx)
 	for _, sub := range st.subs {
-		sub.end()
+		sub.stop() // before out is closed: the broker may be about to queue an event
 	}
 	stopping := s.stop.Err() != nil
 	if !stopping && !errors.Is(err, io.EOF) {

@@ -18,9 +18,10 @@ type subscription struct {
 	id    string
 	head  []byte // of every notification, up to its result
 	topic topic
-	end   func() // forgets it; called once, by the stream's reader
+	end   func() // forgets it; called once, by stop
 
 	mu    sync.Mutex
+	ended bool     // nothing is queued for it any more
 	known bool     // the client has been told the id
 	early [][]byte // events from before it was, at most MaxQueue
 }
@@ -35,6 +36,9 @@ var (
 func (sub *subscription) offer(result []byte) {
 	sub.mu.Lock()
 	defer sub.mu.Unlock() // the stream's offer never waits
+	if sub.ended {
+		return // the broker has it from before
+	}
 	if !sub.known && len(sub.early) < sub.st.s.cfg.MaxQueue {
 		sub.early = append(sub.early, result)
 		return
@@ -50,6 +54,14 @@ func (sub *subscription) release() {
 		sub.pass(result)
 	}
 	sub.known, sub.early = true, nil
+}
+
+// stop ends it: once it has returned, no event is queued. The stream's reader calls it, once.
+func (sub *subscription) stop() {
+	sub.mu.Lock()
+	sub.ended = true
+	sub.mu.Unlock()
+	sub.end()
 }
 
 func (sub *subscription) pass(result []byte) {
@@ -138,7 +150,7 @@ func (st *stream) unsubscribe(id string) error {
 		return errNoSubscription
 	}
 	delete(st.subs, id)
-	sub.end()
+	sub.stop()
 	return nil
 }
 

@@ -98,6 +98,35 @@ func TestSubscriptions(t *testing.T) {
 	}
 }
 
+// TestEventForOneThatHasLeft: while the broker writes an event, one subscriber leaves and another ends its
+// subscription. The event harms nobody, and none comes after the answer to eth_unsubscribe.
+func TestEventForOneThatHasLeft(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		l := newPipeListener()
+		r.run(l)
+		leaves, ends := l.dialWS(t), l.dialWS(t)
+		subscribeTo(t, leaves, "eth", "newHeads")
+		id := subscribeTo(t, ends, "eth", "newHeads")
+		r.s.broker.publish(topicHeads, func() []byte {
+			must(t, leaves.Close())
+			if result, fault := wsCall(t, ends, "eth_unsubscribe", id); string(result) != "true" {
+				t.Errorf("eth_unsubscribe = %s, %+v, want true", result, fault)
+			}
+			synctest.Wait()
+			if n := r.s.broker.count(); n != 0 {
+				t.Errorf("%d subscriptions are left while the event is written, want none", n)
+			}
+			return []byte("{}")
+		})
+		if result, fault := wsCall(t, ends, "eth_blockNumber"); string(result) != `"0x0"` {
+			t.Errorf("after unsubscribing: %s, %+v, want the answer of the call", result, fault)
+		}
+		must(t, ends.Close())
+		r.stop()
+	})
+}
+
 // TestReorgHeads: after a reorg every newly canonical head is told, oldest first, and
 // answers follow the new branch.
 func TestReorgHeads(t *testing.T) {
