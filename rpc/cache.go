@@ -36,33 +36,62 @@ type cacheEntry struct {
 	key  blockForm
 	make func() ([]byte, error)
 	size int // as counted in blockCache.size
+
+	mu      sync.Mutex
+	holders int // flights whose answer is written from its bytes
+	leased  int // for them all together
+}
+
+// hold counts a flight whose answer is written from raw, the entry's bytes. The first one leases them, since the
+// cache may forget them before the last has been written.
+func (e *cacheEntry) hold(f *flight, raw []byte) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.holders == 0 {
+		if !f.s.lease(len(raw)) {
+			return false
+		}
+		e.leased = len(raw)
+	}
+	e.holders++
+	f.held = e
+	return true
+}
+
+// letGo undoes a hold; the last one gives the lease back.
+func (e *cacheEntry) letGo(s *Server) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.holders--; e.holders == 0 {
+		s.memory.Add(int64(-e.leased))
+	}
 }
 
 func newBlockCache(max int) *blockCache {
 	return &blockCache{max: max, byKey: make(map[blockForm]*list.Element)}
 }
 
-// get returns the bytes for key, which nobody may change, and calls encode when it
-// does not have them. encode runs without the lock; errors and nil are not kept.
-func (c *blockCache) get(key blockForm, encode func() ([]byte, error)) ([]byte, error) {
-	e := c.entry(key, encode)
-	raw, err := e.make()
+// get returns the entry of key and its bytes, which nobody may change, and calls encode
+// when it does not have them. encode runs without the lock; errors and nil are not kept.
+func (c *blockCache) get(key blockForm, encode func() ([]byte, error)) (e *cacheEntry, raw []byte, err error) {
+	e = c.entry(key, encode)
+	raw, err = e.make()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	el := c.byKey[key]
 	if el == nil || el.Value != e {
-		return raw, err // pushed out meanwhile
+		return e, raw, err // pushed out meanwhile
 	}
 	if err != nil || raw == nil {
 		c.remove(el)
-		return nil, err
+		return e, nil, err
 	}
 	c.size += len(raw) - e.size
 	e.size = len(raw)
 	for c.size > c.max {
 		c.remove(c.order.Back())
 	}
-	return raw, nil
+	return e, raw, nil
 }
 
 func (c *blockCache) entry(key blockForm, encode func() ([]byte, error)) *cacheEntry {

@@ -58,7 +58,7 @@ func (s *Server) numbered(number gethrpc.BlockNumber) (*chain.Block, error) {
 
 // encoded returns the JSON of a block in one form, null for no such block.
 func (s *Server) encoded(ctx context.Context, id common.Hash, f form) (json.RawMessage, error) {
-	raw, err := s.cache.get(blockForm{id, f}, func() ([]byte, error) {
+	e, raw, err := s.cache.get(blockForm{id, f}, func() ([]byte, error) {
 		b := s.recent.block(id).orNil()
 		if b == nil {
 			defer s.load()()
@@ -72,7 +72,7 @@ func (s *Server) encoded(ctx context.Context, id common.Hash, f form) (json.RawM
 	if err != nil {
 		return nil, err
 	}
-	return kept(ctx, raw)
+	return kept(ctx, e, raw)
 }
 
 // encode writes a block in one form.

@@ -18,8 +18,8 @@ var errBusy = &codeError{codeBusy, "too many large requests and answers are on t
 
 // flight is a request from the reading of its bytes to the writing of its answer. It
 // accounts for memory: what is larger than small is leased from the server's MaxMemory
-// until the answer was written, however slowly a client sends or reads. The result of a
-// single call that is kept in the cache costs nothing: it is written from there.
+// until the answer was written, however slowly a client sends or reads. The result of
+// single calls that is kept in the cache is written from there, and leased once for all of them.
 type flight struct {
 	s        *Server
 	received time.Time  // when its last byte was read
@@ -27,6 +27,7 @@ type flight struct {
 	batch    bool
 	hasty    bool // refused, for its client calls too often
 	leased   atomic.Int64
+	held     *cacheEntry // whose bytes the answer is written from; nil: none
 }
 
 type flightKey struct{}
@@ -51,16 +52,29 @@ func (f *flight) lease(n int) bool {
 	if f == nil {
 		return true
 	}
-	if f.s.memory.Add(int64(n)) > int64(f.s.cfg.MaxMemory) {
-		f.s.memory.Add(int64(-n))
+	if !f.s.lease(n) {
 		return false
 	}
 	f.leased.Add(int64(n))
 	return true
 }
 
+// lease takes n bytes of MaxMemory, and reports whether they were free.
+func (s *Server) lease(n int) bool {
+	if s.memory.Add(int64(n)) > int64(s.cfg.MaxMemory) {
+		s.memory.Add(int64(-n))
+		return false
+	}
+	return true
+}
+
+// release gives all back; it may be called again.
 func (f *flight) release() {
 	f.s.memory.Add(-f.leased.Swap(0))
+	if f.held != nil {
+		f.held.letGo(f.s)
+		f.held = nil
+	}
 }
 
 // read returns all bytes of a request. hint is what the client says there are, or less
@@ -92,12 +106,18 @@ func reserve(ctx context.Context, n int) error {
 }
 
 // kept returns a result that is kept in the cache. It is copied only into the answer of a batch, which
-// pays for it.
-func kept(ctx context.Context, raw []byte) (json.RawMessage, error) {
-	if f := flightFrom(ctx); f == nil || !f.batch {
+// pays for it; other answers share its bytes and what they cost.
+func kept(ctx context.Context, e *cacheEntry, raw []byte) (json.RawMessage, error) {
+	f := flightFrom(ctx)
+	switch {
+	case f == nil:
 		return raw, nil
+	case f.batch:
+		return raw, reserve(ctx, 2*len(raw))
+	case len(raw) > small && !e.hold(f, raw):
+		return nil, errBusy
 	}
-	return raw, reserve(ctx, 2*len(raw))
+	return raw, nil
 }
 
 // total is how many bytes they are together.

@@ -62,12 +62,48 @@ func TestLargeResultsAreSpliced(t *testing.T) {
 	}
 }
 
+// TestKeptBlocksAreCounted: a kept block that slow clients read is leased once, however many they are, and goes
+// on to be when the cache has forgotten it; what no longer fits is refused.
+func TestKeptBlocksAreCounted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, Config{MaxMemory: 800_000, MaxCache: 600_000})
+		l := newPipeListener()
+		r.run(l)
+		old := len(largeBlock(r))
+		oldBlock := strings.Replace(latestBlock, "latest", "0x1", 1)
+		for range 3 {
+			must(t, l.dialWS(t).WriteMessage(websocket.TextMessage, []byte(oldBlock)))
+		}
+		synctest.Wait()
+		if n := r.s.memory.Load(); n != int64(old) {
+			t.Errorf("%d bytes are leased for three readers of one block of %d", n, old)
+		}
+		for i := range uint64(8) {
+			r.ask("eth_sendRawTransaction", rawOf(t, r.transfer(2, i, bytes.Repeat([]byte{7}, 30_000))))
+		}
+		r.seal()
+		if _, fault := r.try("eth_getBlockByNumber", "latest", true); fault == nil || fault.Code != codeBusy {
+			t.Errorf("a second block: %+v, want -32005", fault)
+		}
+		if n := r.s.memory.Load(); n != int64(old) {
+			t.Errorf("%d bytes are leased, want those of the block that the cache has forgotten", n)
+		}
+		time.Sleep(r.s.cfg.WriteTimeout)
+		synctest.Wait()
+		if n := r.s.memory.Load(); n != 0 {
+			t.Errorf("%d bytes are still leased when the readers were cut off", n)
+		}
+		r.ask("eth_getBlockByNumber", "latest", true)
+		r.stop()
+	})
+}
+
 // TestMemoryIsBounded: large requests and batches of large answers that are on their
 // way count until the client has read; others are told to try again, small calls and
-// kept blocks go on, and all is given back.
+// kept blocks that somebody reads go on, and all is given back.
 func TestMemoryIsBounded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := newRig(t, Config{MaxMemory: 5 << 20})
+		r := newRig(t, Config{MaxMemory: 6 << 20})
 		l := newPipeListener()
 		r.run(l)
 		largeBlock(r)
@@ -79,16 +115,17 @@ func TestMemoryIsBounded(t *testing.T) {
 			must(t, err)
 			return resp.StatusCode, string(raw)
 		}
-		for range 4 { // four slow bodies and a batch whose reader sleeps
+		for range 4 { // four slow bodies
 			head := "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 900000\r\n\r\n"
 			_, err := io.WriteString(l.dial(), head+strings.Repeat(" ", small+1))
 			must(t, err)
 		}
-		sleepy := l.dialWS(t)
-		must(t, sleepy.WriteMessage(websocket.TextMessage, []byte("["+latestBlock+"]")))
+		for _, body := range []string{"[" + latestBlock + "]", latestBlock} { // each read by nobody
+			must(t, l.dialWS(t).WriteMessage(websocket.TextMessage, []byte(body)))
+		}
 		synctest.Wait()
-		if n := r.s.memory.Load(); n < 4<<20 || n > 5<<20 {
-			t.Errorf("%d bytes are leased, want that of four bodies and one answer", n)
+		if n := r.s.memory.Load(); n < 5<<20 || n > 6<<20 {
+			t.Errorf("%d bytes are leased, want that of four bodies and two answers", n)
 		}
 		padding := strings.Repeat(" ", 2*small)
 		if status, text := post(chainIDCall + padding); status != http.StatusServiceUnavailable || !strings.Contains(text, "try again") {

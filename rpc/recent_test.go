@@ -87,7 +87,7 @@ func TestCacheIsBounded(t *testing.T) {
 	c := newBlockCache(100)
 	made := map[byte]int{}
 	get := func(i byte, size int) {
-		raw, err := c.get(blockForm{id: common.Hash{i}}, func() ([]byte, error) {
+		_, raw, err := c.get(blockForm{id: common.Hash{i}}, func() ([]byte, error) {
 			made[i]++
 			return make([]byte, size), nil
 		})
@@ -106,10 +106,10 @@ func TestCacheIsBounded(t *testing.T) {
 		t.Errorf("encoded %v times, %d bytes kept", made, c.size)
 	}
 	for range 2 {
-		if raw, err := c.get(blockForm{id: common.Hash{9}}, func() ([]byte, error) { made[9]++; return nil, nil }); raw != nil || err != nil {
+		if _, raw, err := c.get(blockForm{id: common.Hash{9}}, func() ([]byte, error) { made[9]++; return nil, nil }); raw != nil || err != nil {
 			t.Errorf("nothing = %v, %v", raw, err)
 		}
-		if _, err := c.get(blockForm{id: common.Hash{8}}, func() ([]byte, error) { made[8]++; return nil, errNoFilter }); err == nil {
+		if _, _, err := c.get(blockForm{id: common.Hash{8}}, func() ([]byte, error) { made[8]++; return nil, errNoFilter }); err == nil {
 			t.Error("the error is lost")
 		}
 	}
