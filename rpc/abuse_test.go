@@ -202,6 +202,22 @@ func TestLargeBatch(t *testing.T) {
 	}
 }
 
+// TestLargeBatchIsNotStored: of a batch above the limit no more is kept than the limit, and the first call that it
+// has is still the one that is answered.
+func TestLargeBatchIsNotStored(t *testing.T) {
+	r := newRig(t, Config{})
+	body := []byte("[" + strings.Repeat("1,", 500_000) + `{"jsonrpc":"2.0","id":"first","method":"eth_chainId"},{"jsonrpc":"2.0","id":"second","method":"eth_chainId"}]`)
+	took := heapTaken(func() {
+		want := `[{"jsonrpc":"2.0","id":"first","error":{"code":-32600,"message":"batch too large"}}]`
+		if answer := string(r.direct(body)); answer != want {
+			t.Errorf("answer = %.200s, want %s", answer, want)
+		}
+	})
+	if took > 1<<20 {
+		t.Errorf("%d bytes of heap for a batch that is refused, want at most 1 MiB", took)
+	}
+}
+
 // TestLargeAnswers: the answers of a batch have a limit together; the calls after it
 // get an error each.
 func TestLargeAnswers(t *testing.T) {

@@ -64,14 +64,14 @@ func (d *dispatcher) serve(ctx context.Context, f *flight, body []byte) answer {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return answer{}
 	}
-	calls, batch, err := parse(body)
-	if f.hasty = !d.s.rates.take(f.received, f.from, max(1, len(calls))); f.hasty {
+	calls, many, err := parse(body, d.s.cfg.MaxBatch)
+	if f.hasty = !d.s.rates.take(f.received, f.from, max(1, many)); f.hasty {
 		return answer{appendFault(nil, firstID(calls), d.s.tooHasty())}
 	}
 	switch {
 	case err != nil:
 		return answer{appendFault(nil, nil, err)}
-	case batch:
+	case many >= 0:
 		return answer{d.batch(ctx, f, calls)}
 	}
 	call := &calls[0]

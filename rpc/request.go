@@ -15,16 +15,31 @@ type request struct {
 	answer  bool            // it carries a result or an error, as answers do
 }
 
-// parse takes a body apart. What is no object becomes a request that is no call.
-func parse(body []byte) (calls []request, batch bool, err error) {
+// parse takes a body apart. What is no object becomes a request that is no call. A body is a batch when many
+// is not negative, which is how many requests it has; above most, only most+1 of them are returned, the first
+// one that is a call among them.
+func parse(body []byte, most int) (calls []request, many int, err error) {
 	if !json.Valid(body) {
-		return nil, false, &codeError{codeParse, "parse error"}
+		return nil, -1, &codeError{codeParse, "parse error"}
 	}
 	if !isArray(body) {
-		return []request{parseRequest(body)}, false, nil
+		return []request{parseRequest(body)}, -1, nil
 	}
-	eachElement(body, func(member []byte) { calls = append(calls, parseRequest(member)) })
-	return calls, true, nil
+	called := false
+	eachElement(body, func(member []byte) {
+		many++
+		if many > most+1 && called {
+			return
+		}
+		r := parseRequest(member)
+		called = called || r.isCall()
+		if len(calls) <= most {
+			calls = append(calls, r)
+		} else if called {
+			calls[most] = r
+		}
+	})
+	return calls, many, nil
 }
 
 // parseRequest reads one member of a body, which is valid JSON.

@@ -76,8 +76,8 @@ func (st *stream) subscription(ctx context.Context, body []byte) bool {
 	if !bytes.Contains(body, []byte("subscribe")) {
 		return false
 	}
-	calls, batch, err := parse(body)
-	if err != nil || batch {
+	calls, many, err := parse(body, 0)
+	if err != nil || many >= 0 {
 		return false
 	}
 	call := &calls[0]
