@@ -154,3 +154,13 @@ func TestMemoryIsBounded(t *testing.T) {
 		r.stop()
 	})
 }
+
+// TestPoolContentIsBounded: what the pool holds is not written out when there is no memory for it.
+func TestPoolContentIsBounded(t *testing.T) {
+	r := newRig(t, Config{MaxMemory: 100_000})
+	r.ask("eth_sendRawTransaction", rawOf(t, r.transfer(1, 0, bytes.Repeat([]byte{7}, 30_000))))
+	r.ask("txpool_contentFrom", r.addressOf(2))
+	if _, fault := r.try("txpool_contentFrom", r.addressOf(1)); fault == nil || fault.Code != codeBusy {
+		t.Errorf("txpool_contentFrom: %+v, want -32005", fault)
+	}
+}

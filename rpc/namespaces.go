@@ -87,13 +87,22 @@ func inspected(by map[common.Address][]*chain.Tx) map[string]map[string]string {
 }
 
 // ContentFrom returns the pooled transactions of one sender by nonce.
-func (a *txpoolAPI) ContentFrom(addr common.Address) json.RawMessage {
+func (a *txpoolAPI) ContentFrom(ctx context.Context, addr common.Address) (json.RawMessage, error) {
 	executable, future := a.s.deps.Pool.ContentFrom(addr)
+	size := 0
+	for _, list := range [][]*chain.Tx{executable, future} {
+		for _, t := range list {
+			size += 2*t.Size() + roomTx
+		}
+	}
+	if err := reserve(ctx, 2*size); err != nil {
+		return nil, err
+	}
 	b := append([]byte{}, `{"pending":`...)
 	b = appendNonces(b, executable, a.s.chain.Genesis())
 	b = append(b, `,"queued":`...)
 	b = appendNonces(b, future, a.s.chain.Genesis())
-	return append(b, '}')
+	return append(b, '}'), nil
 }
 
 // phemeAPI is the pheme_ namespace.
