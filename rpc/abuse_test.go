@@ -316,11 +316,11 @@ func TestWebSocketAbuse(t *testing.T) {
 	}
 }
 
-// TestLaggingSubscriber is the rest of C5: for a client that stops reading 256 events are kept, beside the one
-// that is being written; the next ends its connection with a reason, and others get every event.
+// TestLaggingSubscriber is the rest of C5: for a client that stops reading MaxQueue events are kept, beside the
+// one that is being written; the next ends its connection with a reason, and others get every event.
 func TestLaggingSubscriber(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := newRig(t, Config{})
+		r := newRig(t, Config{MaxQueue: 256})
 		l := newPipeListener()
 		r.run(l)
 		good, idle, late := l.dialWS(t), l.dialWS(t), l.dialWS(t)
@@ -356,6 +356,51 @@ func TestLaggingSubscriber(t *testing.T) {
 		}
 		seal(40)
 		must(t, good.Close())
+		r.stop()
+	})
+}
+
+// TestBurst: a burst of transactions that a subscriber is slow to read is not lagging; it is when the events are
+// more bytes than there is memory for, and these are free again when it has gone.
+func TestBurst(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, Config{MaxMemory: 1 << 20})
+		l := newPipeListener()
+		r.run(l)
+		conn := l.dialWS(t)
+		subscribeTo(t, conn, "eth", "newPendingTransactions")
+		hash := mustMarshal(t, r.transfer(1, 0, nil).Hash())
+		for range 4096 {
+			r.s.broker.publish(topicHashes, func() []byte { return hash })
+		}
+		if n := r.s.memory.Load(); n < 4096*int64(len(hash)) {
+			t.Errorf("%d bytes are leased for 4,096 events that wait", n)
+		}
+		for i := range 4096 {
+			if e := nextEvent(t, conn); string(e.Params.Result) != string(hash) {
+				t.Fatalf("event %d is %s", i, e.Params.Result)
+			}
+		}
+		synctest.Wait()
+		if n := r.s.memory.Load(); n != 0 {
+			t.Errorf("%d bytes are still leased when all events were read", n)
+		}
+		large := append(append([]byte{'"'}, bytes.Repeat([]byte{'x'}, 400_000)...), '"')
+		for range 4 { // one is being written, and two fit
+			r.s.broker.publish(topicHashes, func() []byte { return large })
+			synctest.Wait()
+		}
+		var err error
+		for err == nil {
+			_, _, err = conn.ReadMessage()
+		}
+		if !websocket.IsCloseError(err, websocket.ClosePolicyViolation) {
+			t.Errorf("a client that lags by megabytes: %v, want close 1008", err)
+		}
+		synctest.Wait()
+		if n := r.s.memory.Load(); n != 0 {
+			t.Errorf("%d bytes are still leased when it has gone", n)
+		}
 		r.stop()
 	})
 }

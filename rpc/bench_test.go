@@ -153,11 +153,12 @@ func BenchmarkNewHead(b *testing.B) {
 		b.Run(fmt.Sprintf("subscribers=%d", n), func(b *testing.B) {
 			r := newRig(b, Config{})
 			block := r.seal()
-			var outs []chan message
+			var outs []*queue
 			for range n {
-				st := &stream{s: r.s, out: make(chan message, r.s.cfg.MaxQueue), end: func(error) { b.Error("lagging") }}
+				st := &stream{s: r.s, out: newQueue(r.s), end: func(error) { b.Error("lagging") }}
 				sub := newSubscription(st, "eth")
 				sub.topic = topicHeads
+				sub.known = true
 				r.s.broker.add(sub)
 				outs = append(outs, st.out)
 			}
@@ -165,7 +166,8 @@ func BenchmarkNewHead(b *testing.B) {
 			for b.Loop() {
 				r.s.broker.head(u)
 				for _, out := range outs {
-					<-out
+					<-out.more
+					out.take()
 				}
 			}
 		})

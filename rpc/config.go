@@ -30,7 +30,7 @@ type Config struct {
 	MaxRate     int // calls a second of one client address that is not of this machine, and at once; a batch counts its calls
 	MaxInFlight int // calls running at once on one WebSocket or socket connection; the next is not read
 	MaxSubs     int // subscriptions of one connection
-	MaxQueue    int // messages waiting on one connection before it counts as lagging and is closed
+	MaxQueue    int // events waiting on one connection; with more it counts as lagging and is closed
 	MaxFilters  int // polled filters of all clients together
 	MaxMemory   int // bytes of requests and answers above 64 KiB on their way at once, all clients together
 	MaxCache    int // bytes of encoded recent blocks and receipts
@@ -70,7 +70,7 @@ func (c Config) fill() Config {
 	def(&c.MaxRate, 2000)       // a tenth of what a core checks of transactions in a second
 	def(&c.MaxInFlight, 16)
 	def(&c.MaxSubs, 16)
-	def(&c.MaxQueue, 256)
+	def(&c.MaxQueue, watchTxs) // a burst that the pool tells whole is not lost here either
 	def(&c.MaxFilters, 1024)
 	def(&c.MaxMemory, 128<<20) // a hundred full requests, or seven full batches of answers
 	def(&c.MaxCache, 32<<20)   // three full blocks of 5,000 transactions in every form

@@ -59,9 +59,9 @@ func (f *flight) lease(n int) bool {
 	return true
 }
 
-// lease takes n bytes of MaxMemory, and reports whether they were free.
+// lease takes n bytes of MaxMemory, and reports whether they were free. Below zero it gives back.
 func (s *Server) lease(n int) bool {
-	if s.memory.Add(int64(n)) > int64(s.cfg.MaxMemory) {
+	if s.memory.Add(int64(n)) > int64(s.cfg.MaxMemory) && n > 0 {
 		s.memory.Add(int64(-n))
 		return false
 	}

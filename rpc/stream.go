@@ -50,25 +50,19 @@ const pingEvery = 30 * time.Second
 //
 // Goroutines: the reader (serveStream itself), one writer, one for each call in
 // flight and one for each trace subscription. Everything written passes through out
-// in order, so that the answer to a subscription leaves before its first event. The
-// slot of a call is free again when its answer was written, which bounds the answers
-// that wait.
+// in order, so that the answer to a subscription leaves before its first event. Every
+// message that is read takes a slot, which is free again when its answer was written:
+// that bounds the answers that wait.
 type stream struct {
 	s       *Server
 	conn    frames
 	from    netip.Addr
 	api     *dispatcher
-	out     chan message
+	out     *queue
 	slots   chan struct{}
 	end     context.CancelCauseFunc  // cuts the connection; the cause is a closeReason
 	workers sync.WaitGroup           // calls and trace subscriptions
 	subs    map[string]*subscription // by id; the reader's own
-}
-
-// message waits to be written as one frame.
-type message struct {
-	parts answer
-	f     *flight // of the call it answers, whose memory and slot are to be freed; nil for an event
 }
 
 // serveStream serves a connection until it ends, the server stops, or ctx ends, which
@@ -78,7 +72,7 @@ func (s *Server) serveStream(ctx context.Context, conn frames, from netip.Addr, 
 	defer end(nil)
 	st := &stream{
 		s: s, conn: conn, from: from, api: api, end: end,
-		out:   make(chan message, s.cfg.MaxQueue+s.cfg.MaxInFlight),
+		out:   newQueue(s),
 		slots: make(chan struct{}, s.cfg.MaxInFlight),
 		subs:  make(map[string]*subscription),
 	}
@@ -96,7 +90,7 @@ func (s *Server) serveStream(ctx context.Context, conn frames, from netip.Addr, 
 		end(closeNormal) // it has left: nobody waits for the answers
 	}
 	st.workers.Wait()
-	close(st.out)
+	st.out.close()
 	writer.Wait()
 	switch {
 	case ctx.Err() != nil:
@@ -123,7 +117,7 @@ func (st *stream) read(ctx context.Context) error {
 		if err != nil {
 			f.release()
 			if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
-				st.reply(nil, nil, &codeError{codeParse, "parse error"})
+				st.out.put(message{parts: answer{appendFault(nil, nil, &codeError{codeParse, "parse error"})}})
 			}
 			if errors.Is(err, errBusy) {
 				st.end(closeBusy)
@@ -131,23 +125,23 @@ func (st *stream) read(ctx context.Context) error {
 			return err
 		}
 		f.received = time.Now()
-		if st.subscription(ctx, body) {
-			f.release()
-			continue
-		}
 		select {
 		case st.slots <- struct{}{}:
 		case <-ctx.Done():
 			f.release()
 			return ctx.Err()
 		}
+		if st.subscription(ctx, body) {
+			f.release()
+			continue
+		}
 		st.workers.Go(func() {
-			st.out <- message{parts: st.s.call(ctx, f, st.api, body), f: f}
+			st.out.put(message{parts: st.s.call(ctx, f, st.api, body), f: f, slot: true})
 		})
 	}
 }
 
-// write sends what is put into out until it is closed. After an error it only empties
+// write sends what is put into out until that is closed. After an error it only empties
 // it, so that nobody waits for a connection that is gone.
 func (st *stream) write() {
 	ping := time.NewTicker(pingEvery)
@@ -155,7 +149,8 @@ func (st *stream) write() {
 	var err error
 	for {
 		select {
-		case m, ok := <-st.out:
+		case <-st.out.more:
+			m, ok := st.out.take()
 			if !ok {
 				return
 			}
@@ -164,7 +159,12 @@ func (st *stream) write() {
 			}
 			if m.f != nil {
 				m.f.release()
+			}
+			if m.slot {
 				<-st.slots
+			}
+			if m.written != nil {
+				m.written <- struct{}{}
 			}
 		case <-ping.C:
 			if err == nil {
@@ -174,18 +174,5 @@ func (st *stream) write() {
 		if err != nil {
 			st.end(closeNormal)
 		}
-	}
-}
-
-// offer queues an event and reports whether there was room.
-func (st *stream) offer(m message) bool {
-	if len(st.out) >= st.s.cfg.MaxQueue {
-		return false
-	}
-	select {
-	case st.out <- m:
-		return true
-	default:
-		return false
 	}
 }

@@ -35,7 +35,7 @@ var (
 // that missed an event and does not know it would be worse off.
 func (sub *subscription) offer(result []byte) {
 	sub.mu.Lock()
-	defer sub.mu.Unlock() // the stream's offer never waits
+	defer sub.mu.Unlock() // the queue's offer never waits
 	if sub.ended {
 		return // the broker has it from before
 	}
@@ -65,7 +65,7 @@ func (sub *subscription) stop() {
 }
 
 func (sub *subscription) pass(result []byte) {
-	if !sub.st.offer(message{parts: answer{sub.head, result, notificationTail}}) {
+	if !sub.st.out.offer(message{parts: answer{sub.head, result, notificationTail}}) {
 		sub.st.end(closeLagging)
 	}
 }
@@ -172,12 +172,13 @@ func newSubscription(st *stream, namespace string) *subscription {
 // the client reads.
 const maxTraceBatch = 256
 
-// trace sends the node's events until the subscription ends. It waits for the client:
-// what the source drops meanwhile, the source counts.
+// trace sends the node's events until the subscription ends. It waits until the client was
+// written the last ones: what the source drops meanwhile, the source counts.
 func (st *stream) trace(ctx context.Context, sub *subscription) {
 	ctx, cancel := context.WithCancel(ctx)
 	events, release := st.s.deps.Trace.SubscribeTrace(4 * maxTraceBatch)
 	sub.end = cancel
+	written := make(chan struct{}, 1)
 	st.workers.Go(func() {
 		defer release()
 		for {
@@ -193,8 +194,9 @@ func (st *stream) trace(ctx context.Context, sub *subscription) {
 				if err != nil {
 					return
 				}
+				st.out.put(message{parts: answer{sub.head, payload, notificationTail}, written: written})
 				select {
-				case st.out <- message{parts: answer{sub.head, payload, notificationTail}}:
+				case <-written:
 				case <-ctx.Done():
 					return
 				}
@@ -220,15 +222,15 @@ func gather(e TraceEvent, more <-chan TraceEvent) []TraceEvent {
 	return batch
 }
 
-// reply queues the answer to the call with id: a result, or an error.
+// reply queues the answer to the call with id, whose slot it gives back: a result, or an error.
 func (st *stream) reply(id json.RawMessage, result any, err error) {
 	raw, failed := marshal(result)
 	if err == nil {
 		err = failed
 	}
 	if err != nil {
-		st.out <- message{parts: answer{appendFault(nil, id, err)}}
+		st.out.put(message{parts: answer{appendFault(nil, id, err)}, slot: true})
 		return
 	}
-	st.out <- message{parts: answer{appendHead(nil, id), raw, closing}}
+	st.out.put(message{parts: answer{appendHead(nil, id), raw, closing}, slot: true})
 }
