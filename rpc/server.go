@@ -39,7 +39,8 @@ type Server struct {
 	rates   *rates
 
 	loads  chan struct{} // a place for each block that may be read and decoded at once
-	memory atomic.Int64  // leased by flights
+	memory atomic.Int64  // leased by flights, kept blocks and events that wait
+	traces atomic.Int64  // trace subscriptions
 
 	calls     atomic.Uint64
 	panics    atomic.Uint64

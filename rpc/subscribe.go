@@ -18,7 +18,8 @@ type subscription struct {
 	id    string
 	head  []byte // of every notification, up to its result
 	topic topic
-	end   func() // forgets it; called once, by stop
+	end   func()        // forgets it; called once, by stop
+	told  chan struct{} // closed when the client has been told the id; of a trace
 
 	mu    sync.Mutex
 	ended bool     // nothing is queued for it any more
@@ -54,6 +55,18 @@ func (sub *subscription) release() {
 		sub.pass(result)
 	}
 	sub.known, sub.early = true, nil
+	if sub.told != nil {
+		close(sub.told)
+	}
+}
+
+// put queues a notification that the stream need not bound.
+func (sub *subscription) put(m message) {
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	if !sub.ended {
+		sub.st.out.put(m)
+	}
 }
 
 // stop ends it: once it has returned, no event is queued. The stream's reader calls it, once.
@@ -137,6 +150,10 @@ func (st *stream) subscribe(ctx context.Context, namespace, name string, params 
 		if st.s.deps.Trace == nil {
 			return nil, nil, notServed("pheme_subscribe trace")
 		}
+		if st.s.traces.Add(1) > maxTraces {
+			st.s.traces.Add(-1)
+			return nil, nil, &codeError{codeBusy, fmt.Sprintf("all %d trace subscriptions of this node are in use: try again later", maxTraces)}
+		}
 		begin = func() { st.trace(ctx, sub) }
 	default:
 		return nil, nil, &codeError{codeNoMethod, fmt.Sprintf("no %q subscription in %s namespace", name, namespace)}
@@ -172,15 +189,26 @@ func newSubscription(st *stream, namespace string) *subscription {
 // the client reads.
 const maxTraceBatch = 256
 
+// maxTraces bounds the trace subscriptions of all clients together: each has every event of the node
+// copied to it, and 115 KB of them waiting when it does not read.
+const maxTraces = 64
+
 // trace sends the node's events until the subscription ends. It waits until the client was
 // written the last ones: what the source drops meanwhile, the source counts.
 func (st *stream) trace(ctx context.Context, sub *subscription) {
 	ctx, cancel := context.WithCancel(ctx)
 	events, release := st.s.deps.Trace.SubscribeTrace(4 * maxTraceBatch)
 	sub.end = cancel
-	written := make(chan struct{}, 1)
+	told, written := make(chan struct{}), make(chan struct{}, 1)
+	sub.told = told
 	st.workers.Go(func() {
+		defer st.s.traces.Add(-1)
 		defer release()
+		select {
+		case <-told:
+		case <-ctx.Done():
+			return
+		}
 		for {
 			select {
 			case <-ctx.Done():
@@ -194,7 +222,7 @@ func (st *stream) trace(ctx context.Context, sub *subscription) {
 				if err != nil {
 					return
 				}
-				st.out.put(message{parts: answer{sub.head, payload, notificationTail}, written: written})
+				sub.put(message{parts: answer{sub.head, payload, notificationTail}, written: written})
 				select {
 				case <-written:
 				case <-ctx.Done():

@@ -182,6 +182,52 @@ func TestTrace(t *testing.T) {
 	}
 }
 
+// TestTracesAreBounded: there are so many for all clients and no more, and of one whose client does not read a
+// single notification waits, until it ends; then its place is free.
+func TestTracesAreBounded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, Config{MaxSubs: maxTraces})
+		l := newPipeListener()
+		r.run(l)
+		reads, waits := l.dialWS(t), l.dialWS(t)
+		subscribeTo(t, waits, "pheme", "trace")
+		var ids []string
+		for range maxTraces - 1 {
+			ids = append(ids, subscribeTo(t, reads, "pheme", "trace"))
+		}
+		if _, fault := wsCall(t, waits, "pheme_subscribe", "trace"); fault == nil || fault.Code != codeBusy {
+			t.Errorf("one trace more: %+v, want -32005", fault)
+		}
+		for _, id := range ids[1:] {
+			wsCall(t, reads, "pheme_unsubscribe", id)
+		}
+		synctest.Wait() // their places are free
+		r.trace.mu.Lock()
+		r.trace.subs = r.trace.subs[:2]
+		r.trace.mu.Unlock()
+		const events = 700
+		for i := range events {
+			r.trace.emit(TraceEvent{At: int64(i)})
+			synctest.Wait()
+		}
+		batches := 0
+		for got := 0; got < events; batches++ {
+			var batch []TraceEvent
+			must(t, json.Unmarshal(nextEvent(t, waits).Params.Result, &batch))
+			got += len(batch)
+		}
+		if want := 1 + 3; batches != want {
+			t.Errorf("%d notifications, want the first event's and %d of those that came while it was written", batches, want-1)
+		}
+		must(t, waits.Close())
+		must(t, reads.Close())
+		r.stop()
+		if n := r.s.traces.Load(); n != 0 {
+			t.Errorf("%d trace subscriptions are left", n)
+		}
+	})
+}
+
 func TestFilters(t *testing.T) {
 	r := startRig(t, Config{MaxFilters: 4})
 	id := func(method string, params ...any) (s string) {
