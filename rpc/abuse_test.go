@@ -230,6 +230,41 @@ func TestLargeAnswers(t *testing.T) {
 	}
 }
 
+// TestSlowMessage: a WebSocket message has a time to come as a request has, and signs of life do not extend it.
+func TestSlowMessage(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		l := newPipeListener()
+		r.run(l)
+		conn := l.dialWS(t)
+		start := time.Now()
+		defer time.AfterFunc(3*time.Minute, func() { conn.Close() }).Stop() // of one that is not cut
+		var client sync.WaitGroup
+		client.Go(func() { // the first half, and then that it lives, again and again
+			w, err := conn.NextWriter(websocket.TextMessage)
+			must(t, err)
+			io.WriteString(w, strings.Repeat(" ", 2*small))
+			for range 12 {
+				time.Sleep(5 * time.Second)
+				conn.WriteControl(websocket.PongMessage, nil, time.Now().Add(time.Second)) // fails when it was cut
+			}
+		})
+		time.Sleep(time.Second)
+		if n := r.s.memory.Load(); n < small {
+			t.Errorf("%d bytes are leased for half a message, want those of a large one", n)
+		}
+		_, _, err := conn.ReadMessage()
+		if took := time.Since(start); err == nil || took != r.s.cfg.ReadTimeout {
+			t.Errorf("half a message: %v after %v, want the connection cut after %v", err, took, r.s.cfg.ReadTimeout)
+		}
+		client.Wait()
+		if n := r.s.memory.Load(); n != 0 {
+			t.Errorf("%d bytes are still leased", n)
+		}
+		r.stop()
+	})
+}
+
 // TestForeignPages is C4: neither a page of another site nor a name that was pointed
 // here gets through a browser.
 func TestForeignPages(t *testing.T) {

@@ -31,7 +31,7 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		return // Upgrade has answered
 	}
 	conn.SetReadLimit(int64(s.cfg.MaxBody))
-	f := &wsFrames{conn: conn, timeout: s.cfg.WriteTimeout, closed: make(chan struct{})}
+	f := &wsFrames{conn: conn, timeout: s.cfg.WriteTimeout, whole: s.cfg.ReadTimeout, closed: make(chan struct{})}
 	conn.SetPongHandler(func(string) error { return f.alive() })
 	s.serveStream(r.Context(), f, addressOf(r.RemoteAddr), s.public)
 }
@@ -40,15 +40,26 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 type wsFrames struct {
 	conn    *websocket.Conn
 	timeout time.Duration // of one write
+	whole   time.Duration // a message may take to come
+	partly  bool          // a message has begun to come; the reader's
 	stopped atomic.Bool
 	closing atomic.Bool
 	closed  chan struct{} // closed when close has ended
 	buf     []byte        // the writer's
 }
 
-// alive gives the client until two pings from now to show that it lives.
+// alive gives the client until two pings from now to show that it lives. A message that has begun to come
+// keeps its own time.
 func (f *wsFrames) alive() error {
-	f.conn.SetReadDeadline(time.Now().Add(2 * pingEvery))
+	if f.partly {
+		return nil
+	}
+	return f.await(2 * pingEvery)
+}
+
+// await gives what is read next until a time.
+func (f *wsFrames) await(d time.Duration) error {
+	f.conn.SetReadDeadline(time.Now().Add(d))
 	if f.stopped.Load() { // after setting the deadline: stopReading does it the other way round
 		return closeStopping
 	}
@@ -61,6 +72,11 @@ func (f *wsFrames) read(fl *flight) ([]byte, error) {
 	}
 	_, r, err := f.conn.NextReader()
 	if err != nil {
+		return nil, err
+	}
+	f.partly = true
+	defer func() { f.partly = false }()
+	if err := f.await(f.whole); err != nil {
 		return nil, err
 	}
 	return fl.read(r, -1)
