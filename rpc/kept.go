@@ -100,7 +100,7 @@ func (k *keptConn) serve(ctx context.Context, remote string) {
 		default:
 			k.conn.SetReadDeadline(began.Add(cfg.ReadTimeout))
 			k.conn.SetWriteDeadline(began.Add(cfg.WriteTimeout))
-			w.last = r.Close || !r.ProtoAtLeast(1, 1)
+			w.last, w.bare = r.Close || !r.ProtoAtLeast(1, 1), r.Method == http.MethodHead
 			r.RemoteAddr = remote
 			if strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
 				r.Body = &eager{ReadCloser: r.Body, k: k}
@@ -150,6 +150,7 @@ type keptWriter struct {
 	status int
 	begun  bool // the head is written
 	last   bool // the connection ends with it
+	bare   bool // it answers a HEAD: no body is sent
 	body   []byte
 }
 
@@ -209,7 +210,9 @@ func (w *keptWriter) finish() error {
 		}
 		w.Header()
 		w.begin()
-		w.k.out.Write(w.body)
+		if !w.bare {
+			w.k.out.Write(w.body)
+		}
 	}
 	return w.k.out.Flush()
 }

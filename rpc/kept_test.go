@@ -45,12 +45,14 @@ func TestKeptConnection(t *testing.T) {
 			{"expected", requestOf(chainIDCall, "Expect: 100-continue"), []int{100, 200}},
 			{"foreign", strings.Replace(requestOf(chainIDCall), "localhost", "evil.com", 1), []int{403}},
 			{"another method", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", []int{405}},
+			{"only the head", "HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n", []int{405}},
 			{"compressed", requestOf(chainIDCall, "Content-Encoding: gzip"), []int{415}},
 			{"the last", requestOf(chainIDCall, "Connection: close"), []int{200}},
 		} {
 			go io.WriteString(conn, c.send)
 			for _, want := range c.want {
-				resp, err := http.ReadResponse(answers, nil)
+				method, _, _ := strings.Cut(c.send, " ")
+				resp, err := http.ReadResponse(answers, &http.Request{Method: method})
 				must(t, err)
 				body, err := io.ReadAll(resp.Body)
 				must(t, err)
