@@ -37,6 +37,8 @@ type Pool interface {
 	// ends it. A reader that lags by more than buffer loses some.
 	Subscribe(buffer int) (<-chan *chain.Tx, func())
 	Stats() PoolStats
+	// Build picks executable transactions for a block of so many bytes and so much gas.
+	Build(maxBytes int, gas uint64) []*chain.Tx
 	// Content returns all pooled transactions, ContentFrom those of one sender.
 	Content() PoolContent
 	ContentFrom(addr common.Address) (executable, future []*chain.Tx)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
+	"github.com/ethereum/go-ethereum/core/types"
 	gethrpc "github.com/ethereum/go-ethereum/rpc"
 
 	"github.com/pheme-net/pheme/chain"
@@ -188,7 +189,9 @@ func (a *ethAPI) GetUncleByBlockHashAndIndex(common.Hash, hexutil.Uint) json.Raw
 }
 
 // pendingBlock writes what the next block could be: the head's successor with the
-// executable transactions of the pool, by sender, as far as they fit.
+// transactions that the pool would put into it. The roots of a block with transactions are
+// zero: nobody computes them before it is sealed. Libraries hold the root of transactions
+// against there being any.
 func (s *Server) pendingBlock(ctx context.Context, full bool) (json.RawMessage, error) {
 	g, parent := s.chain.Genesis(), s.chain.Head()
 	h := *parent
@@ -196,20 +199,16 @@ func (s *Server) pendingBlock(ctx context.Context, full bool) (json.RawMessage, 
 	h.Number = bigNext(parent.Number)
 	h.Time = uint64(g.SlotStart(chain.SlotOf(parent) + 1).Unix())
 	h.GasUsed = 0
-	var txs []*chain.Tx
-	size := 0
-	for _, list := range s.deps.Pool.Content().Executable {
-		for _, t := range list {
-			if h.GasUsed+t.GasUsed() > g.GasLimit || uint64(size+t.Size()) > g.MaxBlockBytes {
-				break
-			}
-			txs = append(txs, t)
-			h.GasUsed += t.GasUsed()
-			size += t.Size()
-		}
+	txs, size := s.deps.Pool.Build(int(g.MaxBlockBytes), g.GasLimit), 0
+	for _, t := range txs {
+		h.GasUsed += t.GasUsed()
+		size += t.Size()
 	}
 	if err := reserve(ctx, 2*(2*size+len(txs)*roomTx)); err != nil {
 		return nil, err
+	}
+	if h.TxHash, h.ReceiptHash = types.EmptyTxsHash, types.EmptyReceiptsHash; len(txs) > 0 {
+		h.TxHash, h.ReceiptHash, h.Root = common.Hash{}, common.Hash{}, common.Hash{}
 	}
 	return appendPendingBlock(nil, &h, txs, g, full), nil
 }

@@ -266,6 +266,28 @@ func TestConstants(t *testing.T) {
 	}
 }
 
+// TestPendingBlock: ethclient takes it with and without transactions, whatever the head has; without, its roots
+// are those of the block that is sealed.
+func TestPendingBlock(t *testing.T) {
+	r := startRig(t, Config{})
+	c := ethclient.NewClient(r.dial(r.url()).Raw())
+	for i := range 3 {
+		if i != 1 { // a full head before an empty pending block, and the other way round
+			r.ask("eth_sendRawTransaction", rawOf(t, r.transfer(1, r.chain.State().Nonce(r.addressOf(1)), []byte{1})))
+		}
+		pending, err := c.BlockByNumber(t.Context(), big.NewInt(-1))
+		must(t, err)
+		sealed := r.seal()
+		h := sealed.Header()
+		if pending.GasUsed() != h.GasUsed || len(pending.Transactions()) != len(sealed.Txs()) {
+			t.Errorf("pending block %d: %d transactions, gas %d, sealed %d and %d", i, len(pending.Transactions()), pending.GasUsed(), len(sealed.Txs()), h.GasUsed)
+		}
+		if i == 1 && (pending.TxHash() != h.TxHash || pending.ReceiptHash() != h.ReceiptHash || pending.Root() != h.Root) {
+			t.Errorf("roots of an empty pending block = %s, %s, %s, sealed %s, %s, %s", pending.TxHash(), pending.ReceiptHash(), pending.Root(), h.TxHash, h.ReceiptHash, h.Root)
+		}
+	}
+}
+
 func TestFeeHistory(t *testing.T) {
 	r := newRig(t, Config{})
 	b := everyKind(r, 12)

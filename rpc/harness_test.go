@@ -296,6 +296,16 @@ func (p *smallPool) executable() (txs []*chain.Tx) {
 	return txs
 }
 
+func (p *smallPool) Build(maxBytes int, gas uint64) (txs []*chain.Tx) {
+	for _, t := range p.executable() {
+		if t.Size() > maxBytes || t.GasUsed() > gas {
+			break
+		}
+		txs, maxBytes, gas = append(txs, t), maxBytes-t.Size(), gas-t.GasUsed()
+	}
+	return txs
+}
+
 // trim forgets what the head's state has consumed.
 func (p *smallPool) trim() {
 	p.mu.Lock()
