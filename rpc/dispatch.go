@@ -118,7 +118,7 @@ func (d *dispatcher) batch(ctx context.Context, f *flight, calls []request) []by
 			result, fault = d.run(ctx, call)
 		}
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) && over == nil {
-			over = &codeError{codeTimeout, "request timed out"}
+			over = errTimeout
 			result, fault = nil, over
 		}
 		if call.isNotification() {
@@ -143,7 +143,7 @@ func (d *dispatcher) batch(ctx context.Context, f *flight, calls []request) []by
 	return append(out, ']')
 }
 
-// timeToWrite is left of WriteTimeout for the answers of a batch that took all its time.
+// timeToWrite is left of WriteTimeout for the answers of what took all its time.
 const timeToWrite = 100 * time.Millisecond
 
 func firstID(calls []request) json.RawMessage {

@@ -27,6 +27,8 @@ var (
 	errNoFilter = errors.New("filter not found")
 	errCrashed  = &codeError{codeInternal, "method handler crashed"}
 
+	errTimeout = &codeError{codeTimeout, "request timed out"}
+
 	errNoSubscription = errors.New("subscription not found")
 )
 

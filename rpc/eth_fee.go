@@ -43,13 +43,15 @@ type FeeHistory struct {
 	Reward        [][]*hexutil.Big `json:"reward,omitempty"` // tips at the asked percentiles of each block
 }
 
-// maxFeeBlocks and maxPercentiles are geth's limits of eth_feeHistory.
+// maxFeeBlocks and maxPercentiles are geth's limits of eth_feeHistory. For tips, whole blocks are read, which
+// geth keeps the fees of and this node does not: maxTipBlocks is as many as it keeps decoded.
 const (
 	maxFeeBlocks   = 1024
+	maxTipBlocks   = recentBlocks
 	maxPercentiles = 100
 )
 
-// FeeHistory returns base fees, fullness and tips of count blocks up to newest.
+// FeeHistory returns base fees, fullness and tips of count blocks up to newest, fewer when that is too many.
 func (a *ethAPI) FeeHistory(ctx context.Context, count math.HexOrDecimal64, newest gethrpc.BlockNumber, asked *[]float64) (*FeeHistory, error) {
 	var percentiles []float64
 	if asked != nil {
@@ -74,6 +76,11 @@ func (a *ethAPI) FeeHistory(ctx context.Context, count math.HexOrDecimal64, newe
 	}
 	last := h.Number.Uint64()
 	n := min(uint64(count), maxFeeBlocks, last+1)
+	if len(percentiles) > 0 {
+		n = min(n, maxTipBlocks)
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.s.cfg.WriteTimeout-timeToWrite)
+	defer cancel()
 	g := a.s.chain.Genesis()
 	fee := (*hexutil.Big)(g.BaseFee.ToBig())
 	history := &FeeHistory{OldestBlock: hexutil.Uint64(last + 1 - n)}
@@ -82,8 +89,8 @@ func (a *ethAPI) FeeHistory(ctx context.Context, count math.HexOrDecimal64, newe
 		if header == nil { // reorganised away meanwhile
 			break
 		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
+		if ctx.Err() != nil {
+			return nil, errTimeout
 		}
 		used, limit := header.Header().GasUsed, header.Header().GasLimit
 		history.BaseFeePerGas = append(history.BaseFeePerGas, fee)

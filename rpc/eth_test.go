@@ -288,6 +288,28 @@ func TestPendingBlock(t *testing.T) {
 	}
 }
 
+// TestFeeHistoryIsBounded: for tips fewer blocks are read, and none when the time to answer is over.
+func TestFeeHistoryIsBounded(t *testing.T) {
+	r := newRig(t, Config{})
+	for range maxTipBlocks + 2 {
+		r.seal()
+	}
+	for _, c := range []struct {
+		percentiles []float64
+		blocks      int
+	}{{nil, maxTipBlocks + 3}, {[]float64{50}, maxTipBlocks}} {
+		var h FeeHistory
+		must(t, json.Unmarshal(r.ask("eth_feeHistory", 1024, "latest", c.percentiles), &h))
+		if len(h.GasUsedRatio) != c.blocks || int(h.OldestBlock) != maxTipBlocks+3-c.blocks {
+			t.Errorf("percentiles %v: %d blocks from %d on, want %d up to the head", c.percentiles, len(h.GasUsedRatio), h.OldestBlock, c.blocks)
+		}
+	}
+	r = newRig(t, Config{WriteTimeout: timeToWrite})
+	if _, fault := r.try("eth_feeHistory", 1, "latest", []float64{50}); fault == nil || fault.Code != codeTimeout {
+		t.Errorf("without time: %+v, want -32002", fault)
+	}
+}
+
 func TestFeeHistory(t *testing.T) {
 	r := newRig(t, Config{})
 	b := everyKind(r, 12)
