@@ -5,12 +5,15 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -542,6 +545,45 @@ func TestTooManyConnections(t *testing.T) {
 		synctest.Wait()
 		must(t, l.dialWS(t).Close())
 		r.stop()
+	})
+}
+
+// exhausted is a listener that has no files left for its first connections.
+type exhausted struct {
+	*pipeListener
+	left int
+}
+
+func (l *exhausted) Accept() (net.Conn, error) {
+	if l.left > 0 {
+		l.left--
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	return l.pipeListener.Accept()
+}
+
+// TestNoFilesLeft: the socket outlives a time without files, and serves afterwards.
+func TestNoFilesLeft(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		l := &exhausted{newPipeListener(), 3}
+		ended := make(chan error)
+		start := time.Now()
+		go func() { ended <- r.s.serveSocket(t.Context(), l) }()
+		conn := l.dial()
+		if took := time.Since(start); l.left != 0 || took != 3*acceptAgain {
+			t.Errorf("taken after %v with %d failures to come, want after 3 of %v", took, l.left, acceptAgain)
+		}
+		io.WriteString(conn, chainIDCall)
+		var answer json.RawMessage
+		if err := json.NewDecoder(conn).Decode(&answer); err != nil || !bytes.Contains(answer, []byte("0x539")) {
+			t.Errorf("answer = %s, %v", answer, err)
+		}
+		must(t, conn.Close())
+		must(t, l.Close())
+		if err := <-ended; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("serveSocket() = %v, want that it was closed", err)
+		}
 	})
 }
 

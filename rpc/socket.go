@@ -50,12 +50,22 @@ func listenSocket(path string) (net.Listener, error) {
 	return l, nil
 }
 
+// acceptAgain is the wait after a connection that could not be taken for lack of files, the longest of net/http's.
+const acceptAgain = time.Second
+
 // serveSocket serves every connection to the unix socket until l is closed, and
 // returns when the last connection has ended.
 func (s *Server) serveSocket(ctx context.Context, l net.Listener) error {
 	defer s.streams.Wait()
 	for {
 		c, err := l.Accept()
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			select { // until a file is closed; net/http does so for the port
+			case <-time.After(acceptAgain):
+			case <-s.stop.Done():
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}
