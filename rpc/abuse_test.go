@@ -548,6 +548,27 @@ func TestTooManyConnections(t *testing.T) {
 	})
 }
 
+// TestSocketSaysWhy: on the unix socket, what is no JSON or too large is answered before the connection ends, and
+// behind the answers to what came before.
+func TestSocketSaysWhy(t *testing.T) {
+	r := startRig(t, Config{MaxBody: 10_000})
+	for sent, want := range map[string]string{
+		"{]":                                   `"code":-32700,"message":"parse error"`,
+		`{"a":"` + strings.Repeat("x", 30_000): `"code":-32600,"message":"message too large: send at most 10000 bytes"`,
+	} {
+		for range 20 { // it was a race
+			conn, err := net.Dial("unix", r.ipc)
+			must(t, err)
+			io.WriteString(conn, chainIDCall+sent) // the end of what is too large is not read
+			answers, err := io.ReadAll(conn)
+			if !bytes.Contains(answers, []byte(want)) || !bytes.Contains(answers, []byte("0x539")) {
+				t.Fatalf("%.10s: answers %s, %v, want that of a call and %s", sent, answers, err, want)
+			}
+			must(t, conn.Close())
+		}
+	}
+}
+
 // exhausted is a listener that has no files left for its first connections.
 type exhausted struct {
 	*pipeListener

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/netip"
@@ -14,7 +13,7 @@ import (
 // One goroutine reads and one writes; the other methods may be called by any.
 type frames interface {
 	// read returns the next message, leasing its memory from f. io.EOF means that the other side sends no more
-	// but still listens; every other error, that it has left.
+	// but still listens, a codeError that it is to be told what it is; every other error, that it has left.
 	read(f *flight) ([]byte, error)
 	// write sends the parts as one message.
 	write(parts ...[]byte) error
@@ -116,11 +115,11 @@ func (st *stream) read(ctx context.Context) error {
 		body, err := st.conn.read(f)
 		if err != nil {
 			f.release()
-			if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
-				st.out.put(message{parts: answer{appendFault(nil, nil, &codeError{codeParse, "parse error"})}})
-			}
 			if errors.Is(err, errBusy) {
 				st.end(closeBusy)
+			} else if fault := new(codeError); errors.As(err, &fault) {
+				st.out.put(message{parts: answer{appendFault(nil, nil, fault)}})
+				return io.EOF // what comes next has no beginning, but this is to be written
 			}
 			return err
 		}

@@ -3,6 +3,7 @@ package rpc
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"time"
@@ -27,8 +28,11 @@ func (j *jsonStream) read(*flight) ([]byte, error) {
 	j.limit.N = j.max
 	var raw json.RawMessage
 	err := j.dec.Decode(&raw)
+	if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
+		return nil, &codeError{codeParse, "parse error"}
+	}
 	if errors.Is(err, io.ErrUnexpectedEOF) && j.limit.N == 0 {
-		return nil, errors.New("message too large")
+		return nil, &codeError{codeInvalidRequest, fmt.Sprintf("message too large: send at most %d bytes", j.max)}
 	}
 	return raw, err
 }
