@@ -26,12 +26,12 @@ func (a *ethAPI) NewFilter(json.RawMessage) (string, error) {
 
 // GetFilterChanges returns what a filter collected since the last call.
 func (a *ethAPI) GetFilterChanges(id string) ([]common.Hash, error) {
-	return a.s.filters.poll(id)
+	return a.s.filters.poll(id, filterBlocks, filterTxs, filterLogs)
 }
 
-// GetFilterLogs returns no logs.
+// GetFilterLogs returns no logs, of a filter for logs.
 func (a *ethAPI) GetFilterLogs(id string) ([]common.Hash, error) {
-	return a.s.filters.poll(id)
+	return a.s.filters.poll(id, filterLogs)
 }
 
 // GetLogs returns no logs: there are no contracts.

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -58,13 +59,13 @@ func (f *filters) add(kind filterKind) (string, error) {
 	return id, nil
 }
 
-// poll returns what a filter collected since the last poll, never nil.
-func (f *filters) poll(id string) ([]common.Hash, error) {
+// poll returns what a filter of one of these kinds collected since the last poll, never nil.
+func (f *filters) poll(id string, kinds ...filterKind) ([]common.Hash, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sweep()
 	flt := f.byID[id]
-	if flt == nil {
+	if flt == nil || !slices.Contains(kinds, flt.kind) {
 		return nil, errNoFilter
 	}
 	items := flt.items

@@ -244,6 +244,9 @@ func TestFilters(t *testing.T) {
 	for range want {
 		nextEvent(t, conn)
 	}
+	if _, fault := r.try("eth_getFilterLogs", blocks); fault == nil || fault.Message != "filter not found" {
+		t.Errorf("logs of a filter for blocks: %+v, want filter not found, as geth", fault)
+	}
 	if got := r.ask("eth_getFilterChanges", blocks); string(got) != string(mustMarshal(t, want)) {
 		t.Errorf("blocks = %s, want %s", got, want)
 	}
@@ -280,23 +283,23 @@ func TestFiltersAreForgotten(t *testing.T) {
 		b, err := f.add(filterBlocks)
 		must(t, err)
 		time.Sleep(40 * time.Second)
-		if _, err := f.poll(b); err != nil {
+		if _, err := f.poll(b, filterBlocks); err != nil {
 			t.Errorf("poll in time: %v", err)
 		}
 		time.Sleep(40 * time.Second)
-		if _, err := f.poll(a); err == nil {
+		if _, err := f.poll(a, filterTxs); err == nil {
 			t.Error("a filter nobody polled is still there")
 		}
 		for range maxFilterItems {
 			f.blocks([]common.Hash{{}})
 		}
-		if got, err := f.poll(b); len(got) != maxFilterItems || err != nil {
+		if got, err := f.poll(b, filterBlocks); len(got) != maxFilterItems || err != nil {
 			t.Errorf("poll = %d items, %v, want all", len(got), err)
 		}
 		for range maxFilterItems + 1 {
 			f.blocks([]common.Hash{{}})
 		}
-		if _, err := f.poll(b); err == nil {
+		if _, err := f.poll(b, filterBlocks); err == nil {
 			t.Error("a filter that overflowed is still there")
 		}
 		if f.txs != 0 || len(f.byID) != 0 {
