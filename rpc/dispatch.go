@@ -65,6 +65,7 @@ func (d *dispatcher) serve(ctx context.Context, f *flight, body []byte) answer {
 		return answer{}
 	}
 	calls, many, err := parse(body, d.s.cfg.MaxBatch)
+	d.s.calls.Add(1) // the calls of a batch that is run are counted there
 	if f.hasty = !d.s.rates.take(f.received, f.from, max(1, many)); f.hasty {
 		return answer{appendFault(nil, firstID(calls), d.s.tooHasty())}
 	}
@@ -98,6 +99,7 @@ func (d *dispatcher) batch(ctx context.Context, f *flight, calls []request) []by
 	if len(calls) > d.s.cfg.MaxBatch {
 		return append(appendFault([]byte{'['}, firstID(calls), &codeError{codeInvalidRequest, "batch too large"}), ']')
 	}
+	d.s.calls.Add(uint64(len(calls) - 1))
 	ctx, cancel := context.WithTimeout(ctx, d.s.cfg.WriteTimeout-timeToWrite)
 	defer cancel()
 	together := d.sendTogether(ctx, calls)

@@ -110,7 +110,6 @@ func (s *Server) readBody(f *flight, w http.ResponseWriter, r *http.Request) ([]
 // call runs the call or batch in body with dispatcher d and returns its answer. Every
 // transport comes through here, so that limits, stamps and answers are the same.
 func (s *Server) call(ctx context.Context, f *flight, d *dispatcher, body []byte) answer {
-	s.calls.Add(1)
 	return d.serve(context.WithValue(ctx, flightKey{}, f), f, body)
 }
 

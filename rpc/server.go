@@ -104,7 +104,8 @@ func (s *Server) services(admin bool) map[string]any {
 	return services
 }
 
-// Counts returns how many calls were answered and how many of them crashed.
+// Counts returns how many calls were answered, each of a batch that was run and a refused one as one, and
+// how many of them crashed.
 func (s *Server) Counts() (calls, panics uint64) { return s.calls.Load(), s.panics.Load() }
 
 // Ready is closed once Run takes calls, on the unix socket too.

@@ -98,6 +98,7 @@ func (st *stream) subscription(ctx context.Context, body []byte) bool {
 	if !call.isCall() || name != "subscribe" && name != "unsubscribe" {
 		return false
 	}
+	st.s.calls.Add(1)
 	if !st.s.rates.take(time.Now(), st.from, 1) {
 		st.reply(call.id, nil, st.s.tooHasty())
 		return true

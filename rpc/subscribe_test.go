@@ -308,6 +308,30 @@ func TestFiltersAreForgotten(t *testing.T) {
 	})
 }
 
+// TestCallsAreCounted: one by one, those of a batch and of subscriptions too.
+func TestCallsAreCounted(t *testing.T) {
+	r := startRig(t, Config{MaxBatch: 3})
+	conn := r.dialWS()
+	for _, c := range []struct {
+		body string
+		want uint64
+	}{
+		{chainIDCall, 1},
+		{"[" + chainIDCall + "," + chainIDCall + "," + chainIDCall + "]", 3},
+		{"[" + strings.Repeat(chainIDCall+",", 3) + chainIDCall + "]", 1}, // refused as one
+		{`{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}`, 1},
+		{`{"jsonrpc":"2.0","id":1,"method":"eth_unsubscribe","params":["0x1"]}`, 1},
+	} {
+		before, _ := r.s.Counts()
+		must(t, conn.WriteMessage(websocket.TextMessage, []byte(c.body)))
+		_, _, err := conn.ReadMessage()
+		must(t, err)
+		if after, _ := r.s.Counts(); after-before != c.want {
+			t.Errorf("%.100s: %d calls counted, want %d", c.body, after-before, c.want)
+		}
+	}
+}
+
 // TestSendSync waits in one call from the submission to the receipt, and gives up in
 // time with the hash in the error.
 func TestSendSync(t *testing.T) {
