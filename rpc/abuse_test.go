@@ -499,15 +499,16 @@ func TestStopAnswersCallsInFlight(t *testing.T) {
 }
 
 // TestStopCutsOffCalls: a call that does not end is cut off after StopTimeout, and one
-// that waits for a block is told that the node stops.
+// that waits for a block is told that the node stops, with the hash of what it has sent.
 func TestStopCutsOffCalls(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		l := newPipeListener()
 		r.run(l)
 		conn := l.dialWS(t)
+		tx := r.transfer(1, 0, nil)
 		must(t, conn.WriteMessage(websocket.TextMessage, mustMarshal(t, map[string]any{
-			"jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransactionSync", "params": []any{rawOf(t, r.transfer(1, 0, nil))}})))
+			"jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransactionSync", "params": []any{rawOf(t, tx)}})))
 		stuck := l.dial() // half a request
 		_, err := io.WriteString(stuck, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{")
 		must(t, err)
@@ -515,8 +516,9 @@ func TestStopCutsOffCalls(t *testing.T) {
 		start := time.Now()
 		go r.stop()
 		_, answer, err := conn.ReadMessage()
-		if err != nil || !bytes.Contains(answer, []byte("the node is stopping")) {
-			t.Errorf("the waiting call got %s, %v, want that the node is stopping", answer, err)
+		if err != nil || !bytes.Contains(answer, []byte("the node is stopping")) ||
+			!bytes.Contains(answer, []byte(`"code":4,`)) || !bytes.Contains(answer, []byte(`"data":"`+tx.Hash().Hex()+`"`)) {
+			t.Errorf("the waiting call got %s, %v, want code 4, that the node is stopping and %s", answer, err, tx.Hash())
 		}
 		if _, _, err := conn.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseGoingAway) {
 			t.Errorf("then %v, want close 1001", err)

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -103,13 +104,16 @@ func (a *ethAPI) SendRawTransactionSync(ctx context.Context, raw hexutil.Bytes, 
 	}
 	wait := a.s.waitTime(timeoutMS)
 	receipt, err := a.s.waitReceipt(ctx, hash, wait)
-	if receipt == nil && err == nil {
-		err = &syncTimeoutError{
-			text: fmt.Sprintf("The transaction was added to the transaction pool but wasn't processed in %v", wait),
-			hash: hash,
-		}
+	if receipt != nil {
+		return receipt, nil
 	}
-	return receipt, err
+	why := fmt.Sprintf("wasn't processed in %v", wait)
+	if errors.Is(err, errStopping) {
+		why = "the node is stopping: ask another node for its receipt"
+	} else if err != nil {
+		why = "the call was cut off: ask for its receipt"
+	}
+	return nil, &syncTimeoutError{text: "The transaction was added to the transaction pool but " + why, hash: hash}
 }
 
 func (s *Server) waitTime(ms *math.HexOrDecimal64) time.Duration {
