@@ -14,6 +14,9 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/rpc"
 )
 
 // scrape reads a node's metrics as Prometheus does.
@@ -81,6 +84,35 @@ func TestMetrics(t *testing.T) {
 		if got[name] == nil && !rare[name] {
 			t.Errorf("the dashboard or an alert asks for %s, which a node does not have", name)
 		}
+	}
+}
+
+// TestStoppingIsNotReady: once the API refuses calls, /readyz sends clients elsewhere.
+func TestStoppingIsNotReady(t *testing.T) {
+	raw, err := os.ReadFile(newTestNet(t).genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := chain.DecodeGenesis(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := chain.Open(chain.Config{}, g, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	n := new(Node)
+	if n.rpc, err = rpc.New(rpc.Config{}, store, rpc.Deps{Pool: poolView{}, Net: netView{}, Submit: n}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := n.rpc.Run(ctx, nil); err != nil {
+		t.Fatal(err)
+	}
+	if why := n.unready(); why != "the node is stopping" {
+		t.Errorf("unready() = %q after the API has stopped, want that the node is stopping", why)
 	}
 }
 

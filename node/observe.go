@@ -18,7 +18,7 @@ import (
 //
 //	/metrics  Prometheus
 //	/livez    200 while the process answers
-//	/readyz   200 once the API and the network serve and no catch-up is under way, else 503 and why
+//	/readyz   200 while the API and the network serve and no catch-up is under way, else 503 and why
 //
 // It is for trusted networks: it has no authentication, and reveals nothing but figures.
 func (n *Node) observer() http.Handler {
@@ -37,6 +37,11 @@ func (n *Node) observer() http.Handler {
 
 // unready says what is missing before a client should be sent here, or nothing.
 func (n *Node) unready() string {
+	select {
+	case <-n.rpc.Stopping():
+		return "the node is stopping"
+	default:
+	}
 	for name, ready := range map[string]<-chan struct{}{"network": n.net.Ready(), "API": n.rpc.Ready()} {
 		select {
 		case <-ready:

@@ -111,6 +111,9 @@ func (s *Server) Counts() (calls, panics uint64) { return s.calls.Load(), s.pani
 // Ready is closed once Run takes calls, on the unix socket too.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
+// Stopping is closed once Run refuses new calls; those in flight are still answered.
+func (s *Server) Stopping() <-chan struct{} { return s.stop.Done() }
+
 // Run serves HTTP and WebSocket on l, which it closes and which may be nil, and the
 // unix socket if the configuration names one. It returns nil when ctx has ended and
 // every call in flight was answered, or cut off after StopTimeout.
