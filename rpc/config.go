@@ -26,12 +26,12 @@ type Config struct {
 	MaxBody     int // bytes of a request's body, of a WebSocket frame and of a message on the socket
 	MaxBatch    int // calls in a batch
 	MaxResponse int // bytes of the answers of a batch; the answer that passes it ends the batch
-	MaxConns    int // open connections to the port, and as many to the socket
+	MaxConns    int // open connections to the port, and as many to the socket; a quarter from one address that is not of this machine
 	MaxRate     int // calls a second of one client address that is not of this machine, and at once; a batch counts its calls
 	MaxInFlight int // calls running at once on one WebSocket or socket connection; the next is not read
 	MaxSubs     int // subscriptions of one connection
 	MaxQueue    int // events waiting on one connection; with more it counts as lagging and is closed
-	MaxFilters  int // polled filters of all clients together
+	MaxFilters  int // polled filters of all clients together; a quarter from one address that is not of this machine
 	MaxMemory   int // bytes of requests and answers above 64 KiB on their way at once, all clients together
 	MaxCache    int // bytes of encoded recent blocks and receipts
 

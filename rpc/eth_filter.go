@@ -1,27 +1,28 @@
 package rpc
 
 import (
+	"context"
 	"encoding/json"
 
 	"github.com/ethereum/go-ethereum/common"
 )
 
 // NewBlockFilter collects the ids of blocks that become canonical from now on.
-func (a *ethAPI) NewBlockFilter() (string, error) {
-	return a.s.filters.add(filterBlocks)
+func (a *ethAPI) NewBlockFilter(ctx context.Context) (string, error) {
+	return a.s.filters.add(filterBlocks, clientFrom(ctx))
 }
 
 // NewPendingTransactionFilter collects the hashes of transactions that become
 // executable from now on.
-func (a *ethAPI) NewPendingTransactionFilter() (string, error) {
-	id, err := a.s.filters.add(filterTxs)
+func (a *ethAPI) NewPendingTransactionFilter(ctx context.Context) (string, error) {
+	id, err := a.s.filters.add(filterTxs, clientFrom(ctx))
 	a.s.broker.listen()
 	return id, err
 }
 
 // NewFilter makes a filter for logs, which finds none: there are no contracts.
-func (a *ethAPI) NewFilter(json.RawMessage) (string, error) {
-	return a.s.filters.add(filterLogs)
+func (a *ethAPI) NewFilter(ctx context.Context, _ json.RawMessage) (string, error) {
+	return a.s.filters.add(filterLogs, clientFrom(ctx))
 }
 
 // GetFilterChanges returns what a filter collected since the last call.

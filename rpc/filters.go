@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -31,20 +32,22 @@ type filters struct {
 	mu   sync.Mutex
 	byID map[string]*filter
 	txs  int // filters that want transactions
+	held shares
 }
 
 type filter struct {
 	kind   filterKind
+	from   netip.Addr // of who made it
 	polled time.Time
 	items  []common.Hash
 }
 
 func newFilters(max int, timeout time.Duration) *filters {
-	return &filters{max: max, timeout: timeout, byID: make(map[string]*filter)}
+	return &filters{max: max, timeout: timeout, byID: make(map[string]*filter), held: newShares(max)}
 }
 
-// add returns the id of a new filter.
-func (f *filters) add(kind filterKind) (string, error) {
+// add returns the id of a new filter of a client.
+func (f *filters) add(kind filterKind, from netip.Addr) (string, error) {
 	id := newID()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -52,7 +55,10 @@ func (f *filters) add(kind filterKind) (string, error) {
 	if len(f.byID) >= f.max {
 		return "", fmt.Errorf("all %d filters are in use: end one with eth_uninstallFilter, or subscribe over a WebSocket", f.max)
 	}
-	f.byID[id] = &filter{kind: kind, polled: time.Now()}
+	if !f.held.take(from) {
+		return "", fmt.Errorf("your address has %d filters already: end one with eth_uninstallFilter, or subscribe over a WebSocket", f.held.each)
+	}
+	f.byID[id] = &filter{kind: kind, from: from, polled: time.Now()}
 	if kind == filterTxs {
 		f.txs++
 	}
@@ -89,6 +95,7 @@ func (f *filters) drop(id string) bool {
 		return false
 	}
 	delete(f.byID, id)
+	f.held.give(flt.from)
 	if flt.kind == filterTxs {
 		f.txs--
 	}

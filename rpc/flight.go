@@ -47,6 +47,14 @@ func flightFrom(ctx context.Context) *flight {
 	return f
 }
 
+// clientFrom returns the address of the client whose call ctx belongs to, not valid on the unix socket.
+func clientFrom(ctx context.Context) netip.Addr {
+	if f := flightFrom(ctx); f != nil {
+		return f.from
+	}
+	return netip.Addr{}
+}
+
 // lease reserves n bytes until release, and reports whether they were free.
 func (f *flight) lease(n int) bool {
 	if f == nil {

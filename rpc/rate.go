@@ -11,8 +11,7 @@ import (
 const maxAddresses = 4096
 
 // rates holds each client address to a number of calls a second, by a bucket that fills
-// at that rate and holds a second's worth. Addresses of this machine are not limited,
-// and an IPv6 client counts by its /64, which is what one gets at the least.
+// at that rate and holds a second's worth.
 type rates struct {
 	perSecond int
 
@@ -32,12 +31,9 @@ func newRates(perSecond int) *rates {
 // take takes n calls of an address and reports whether they were there; a batch larger
 // than a bucket takes a full one. The zero address, a client on the unix socket, is free.
 func (r *rates) take(now time.Time, from netip.Addr, n int) bool {
-	if from = from.Unmap(); !from.IsValid() || from.IsLoopback() {
+	from, limited := clientOf(from)
+	if !limited {
 		return true
-	}
-	if from.Is6() {
-		wide, _ := from.WithZone("").Prefix(64) // 64 is a length it has
-		from = wide.Addr()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -78,6 +74,53 @@ func (r *rates) makeRoom(now time.Time) {
 			return
 		}
 		delete(r.by, addr)
+	}
+}
+
+// clientOf returns what the client at an address counts by, and whether it is limited: addresses of this machine are
+// not, and an IPv6 client counts by its /64, which is what one gets at the least.
+func clientOf(from netip.Addr) (client netip.Addr, limited bool) {
+	if from = from.Unmap(); !from.IsValid() || from.IsLoopback() {
+		return from, false
+	}
+	if from.Is6() {
+		wide, _ := from.WithZone("").Prefix(64) // 64 is a length it has
+		from = wide.Addr()
+	}
+	return from, true
+}
+
+// shares counts what each client address holds of something that there is a limited number of, so that none
+// holds more than its share. It is guarded by its owner.
+type shares struct {
+	each int
+	by   map[netip.Addr]int
+}
+
+// newShares gives each address a quarter.
+func newShares(all int) shares { return shares{each: max(1, all/4), by: make(map[netip.Addr]int)} }
+
+// take counts one more of an address, and reports whether it may hold that.
+func (s *shares) take(from netip.Addr) bool {
+	client, limited := clientOf(from)
+	if !limited {
+		return true
+	}
+	if s.by[client] >= s.each {
+		return false
+	}
+	s.by[client]++
+	return true
+}
+
+// give undoes a take.
+func (s *shares) give(from netip.Addr) {
+	client, limited := clientOf(from)
+	if !limited {
+		return
+	}
+	if s.by[client]--; s.by[client] == 0 {
+		delete(s.by, client)
 	}
 }
 

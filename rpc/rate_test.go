@@ -2,11 +2,13 @@ package rpc
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ethereum/go-ethereum/core/types"
@@ -100,6 +102,53 @@ func TestRateCountsCalls(t *testing.T) {
 			}
 		}
 		must(t, conn.Close())
+		r.stop()
+	})
+}
+
+// TestShares: one address takes a quarter of the connections and of the filters; other addresses and this machine
+// have the rest, and what is given back is free again.
+func TestShares(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, Config{MaxConns: 8, MaxFilters: 8})
+		l := newPipeListener()
+		r.run(l)
+		var greedy []*websocket.Conn
+		for i := range 2 {
+			l.from = fmt.Sprintf("203.0.113.7:%d", i)
+			greedy = append(greedy, l.dialWS(t))
+		}
+		if text, err := io.ReadAll(l.dial()); err != nil || !bytes.HasPrefix(text, []byte("HTTP/1.1 503 ")) {
+			t.Errorf("a third connection of one address got %q, %v, want 503", text, err)
+		}
+		var ids []string
+		for i := range 3 {
+			result, fault := wsCall(t, greedy[0], "eth_newBlockFilter")
+			if refused := fault != nil && strings.Contains(fault.Message, "your address has 2 filters already"); refused != (i == 2) {
+				t.Errorf("filter %d of one address: %s, %+v", i, result, fault)
+			}
+			ids = append(ids, strings.Trim(string(result), `"`))
+		}
+		for _, from := range []string{"203.0.113.8:1", "", "", ""} {
+			l.from = from
+			conn := l.dialWS(t)
+			if _, fault := wsCall(t, conn, "eth_newBlockFilter"); fault != nil {
+				t.Errorf("a filter of %q: %+v", from, fault)
+			}
+			defer conn.Close()
+		}
+		if result, fault := wsCall(t, greedy[0], "eth_uninstallFilter", ids[0]); string(result) != "true" {
+			t.Errorf("eth_uninstallFilter = %s, %+v, want true", result, fault)
+		}
+		if result, fault := wsCall(t, greedy[0], "eth_newBlockFilter"); fault != nil {
+			t.Errorf("a filter in place of one that ended: %s, %+v", result, fault)
+		}
+		must(t, greedy[1].Close())
+		synctest.Wait()
+		l.from = "203.0.113.7:3"
+		must(t, l.dialWS(t).Close())
+		must(t, greedy[0].Close())
+		synctest.Wait()
 		r.stop()
 	})
 }

@@ -143,12 +143,12 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	g.Go(func() error { return broker(ctx) })
 	if l != nil {
 		g.Go(func() error {
-			return endOfServe(hs.Serve(&limitListener{Listener: l, max: s.cfg.MaxConns, refusal: refuseHTTP}))
+			return endOfServe(hs.Serve(newLimitListener(l, s.cfg.MaxConns, refuseHTTP)))
 		})
 	}
 	if socket != nil {
 		g.Go(func() error {
-			return endOfServe(s.serveSocket(calls, &limitListener{Listener: socket, max: s.cfg.MaxConns, refusal: refuseJSON}))
+			return endOfServe(s.serveSocket(calls, newLimitListener(socket, s.cfg.MaxConns, refuseJSON)))
 		})
 	}
 	g.Go(func() error {

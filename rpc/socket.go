@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -76,12 +75,19 @@ func (s *Server) serveSocket(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// limitListener counts open connections and turns away those above max.
+// limitListener counts open connections and turns away those above max, and those above an address's share.
 type limitListener struct {
 	net.Listener
 	max     int
 	refusal string // what they are sent
-	open    atomic.Int64
+
+	mu   sync.Mutex
+	open int
+	held shares
+}
+
+func newLimitListener(l net.Listener, max int, refusal string) *limitListener {
+	return &limitListener{Listener: l, max: max, refusal: refusal, held: newShares(max)}
 }
 
 const (
@@ -96,14 +102,31 @@ func (l *limitListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.open.Add(1) <= int64(l.max) {
-			return &countedConn{Conn: c, left: sync.OnceFunc(func() { l.open.Add(-1) })}, nil
+		from := addressOf(c.RemoteAddr().String())
+		if l.take(from) {
+			return &countedConn{Conn: c, left: sync.OnceFunc(func() { l.give(from) })}, nil
 		}
 		c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) // it fits into an empty socket buffer
 		c.Write([]byte(l.refusal))
 		c.Close()
-		l.open.Add(-1)
 	}
+}
+
+func (l *limitListener) take(from netip.Addr) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open >= l.max || !l.held.take(from) {
+		return false
+	}
+	l.open++
+	return true
+}
+
+func (l *limitListener) give(from netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open--
+	l.held.give(from)
 }
 
 type countedConn struct {

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"encoding/json"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -278,9 +279,9 @@ func TestFilters(t *testing.T) {
 func TestFiltersAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFilters(10, time.Minute)
-		a, err := f.add(filterTxs)
+		a, err := f.add(filterTxs, netip.Addr{})
 		must(t, err)
-		b, err := f.add(filterBlocks)
+		b, err := f.add(filterBlocks, netip.Addr{})
 		must(t, err)
 		time.Sleep(40 * time.Second)
 		if _, err := f.poll(b, filterBlocks); err != nil {
