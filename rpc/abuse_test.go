@@ -236,7 +236,7 @@ func TestLargeAnswers(t *testing.T) {
 // TestSlowMessage: a WebSocket message has a time to come as a request has, and signs of life do not extend it.
 func TestSlowMessage(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := newRig(t, Config{})
+		r := newRig(t, Config{ReadTimeout: 20 * time.Second}) // neither a ping nor a pong is due then
 		l := newPipeListener()
 		r.run(l)
 		conn := l.dialWS(t)
@@ -248,7 +248,7 @@ func TestSlowMessage(t *testing.T) {
 			must(t, err)
 			io.WriteString(w, strings.Repeat(" ", 2*small))
 			for range 12 {
-				time.Sleep(5 * time.Second)
+				time.Sleep(7 * time.Second)
 				conn.WriteControl(websocket.PongMessage, nil, time.Now().Add(time.Second)) // fails when it was cut
 			}
 		})
