@@ -10,6 +10,10 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	mocknet "github.com/libp2p/go-libp2p/p2p/net/mock"
 	ma "github.com/multiformats/go-multiaddr"
 
@@ -42,10 +46,11 @@ func newBubble(t *testing.T, label string, n int, bend ...func(*Config)) *bubble
 	var running sync.WaitGroup
 	v.stop = func() { cancel(); running.Wait() }
 	for i := range n {
-		h, err := v.mock.AddPeer(identity(fmt.Sprint(i)), ma.StringCast(fmt.Sprintf("/ip4/10.0.0.%d/tcp/4001", i+1)))
+		mock, err := v.mock.AddPeer(identity(fmt.Sprint(i)), ma.StringCast(fmt.Sprintf("/ip4/10.0.0.%d/tcp/4001", i+1)))
 		if err != nil {
 			t.Fatal(err)
 		}
+		h := &cutHost{Host: mock, from: make(map[peer.ID]bool)}
 		n := &testNode{t: t, host: h, chain: openChain(t, v.genesis), rec: newRecorder()}
 		n.back = &testBackend{chain: n.chain, rec: n.rec, queue: make(chan *chain.Block, 16), pool: make(map[common.Hash]*chain.Tx)}
 		if n.net, err = New(cfg, h, n.chain, n.back, n.rec.emit, v.clock); err != nil {
@@ -82,9 +87,36 @@ func newBubble(t *testing.T, label string, n int, bend ...func(*Config)) *bubble
 	return v
 }
 
+// cutHost opens no stream to peers that it is cut from. mocknet would, on a connection that it is closing, and
+// the stream would outlive that: GossipSub opens one as soon as its old one ends.
+type cutHost struct {
+	host.Host
+	mu   sync.Mutex
+	from map[peer.ID]bool
+}
+
+func (h *cutHost) cut(p peer.ID, yes bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.from[p] = yes
+}
+
+// NewStream implements host.Host.
+func (h *cutHost) NewStream(ctx context.Context, p peer.ID, ids ...protocol.ID) (network.Stream, error) {
+	h.mu.Lock()
+	cut := h.from[p]
+	h.mu.Unlock()
+	if cut {
+		return nil, network.ErrNoConn
+	}
+	return h.Host.NewStream(ctx, p, ids...)
+}
+
 // cut parts two nodes, so that they cannot find each other again before join.
 func (v *bubble) cut(i, j int) {
 	a, b := v.nodes[i].host.ID(), v.nodes[j].host.ID()
+	v.nodes[i].host.(*cutHost).cut(b, true)
+	v.nodes[j].host.(*cutHost).cut(a, true)
 	if err := errors.Join(v.mock.UnlinkPeers(a, b), v.mock.DisconnectPeers(a, b)); err != nil {
 		v.t.Fatal(err)
 	}
@@ -93,6 +125,8 @@ func (v *bubble) cut(i, j int) {
 // join links and connects two nodes.
 func (v *bubble) join(i, j int) {
 	a, b := v.nodes[i].host.ID(), v.nodes[j].host.ID()
+	v.nodes[i].host.(*cutHost).cut(b, false)
+	v.nodes[j].host.(*cutHost).cut(a, false)
 	if len(v.mock.LinksBetweenPeers(a, b)) == 0 {
 		if _, err := v.mock.LinkPeers(a, b); err != nil {
 			v.t.Fatal(err)
