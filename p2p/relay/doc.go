@@ -104,7 +104,7 @@
 // alone: one seed, with 3 sends of every chunk):
 //
 //	                              0      1 %      5 %
-//	20 nodes, gossip          2,857   20,500  125,000
+//	20 nodes, gossip          2,857   20,300  126,000
 //	20 nodes, streams alone     513    2,204    6,288
 //	20 nodes                    502      544      700
 //	100 nodes, streams alone    604    2,368
