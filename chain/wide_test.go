@@ -40,14 +40,20 @@ func wideAccount(i int) Account {
 	return a
 }
 
-// TestWideBucket: a bucket that somebody filled is proved, sent and read like any other.
-func TestWideBucket(t *testing.T) {
+// wideState has the accounts of all of them.
+func wideState(t testing.TB) ([]common.Address, State) {
+	t.Helper()
 	addrs := wide(t)
 	changes := make([]Change, len(addrs))
 	for i, addr := range addrs {
 		changes[i] = Change{addr, wideAccount(i)}
 	}
-	st := State{}.With(changes)
+	return addrs, State{}.With(changes)
+}
+
+// TestWideBucket: a bucket that somebody filled is proved, sent and read like any other.
+func TestWideBucket(t *testing.T) {
+	addrs, st := wideState(t)
 	bucket := st.Bucket(wideBucket)
 	if len(bucket) <= 1<<20 {
 		t.Fatalf("the bucket has %d bytes, want more than a mebibyte", len(bucket))
@@ -110,12 +116,7 @@ func TestWideBucketLookup(t *testing.T) {
 
 // BenchmarkWideBucket reads accounts of a full bucket.
 func BenchmarkWideBucket(b *testing.B) {
-	addrs := wide(b)
-	changes := make([]Change, len(addrs))
-	for i, addr := range addrs {
-		changes[i] = Change{addr, wideAccount(i)}
-	}
-	st := State{}.With(changes)
+	addrs, st := wideState(b)
 	for i := 0; b.Loop(); i++ {
 		if st.Nonce(addrs[i*31%len(addrs)]) == 0 {
 			b.Fatal("no account")
