@@ -312,6 +312,7 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 			return Update{}, err
 		}
 	}
+	c.store.pruned.Store(bodies.pruned) // first: a reader that misses a body looks here
 	take := func() {
 		c.mu.Lock()
 		c.index.store(e)
@@ -319,7 +320,6 @@ func (c *Chain) advance(e *entry, b *Block) (Update, error) {
 		c.keepPivots(fresh...)
 		c.mu.Unlock()
 		c.bodies = bodies
-		c.store.pruned.Store(bodies.pruned)
 		c.disk = disk
 		c.unit.Store(&open)
 		c.view.Store(&view{e.SignedHeader, st})

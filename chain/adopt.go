@@ -211,6 +211,7 @@ func (s *Staging) Adopt(path []*SignedHeader, body *Block) (Update, error) {
 	batch.Put(lowKey(), binary.BigEndian.AppendUint64(nil, body.Number()))
 	bodies := bodiesFrom{body.Number(), c.bodies.swept} // those we had stay, until they are pruned
 	bodies.write(batch)
+	c.store.pruned.Store(bodies.pruned) // first: a reader that misses a body looks here
 	take := func() {
 		fresh := newIndex(c.index.window)
 		e := &entry{SignedHeader: body.SignedHeader, status: stored}
@@ -225,7 +226,6 @@ func (s *Staging) Adopt(path []*SignedHeader, body *Block) (Update, error) {
 		c.keepPivots(pivot{body.SignedHeader, s.state})
 		c.mu.Unlock()
 		c.bodies = bodies
-		c.store.pruned.Store(bodies.pruned)
 		c.disk = disk
 		c.unit.Store(&open)
 		c.view.Store(&view{body.SignedHeader, s.state})

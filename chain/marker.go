@@ -56,6 +56,10 @@ type noMarker struct{}
 func (noMarker) read() ([]byte, error) { return nil, fs.ErrNotExist }
 func (noMarker) write(headMark) error  { return nil }
 
+// ReplaceFile writes a file, readable by its owner alone, so that after any crash it
+// holds the old bytes, if there were any, or the new ones.
+func ReplaceFile(path string, raw []byte) error { return replaceFile(path, raw, func() {}) }
+
 // replaceFile replaces a file so that after any crash it holds the old or the
 // new bytes: write beside it, fsync, rename, fsync the folder.
 func replaceFile(path string, raw []byte, beforeRename func()) error {

@@ -60,7 +60,7 @@ func (g *SlotGuard) Claim(slot uint64) error {
 	if g.path == "" {
 		return nil
 	}
-	if err := replaceFile(g.path, encodeSlot(slot), func() {}); err != nil {
+	if err := ReplaceFile(g.path, encodeSlot(slot)); err != nil {
 		return fmt.Errorf("write last signed slot: %w", err)
 	}
 	return nil

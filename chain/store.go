@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 
@@ -104,6 +105,11 @@ func (s *store) openDB() error {
 	}
 	_, err = s.mark.read()
 	o.ErrorIfMissing = len(tables) > 0 || !errors.Is(err, fs.ErrNotExist)
+	if !o.ErrorIfMissing {
+		if err := s.dropBegun(); err != nil {
+			return fmt.Errorf("open store: %w", err)
+		}
+	}
 	db, err := leveldb.Open(s.stor, &o)
 	switch {
 	case err == nil:
@@ -113,6 +119,34 @@ func (s *store) openDB() error {
 		return fmt.Errorf("%w: the database in %s is missing", ErrCorrupt, s.where())
 	}
 	return s.damage(err)
+}
+
+// dropBegun removes what a crash left of a database whose making it cut short: a manifest that no CURRENT
+// names, and with which LevelDB would not open. A log is made after that, so where there is one nothing is removed.
+func (s *store) dropBegun() error {
+	if logs, err := s.stor.List(storage.TypeJournal); err != nil || len(logs) > 0 {
+		return err
+	}
+	if _, err := s.stor.GetMeta(); err == nil || !errors.Is(err, fs.ErrNotExist) && !isDamage(err) {
+		return err
+	}
+	begun, err := s.stor.List(storage.TypeAll)
+	if err != nil {
+		return err
+	}
+	for _, fd := range begun {
+		if err := s.stor.Remove(fd); err != nil {
+			return err
+		}
+	}
+	if s.folder == "" {
+		return nil
+	}
+	names, err := filepath.Glob(filepath.Join(s.folder, "CURRENT*"))
+	for _, name := range names {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
 }
 
 func (s *store) where() string {
