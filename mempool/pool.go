@@ -122,14 +122,18 @@ func (p *Pool) knownIsRecorded(txs []*chain.Tx, errs []error) {
 	if p.cfg.JournalPath == "" || !slices.ContainsFunc(errs, known) {
 		return
 	}
+	var left []int
 	p.mu.Lock()
 	for i, err := range errs {
 		if known(err) && p.core.byHash[txs[i].Hash()] == nil {
-			errs[i] = fmt.Errorf("%w: known, but left the pool meanwhile", ErrJournal)
+			left = append(left, i)
 		}
 	}
 	b, unwritten, writing := p.batch, len(p.batch.records) > 0, p.writing
 	p.mu.Unlock()
+	for _, i := range left {
+		errs[i] = p.whyLeft(txs[i])
+	}
 	var err error
 	switch { // what is pooled still is on disk, or in one of these two; they fail together
 	case unwritten:
@@ -143,6 +147,22 @@ func (p *Pool) knownIsRecorded(txs []*chain.Tx, errs []error) {
 			errs[i] = err
 		}
 	}
+}
+
+// whyLeft says why a transaction that was known is pooled no more: a block has
+// used its nonce, or its record may have failed.
+func (p *Pool) whyLeft(tx *chain.Tx) error {
+	from, err := tx.Sender(p.genesis.ChainID)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	next := p.core.state.Nonce(from)
+	p.mu.Unlock()
+	if tx.Nonce() < next {
+		return fmt.Errorf("%w: next nonce %d, tx nonce %d", ErrNonceTooLow, next, tx.Nonce())
+	}
+	return fmt.Errorf("%w: known, but left the pool meanwhile", ErrJournal)
 }
 
 // refuse gives an error to all that have none.

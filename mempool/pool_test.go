@@ -430,6 +430,13 @@ func TestKnownIsRecorded(t *testing.T) {
 		if p.Get(after.Hash()) != nil || p.Get(last.Hash()) != nil || p.Get(next.Hash()) == nil {
 			t.Fatal("the pool does not hold just what is recorded")
 		}
+		// A block has taken what was found pooled a moment ago: no trouble of the journal.
+		w.st.nonce[w.addr(0)] = 2
+		p.core.update(w.st, []moved{{addr: w.addr(0)}}, 0)
+		errs := []error{ErrKnown}
+		if p.knownIsRecorded([]*chain.Tx{cold(next)}, errs); !errors.Is(errs[0], ErrNonceTooLow) {
+			t.Fatalf("Add of what a block has taken meanwhile = %v, want %v", errs[0], ErrNonceTooLow)
+		}
 	})
 }
 
