@@ -2,7 +2,10 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/pheme-net/pheme/chain"
@@ -11,7 +14,7 @@ import (
 // Verify opens the chain in cfg's data dir, reads all of it and checks it against itself. No other
 // process may use the data dir. Errors: ErrConfig, chain.ErrCorrupt, chain.ErrInUse.
 func Verify(ctx context.Context, cfg Config) (v chain.Verified, err error) {
-	genesis, dir, err := cfg.store()
+	genesis, dir, err := cfg.stored()
 	if err != nil {
 		return v, err
 	}
@@ -26,7 +29,7 @@ func Verify(ctx context.Context, cfg Config) (v chain.Verified, err error) {
 // Repair brings the chain in cfg's data dir back to the longest prefix that verifies; what is lost
 // comes back from peers. No other process may use the data dir.
 func Repair(ctx context.Context, cfg Config) (chain.Repaired, error) {
-	genesis, dir, err := cfg.store()
+	genesis, dir, err := cfg.stored()
 	if err != nil {
 		return chain.Repaired{}, err
 	}
@@ -43,4 +46,16 @@ func (c *Config) store() (*chain.Genesis, string, error) {
 		return nil, "", fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return genesis, filepath.Join(c.DataDir, chainDir), nil
+}
+
+// stored is the store of a chain that is there.
+func (c *Config) stored() (*chain.Genesis, string, error) {
+	genesis, dir, err := c.store()
+	if err != nil {
+		return nil, "", err
+	}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, "", fmt.Errorf("%w: no chain in %s: check --data-dir", ErrConfig, c.DataDir)
+	}
+	return genesis, dir, nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/pheme-net/pheme/p2p/trace"
 )
 
-// maxTimed bounds the blocks whose stages are being timed; a block leaves when it is imported.
+// maxTimed bounds the blocks whose stages are being timed; the oldest leaves for one more.
 const maxTimed = 256
 
 // metrics is the node in Prometheus's terms, in base units (seconds, bytes). What is a moment's state
@@ -132,10 +132,13 @@ func (m *metrics) stamp(e trace.Event) {
 // received, and one that came by catching up says nothing about propagation: neither counts.
 func (m *metrics) imported(b *chain.Block) {
 	now := m.clock.Now()
+	var t timing // as it is now: copies that come late go on counting
 	m.mu.Lock()
-	t := m.timed[b.ID()]
+	if now := m.timed[b.ID()]; now != nil {
+		t = *now
+	}
 	m.mu.Unlock()
-	if t == nil || t.accepted == 0 || t.first == 0 {
+	if t.accepted == 0 || t.first == 0 {
 		return
 	}
 	seconds := func(ns int64) float64 { return float64(max(0, ns)) / 1e9 }
@@ -173,6 +176,7 @@ var (
 	seriesHead      = gauge("pheme_head_number", "Number of the head block.")
 	seriesHeadSlot  = gauge("pheme_head_slot", "Slot of the head block.")
 	seriesSlot      = gauge("pheme_slot", "The slot at present.")
+	seriesDamaged   = gauge("pheme_store_damaged", "1 once a read of the chain's store met damage.")
 	seriesPool      = gauge("pheme_pool_transactions", "Pooled transactions by queue.", "queue")
 	seriesPoolBytes = gauge("pheme_pool_bytes", "Encoded bytes of pooled transactions.")
 	seriesPoolDrop  = counter("pheme_pool_dropped_total", "Transactions that left the pool other than in a block, by reason.", "reason")
@@ -210,6 +214,7 @@ func (s *state) Collect(out chan<- prometheus.Metric) {
 	send(seriesHead, float64(head.Number.Uint64()))
 	send(seriesHeadSlot, float64(chain.SlotOf(head)))
 	send(seriesSlot, float64(n.presentSlot()))
+	send(seriesDamaged, oneIf(n.chain.Damage() != nil))
 
 	pool := n.pool.Stats()
 	send(seriesPool, float64(pool.Executable), "executable")

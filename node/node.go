@@ -142,8 +142,9 @@ func (n *Node) setProposer() error {
 }
 
 // Run serves until ctx ends or a part fails, and returns after all its goroutines have. On the way
-// out the API stops first, so that a call in flight still finds the pool and the network; then the
-// network, then the applier with what it has queued.
+// out the API stops first, so that a call in flight still finds the pool and the network; then both
+// end at once, and the applier imports what it has queued. A block that comes after that is asked for
+// at the next start.
 func (n *Node) Run(ctx context.Context, ready func() error) error {
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()

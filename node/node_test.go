@@ -245,6 +245,44 @@ func TestMistakesAreNamed(t *testing.T) {
 	}
 }
 
+// TestVerifyWithoutChain: a data dir without a chain is a mistake, and none is made there.
+func TestVerifyWithoutChain(t *testing.T) {
+	cfg := newTestNet(t).config(0)
+	if _, err := Verify(t.Context(), cfg); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "--data-dir") {
+		t.Errorf("Verify = %v", err)
+	}
+	if _, err := Repair(t.Context(), cfg); !errors.Is(err, ErrConfig) {
+		t.Errorf("Repair = %v", err)
+	}
+	if _, err := os.Stat(cfg.DataDir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the data dir: %v", err)
+	}
+}
+
+// TestLateSlotIsLeftEmpty: a proposer that was stopped does not fill the slot it slept through.
+func TestLateSlotIsLeftEmpty(t *testing.T) {
+	net := newTestNet(t)
+	g, err := chain.ReadGenesis(net.genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := chain.Open(chain.Config{}, g, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	guard, err := chain.OpenSlotGuard("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.TimeMS -= 1000 // ten slots have passed
+	n := &Node{chain: c, guard: guard, key: testKey(t, "proposer 1")}
+	n.bend.Store(&Bend{})
+	if n.propose(1); guard.Last() != 0 {
+		t.Errorf("slot %d was claimed, now is slot %d", guard.Last(), c.SlotAt(time.Now()))
+	}
+}
+
 // TestReadyFileOfKilledNode: it is gone before the next node serves; that of a node which lives stays.
 func TestReadyFileOfKilledNode(t *testing.T) {
 	net := newTestNet(t)

@@ -248,7 +248,7 @@ func newIdentity(path string) (p2pcrypto.PrivKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode identity: %w", err)
 	}
-	if err := os.WriteFile(path, raw, 0o600); err != nil {
+	if err := chain.ReplaceFile(path, raw); err != nil {
 		return nil, fmt.Errorf("write identity: %w", err)
 	}
 	return key, nil

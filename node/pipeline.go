@@ -100,6 +100,7 @@ func (n *Node) applier(ctx context.Context) error {
 			timer.Reset(time.Until(turn.start))
 		case <-timer.C:
 			if turn.ours {
+				n.drain() // what is queued may be what to build on
 				n.propose(turn.slot)
 			}
 			turn = n.nextTurn(time.Now())
@@ -206,6 +207,12 @@ func (n *Node) nextTurn(now time.Time) turn {
 func (n *Node) propose(slot uint64) {
 	if n.bend.Load().Paused || chain.SlotOf(n.chain.Head()) >= slot {
 		return // a block of this slot or a later one is already the head
+	}
+	// A stopped process or a suspended machine comes late. One slot is what a busy machine may need; after
+	// that others have built on the block before ours, and ours would take theirs back.
+	if now := n.chain.SlotAt(time.Now()); now > slot+1 {
+		log.Warnw("slot left empty", "slot", slot, "now", now, "err", "its time is over")
+		return
 	}
 	if err := n.guard.Claim(slot); err != nil { // durable before anything is signed
 		log.Warnw("slot left empty", "slot", slot, "err", err)
