@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/pheme-net/pheme/chain"
 	"github.com/pheme-net/pheme/mempool"
@@ -53,6 +54,18 @@ func (c *Config) validate() error {
 		return fmt.Errorf("%w: no genesis: pass --genesis FILE ('pheme genesis' makes one)", ErrConfig)
 	case c.BlockBytes < 0:
 		return fmt.Errorf("%w: block size %d: use at least 1KiB", ErrConfig, c.BlockBytes)
+	}
+	return nil
+}
+
+// validateIn checks what depends on the network.
+func (c *Config) validateIn(g *chain.Genesis) error {
+	undo := c.Chain.UndoBlocks
+	if undo == 0 { // its default, see chain.Config
+		undo = max(4096, uint64(10*time.Minute/g.SlotDuration()))
+	}
+	if n := c.Chain.PruneBodies; n > 0 && n < undo {
+		return fmt.Errorf("%w: prune_bodies %d: %d blocks can be undone and need their transactions: use at least %d, or 0 to keep all", ErrConfig, n, undo, undo)
 	}
 	return nil
 }

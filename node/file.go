@@ -30,7 +30,7 @@ type file struct {
 
 	Chain struct {
 		UndoBlocks  uint64 `toml:"undo_blocks" comment:"deepest reorganisation; 0: 4096 blocks or 10 minutes of slots, whichever is more"`
-		PruneBodies uint64 `toml:"prune_bodies" comment:"keep the transactions of this many newest blocks only; 0 keeps all"`
+		PruneBodies uint64 `toml:"prune_bodies" comment:"keep the transactions of this many newest blocks only, at least undo_blocks; 0 keeps all"`
 		Extra       string `toml:"extra" comment:"extraData of our blocks, at most 32 bytes"`
 	} `toml:"chain"`
 	Pool struct {

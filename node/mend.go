@@ -45,6 +45,9 @@ func (c *Config) store() (*chain.Genesis, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: %w", ErrConfig, err)
 	}
+	if err := c.validateIn(genesis); err != nil {
+		return nil, "", err
+	}
 	return genesis, filepath.Join(c.DataDir, chainDir), nil
 }
 

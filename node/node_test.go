@@ -312,6 +312,27 @@ func TestReadyFileOfKilledNode(t *testing.T) {
 	}
 }
 
+// TestBounds: a setting that the genesis bounds is taken up to its bound and refused beyond, with both numbers.
+func TestBounds(t *testing.T) {
+	net := newTestNet(t) // 6,000 of its slots are ten minutes
+	for _, c := range []struct {
+		set  func(*Config)
+		want string // "": it is taken
+	}{
+		{func(c *Config) { c.Chain.PruneBodies = 5999 }, "prune_bodies 5999: 6000 blocks"},
+		{func(c *Config) { c.Chain.PruneBodies = 6000 }, ""},
+		{func(c *Config) { c.Chain.UndoBlocks, c.Chain.PruneBodies = 50, 49 }, "prune_bodies 49: 50 blocks"},
+		{func(c *Config) { c.Chain.UndoBlocks, c.Chain.PruneBodies = 50, 50 }, ""},
+	} {
+		cfg := net.config(0)
+		c.set(&cfg)
+		_, _, err := cfg.store()
+		if c.want == "" && err != nil || c.want != "" && (!errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("prune_bodies %d, undo_blocks %d: %v, want %q", cfg.Chain.PruneBodies, cfg.Chain.UndoBlocks, err, c.want)
+		}
+	}
+}
+
 func TestDamagedIdentityIsNamed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), identityFile)
 	first, err := loadIdentity(path)

@@ -89,7 +89,7 @@ administers the node, such as the level of a package's log while it runs.`,
 	f.Var(&blockSize, "block-size", "size our own blocks are filled to, such as 128KiB (default: the genesis limit)")
 	f.BoolVar(&flags.Pool.JournalSync, "journal-sync", false, "fsync the pool's journal before answering: acknowledged transactions survive power loss")
 	f.Lookup("block-size").DefValue = "" // the text names it
-	f.Uint64Var(&flags.Chain.PruneBodies, "prune-bodies", 0, "keep the transactions of this many newest blocks only; 0 keeps all")
+	f.Uint64Var(&flags.Chain.PruneBodies, "prune-bodies", 0, "keep the transactions of this many newest blocks only, at least those that can be undone; 0 keeps all")
 	f.BoolVar(&verify, "verify", false, "read and check everything stored, then end")
 	f.BoolVar(&repair, "repair", false, "bring a damaged store back to its longest verified prefix, then end")
 	f.BoolVar(&asJSON, "json", false, "print what --verify and --repair find as one JSON object")
