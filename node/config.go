@@ -52,7 +52,7 @@ func (c *Config) validate() error {
 		return fmt.Errorf("%w: no data dir: pass --data-dir DIR", ErrConfig)
 	case c.Genesis == "":
 		return fmt.Errorf("%w: no genesis: pass --genesis FILE ('pheme genesis' makes one)", ErrConfig)
-	case c.BlockBytes < 0:
+	case c.BlockBytes != 0 && c.BlockBytes < 1024: // the least of a genesis, too
 		return fmt.Errorf("%w: block size %d: use at least 1KiB", ErrConfig, c.BlockBytes)
 	}
 	return nil
@@ -60,6 +60,9 @@ func (c *Config) validate() error {
 
 // validateIn checks what depends on the network.
 func (c *Config) validateIn(g *chain.Genesis) error {
+	if n := c.BlockBytes; n > 0 && uint64(n) > g.MaxBlockBytes {
+		return fmt.Errorf("%w: block size %d: the genesis allows %d: use at most that, or 0 for it", ErrConfig, n, g.MaxBlockBytes)
+	}
 	undo := c.Chain.UndoBlocks
 	if undo == 0 { // its default, see chain.Config
 		undo = max(4096, uint64(10*time.Minute/g.SlotDuration()))

@@ -24,7 +24,7 @@ type file struct {
 	ProposerKey string `toml:"proposer_key" comment:"path of a hex private key; empty: this node proposes nothing"`
 	HTTP        string `toml:"http" comment:"JSON-RPC over HTTP and WebSocket; port 0 lets the system choose"`
 	Metrics     string `toml:"metrics" comment:"address of /metrics, /livez and /readyz; empty: not served"`
-	BlockBytes  int    `toml:"block_bytes" comment:"size our own blocks are filled to; 0: the genesis limit"`
+	BlockBytes  int    `toml:"block_bytes" comment:"bytes our own blocks are filled to, 1024 to the genesis limit; 0: that limit"`
 	Trace       bool   `toml:"trace" comment:"record every event in trace.bin of the data dir"`
 	LogLevel    string `toml:"log_level" comment:"debug, info, warn or error"`
 

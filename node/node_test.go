@@ -312,7 +312,7 @@ func TestReadyFileOfKilledNode(t *testing.T) {
 	}
 }
 
-// TestBounds: a setting that the genesis bounds is taken up to its bound and refused beyond, with both numbers.
+// TestBounds: a setting that has bounds, or gets them from the genesis, is taken within them and refused beyond, with the bound.
 func TestBounds(t *testing.T) {
 	net := newTestNet(t) // 6,000 of its slots are ten minutes
 	for _, c := range []struct {
@@ -323,12 +323,16 @@ func TestBounds(t *testing.T) {
 		{func(c *Config) { c.Chain.PruneBodies = 6000 }, ""},
 		{func(c *Config) { c.Chain.UndoBlocks, c.Chain.PruneBodies = 50, 49 }, "prune_bodies 49: 50 blocks"},
 		{func(c *Config) { c.Chain.UndoBlocks, c.Chain.PruneBodies = 50, 50 }, ""},
+		{func(c *Config) { c.BlockBytes = 1023 }, "block size 1023: use at least 1KiB"},
+		{func(c *Config) { c.BlockBytes = 1024 }, ""},
+		{func(c *Config) { c.BlockBytes = chain.MaxBlockBytes }, ""},
+		{func(c *Config) { c.BlockBytes = chain.MaxBlockBytes + 1 }, "block size 4194305: the genesis allows 4194304"},
 	} {
 		cfg := net.config(0)
 		c.set(&cfg)
 		_, _, err := cfg.store()
 		if c.want == "" && err != nil || c.want != "" && (!errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), c.want)) {
-			t.Errorf("prune_bodies %d, undo_blocks %d: %v, want %q", cfg.Chain.PruneBodies, cfg.Chain.UndoBlocks, err, c.want)
+			t.Errorf("block size %d, prune_bodies %d, undo_blocks %d: %v, want %q", cfg.BlockBytes, cfg.Chain.PruneBodies, cfg.Chain.UndoBlocks, err, c.want)
 		}
 	}
 }

@@ -86,7 +86,7 @@ administers the node, such as the level of a package's log while it runs.`,
 	f.StringArrayVar(&flags.P2P.Static, "static", nil, "multiaddr of a peer to stay connected to; repeat for more")
 	f.BoolVar(&flags.P2P.MDNS, "mdns", false, "find peers on the local network")
 	f.StringVar(&flags.P2P.Relay, "relay", "auto", "how blocks of its own travel: gossip, compact, coded or auto")
-	f.Var(&blockSize, "block-size", "size our own blocks are filled to, such as 128KiB (default: the genesis limit)")
+	f.Var(&blockSize, "block-size", "size our own blocks are filled to, such as 128KiB; 0 is the genesis limit, the default")
 	f.BoolVar(&flags.Pool.JournalSync, "journal-sync", false, "fsync the pool's journal before answering: acknowledged transactions survive power loss")
 	f.Lookup("block-size").DefValue = "" // the text names it
 	f.Uint64Var(&flags.Chain.PruneBodies, "prune-bodies", 0, "keep the transactions of this many newest blocks only, at least those that can be undone; 0 keeps all")
@@ -143,6 +143,7 @@ func nodeConfig(set *pflag.FlagSet, file string, flags node.Config, blockSize ex
 		"static":       func() { cfg.P2P.Static = flags.P2P.Static },
 		"mdns":         func() { cfg.P2P.MDNS = flags.P2P.MDNS },
 		"relay":        func() { cfg.P2P.Relay = flags.P2P.Relay },
+		"block-size":   func() { cfg.BlockBytes = int(blockSize) },
 		"prune-bodies": func() { cfg.Chain.PruneBodies = flags.Chain.PruneBodies },
 		"journal-sync": func() { cfg.Pool.JournalSync = flags.Pool.JournalSync },
 		"trace":        func() { cfg.Trace = flags.Trace },
@@ -157,9 +158,6 @@ func nodeConfig(set *pflag.FlagSet, file string, flags node.Config, blockSize ex
 			apply()
 		}
 	})
-	if blockSize != 0 {
-		cfg.BlockBytes = int(blockSize)
-	}
 	return cfg, nil
 }
 

@@ -214,7 +214,7 @@ func TestFolderOfTheCallerIsKeptAndReused(t *testing.T) {
 }
 
 func TestArgs(t *testing.T) {
-	c, err := New(Config{Nodes: 2, Port: 9000, Transport: "quic", BlockSize: 1000, Trace: true, Relays: []string{"auto", "gossip"}})
+	c, err := New(Config{Nodes: 2, Port: 9000, Transport: "quic", BlockSize: 8192, Trace: true, Relays: []string{"auto", "gossip"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func TestArgs(t *testing.T) {
 		t.Fatal(err)
 	}
 	proposer, follower := strings.Join(c.Node(1).args(), " "), strings.Join(late.args(), " ")
-	for _, want := range []string{"--http 127.0.0.1:9001", "/udp/0/quic-v1", "--proposer-key", "--block-size 1000", "--trace", "--relay gossip", "--name n1"} {
+	for _, want := range []string{"--http 127.0.0.1:9001", "/udp/0/quic-v1", "--proposer-key", "--block-size 8192", "--trace", "--relay gossip", "--name n1"} {
 		if !strings.Contains(proposer, want) {
 			t.Errorf("arguments %q lack %q", proposer, want)
 		}
