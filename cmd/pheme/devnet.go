@@ -39,6 +39,9 @@ transfer and cuts a link.`,
 			if cfg.Nodes < 1 { // 0 is the default of the config, not of who typed it
 				return usagef("--nodes %d: a network has one node at least", cfg.Nodes)
 			}
+			if cfg.Slot <= 0 {
+				return usagef("--slot %v: use 100ms or more", cfg.Slot)
+			}
 			out := cmd.OutOrStdout()
 			if asJSON {
 				cfg.JSON, out = out, cmd.ErrOrStderr()
@@ -99,7 +102,7 @@ func shipped(sweeps bool) string {
 }
 
 // measureFlags are the settings of an experiment that have a flag; a zero value leaves the file's
-// or the default.
+// or the default, and where it can mean nothing else nobody may type it.
 type measureFlags struct {
 	spec     experiment.Spec
 	seeds    int
@@ -175,6 +178,9 @@ func (m *measureFlags) flags(f *pflag.FlagSet) {
 }
 
 func (m *measureFlags) run(cmd *cobra.Command, args []string) error {
+	if err := m.checkTyped(cmd.Flags()); err != nil {
+		return err
+	}
 	spec := m.spec
 	if len(args) == 1 {
 		name, text, err := readExperiment(args[0])
@@ -201,6 +207,23 @@ func (m *measureFlags) run(cmd *cobra.Command, args []string) error {
 		}
 	}
 	return usageOf(err)
+}
+
+// checkTyped refuses a number that was typed and is none to run with: its zero would leave the file's or the default.
+func (m *measureFlags) checkTyped(set *pflag.FlagSet) error {
+	for _, f := range []struct {
+		name string
+		bad  bool
+	}{
+		{"nodes", m.spec.Net.Nodes <= 0}, {"d", m.spec.Gossip.D <= 0}, {"blocks", m.spec.Load.Blocks <= 0}, {"warmup", m.warmups <= 0},
+		{"block-size", m.spec.Chain.BlockSize <= 0}, {"tx-size", m.spec.Load.TxSize <= 0}, {"txs", m.spec.Load.TxRate <= 0},
+		{"slot", m.slot <= 0}, {"seeds", m.seeds <= 0},
+	} {
+		if f.bad && set.Changed(f.name) {
+			return usagef("--%s %s: must be above 0; leave the flag out for what the file or the default says", f.name, set.Lookup(f.name).Value)
+		}
+	}
+	return nil
 }
 
 // overlay lays the flags over an experiment, those that were given with a zero too.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/spf13/pflag"
@@ -38,6 +39,44 @@ func TestMeasureFlagsWin(t *testing.T) {
 			t.Errorf("--%s %s changes nothing of an experiment", f.Name, value)
 		}
 	})
+}
+
+// TestMeasureFlagsAboveZero: a number of measure that was typed is above 0, or the flag is named; a share of loss may be 0.
+func TestMeasureFlagsAboveZero(t *testing.T) {
+	numbers := 0
+	measureCommand().Flags().VisitAll(func(f *pflag.Flag) {
+		typed := []string{"0", "-3"}
+		switch f.Value.Type() {
+		case "size":
+			typed = typed[:1] // it reads none below 0
+		case "duration":
+			typed = []string{"0s", "-3s"}
+		case "int", "float64":
+		default:
+			return
+		}
+		if f.Name == "loss" {
+			return
+		}
+		numbers++
+		for _, value := range typed {
+			var m measureFlags
+			set := pflag.NewFlagSet("measure", pflag.ContinueOnError)
+			m.flags(set)
+			if err := m.checkTyped(set); err != nil {
+				t.Errorf("nothing typed: %v", err)
+			}
+			if err := set.Set(f.Name, value); err != nil {
+				t.Fatal(err)
+			}
+			if err := m.checkTyped(set); err == nil || !strings.Contains(err.Error(), "--"+f.Name+" ") {
+				t.Errorf("--%s %s: %v, want it refused by name", f.Name, value, err)
+			}
+		}
+	})
+	if numbers < 9 {
+		t.Errorf("%d numbers looked at, want all", numbers)
+	}
 }
 
 // TestMeasureFlagsTakeBack: a flag wins, too, where it says nothing of what a file says, or the file says it otherwise.

@@ -89,6 +89,9 @@ A [[law]] fits a figure to the one key that varies, and [expect] can hold it to 
 }
 
 func (m *measureFlags) sweep(cmd *cobra.Command, arg string, where []string, to string) error {
+	if err := m.checkTyped(cmd.Flags()); err != nil {
+		return err
+	}
 	name, text, err := readExperiment(arg)
 	if err != nil {
 		return usageError{err}
