@@ -58,7 +58,7 @@ used: any Ethereum node whose accounts you hold keys of can be loaded.`,
 	f.Float64Var(&l.cfg.Rate, "rate", 100, "transactions a second over all accounts")
 	f.DurationVar(&l.cfg.Duration, "duration", 10*time.Second, "how long to send")
 	f.Var(&l.data, "data", "bytes each transfer carries, such as 1KiB")
-	f.IntVar(&l.cfg.Batch, "batch", 1, "transactions a call")
+	f.IntVar(&l.cfg.Batch, "batch", 1, fmt.Sprintf("transactions a call, at most %d; fewer with much --data", load.MaxBatch))
 	f.BoolVar(&l.submit, "submit-only", false, "do not wait for blocks")
 	f.BoolVar(&l.asJSON, "json", false, "print one JSON object")
 	return cmd

@@ -27,6 +27,14 @@ const (
 	settle     = 100 * time.Millisecond // between the last preparation and the first transaction
 )
 
+// What rpc.Client sends in one request: larger batches would be several calls under the name of one.
+const (
+	MaxBatch      = 100       // transactions
+	maxBatchHex   = 900 << 10 // bytes of their hex and the calls around it
+	callBytes     = 100       // around one transaction's hex
+	transferBytes = 160       // at most, of a signed transfer without its data
+)
+
 // Config is a load.
 type Config struct {
 	Targets  []*rpc.Client       // nodes, by turns
@@ -34,7 +42,7 @@ type Config struct {
 	Rate     float64             // transactions a second, over all accounts
 	Duration time.Duration       // of sending
 	Data     int                 // bytes each transfer carries
-	Batch    int                 // transactions a call; 0 and 1: eth_sendRawTransaction alone
+	Batch    int                 // transactions a call, at most MaxBatch and what one takes; 0 and 1: eth_sendRawTransaction alone
 	Include  bool                // wait for blocks
 	Progress func(Progress)      // may be nil; called about once a second
 }
@@ -105,10 +113,16 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("%w: %.0f transactions are more than the %d that can be signed beforehand: lower --rate or --duration", ErrConfig, total, maxTxs)
 	case c.Data < 0 || c.Data > 32<<10:
 		return fmt.Errorf("%w: %d bytes of data: a transaction has at most 32 KiB", ErrConfig, c.Data)
-	case c.Batch < 0 || c.Batch > 1000:
-		return fmt.Errorf("%w: batches of %d: use 1 to 1000", ErrConfig, c.Batch)
+	case c.Batch < 0 || c.Batch > maxBatch(c.Data):
+		return fmt.Errorf("%w: batches of %d with %d bytes of data each: use 1 to %d: one call takes %d transactions and %d KiB of their hex",
+			ErrConfig, c.Batch, c.Data, maxBatch(c.Data), MaxBatch, maxBatchHex>>10)
 	}
 	return nil
+}
+
+// maxBatch is how many transfers that carry data bytes are one call, at least.
+func maxBatch(data int) int {
+	return min(MaxBatch, maxBatchHex/(2*(data+transferBytes)+callBytes))
 }
 
 // Run sends the load and returns what came of it. A refused transaction is counted, not an error.

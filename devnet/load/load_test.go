@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -66,8 +67,9 @@ func TestRefused(t *testing.T) {
 
 // answers is a node as far as a load needs it: it answers calls, and batches until it is broken.
 type answers struct {
-	broken bool
-	sent   atomic.Int64
+	broken  bool
+	sent    atomic.Int64
+	batches atomic.Int64
 }
 
 func (a *answers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -97,6 +99,7 @@ func (a *answers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case json.Unmarshal(body, &batch) != nil || a.broken:
 		http.Error(w, "gone", http.StatusServiceUnavailable)
 	default:
+		a.batches.Add(1)
 		var all []answer
 		for _, q := range batch {
 			all = append(all, answered(q))
@@ -134,6 +137,38 @@ func TestDeadTarget(t *testing.T) {
 	}
 	if r.Sent != 40 || r.Accepted != 20 || refused != 20 || reasons != 1 {
 		t.Errorf("of %d transactions %d were accepted, %d refused for %d reasons: want 40, 20, 20 and 1", r.Sent, r.Accepted, refused, reasons)
+	}
+}
+
+// TestBatchIsOneCall: the largest batch is one request whatever its transfers carry, and a larger one is refused with the bound.
+func TestBatchIsOneCall(t *testing.T) {
+	node := new(answers)
+	server := httptest.NewServer(node)
+	defer server.Close()
+	client, err := rpc.DialHTTP(t.Context(), server.URL, server.Client())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	key, err := crypto.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ data, most int }{{0, 100}, {4 << 10, 100}, {16 << 10, 27}, {32 << 10, 13}} {
+		cfg := Config{Targets: []*rpc.Client{client}, Keys: []*ecdsa.PrivateKey{key}, Rate: 8 * float64(c.most), Duration: time.Second / 8, Data: c.data, Batch: c.most}
+		node.batches.Store(0)
+		if r, err := Run(t.Context(), cfg); err != nil || r.Accepted != c.most || r.Batch != c.most || node.batches.Load() != 1 {
+			t.Errorf("%d bytes of data: Run = %+v, %v: %d calls for a batch of %d, want 1", c.data, r, err, node.batches.Load(), c.most)
+		}
+		cfg.Batch++
+		if err := cfg.Validate(); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), fmt.Sprintf("use 1 to %d:", c.most)) {
+			t.Errorf("%d bytes of data, a batch of %d: %v, want ErrConfig with the bound %d", c.data, cfg.Batch, err, c.most)
+		}
+		raws := slices.Repeat([][]byte{make([]byte, c.data+transferBytes)}, cfg.Batch)
+		node.batches.Store(0)
+		if _, err := client.SendBatch(t.Context(), raws); err != nil || node.batches.Load() != 2 {
+			t.Errorf("%d transfers with %d bytes of data: %d calls, %v: the bound is not the client's", cfg.Batch, c.data, node.batches.Load(), err)
+		}
 	}
 }
 
