@@ -51,16 +51,19 @@ func TestLayOut(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
+	if _, err := Run(context.Background(), Config{Rate: 1, Duration: time.Second}); !errors.Is(err, ErrConfig) {
+		t.Errorf("without a target: Run = %v, want ErrConfig", err)
+	}
 	for name, c := range map[string]Config{
-		"nothing":  {},
 		"no rate":  {Rate: 0, Duration: time.Second},
 		"too many": {Rate: 1e9, Duration: time.Hour},
 		"NaN":      {Rate: math.NaN(), Duration: time.Second},
 		"data":     {Rate: 1, Duration: time.Second, Data: 1 << 20},
 		"batch":    {Rate: 1, Duration: time.Second, Batch: 5000},
 	} {
-		if _, err := Run(context.Background(), c); !errors.Is(err, ErrConfig) {
-			t.Errorf("%s: Run = %v, want ErrConfig", name, err)
+		c.Targets, c.Keys = make([]*rpc.Client, 1), make([]*ecdsa.PrivateKey, 1)
+		if err := c.Validate(); !errors.Is(err, ErrConfig) {
+			t.Errorf("%s: Validate() = %v, want ErrConfig", name, err)
 		}
 	}
 }
