@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	gethrpc "github.com/ethereum/go-ethereum/rpc"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pheme-net/pheme/devnet/experiment"
@@ -121,7 +124,7 @@ func attachAll(ctx context.Context, ours trace.Clock, urls []string) ([]*attache
 		defer cancel()
 		c, err := rpc.Dial(within, where)
 		if err != nil {
-			return nodes, &UsageError{fmt.Sprintf("%v: is the node running, and is this its JSON-RPC URL?", err)}
+			return nodes, unattached(within, where, err)
 		}
 		n := &attached{url: url, client: c}
 		nodes = append(nodes, n)
@@ -139,6 +142,28 @@ func attachAll(ctx context.Context, ours trace.Clock, urls []string) ([]*attache
 		}
 	}
 	return nodes, nil
+}
+
+// unattached says what to do about a WebSocket that was not to be had. The error of a handshake has the status as text only, so
+// a call asks for it.
+func unattached(ctx context.Context, where string, err error) error {
+	todo := "is the node running, and is this its JSON-RPC URL?"
+	if u, bad := url.Parse(where); bad == nil && (u.Scheme == "ws" || u.Scheme == "wss") && forbids(ctx, "http"+strings.TrimPrefix(where, "ws")) {
+		todo = fmt.Sprintf("add %q to hosts in the [rpc] section of the node's --config and start it again, or use its address", u.Hostname())
+	}
+	return &UsageError{fmt.Sprintf("%v: %s", err, todo)}
+}
+
+// forbids says whether the node answers calls by 403, as it does to a name that it does not know as its own.
+func forbids(ctx context.Context, where string) bool {
+	c, err := rpc.Dial(ctx, where)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	_, err = c.Status(ctx)
+	var answer gethrpc.HTTPError
+	return errors.As(err, &answer) && answer.StatusCode == http.StatusForbidden
 }
 
 // listenTo records every node's events through the window and the horizon after it, in our time.

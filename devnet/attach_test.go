@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -69,6 +71,24 @@ func skewedNode(t *testing.T, g *chain.Genesis, name string, skew time.Duration,
 		}
 	})
 	return "http://" + listener.Addr().String(), host.Addrs()[0].String() + "/p2p/" + host.ID().String()
+}
+
+// TestAttachForbidden: a node that does not know itself by the name in its URL is told to learn it.
+func TestAttachForbidden(t *testing.T) {
+	for status, want := range map[int]string{
+		http.StatusForbidden: `add "127.0.0.1" to hosts in the [rpc] section of the node's --config`,
+		http.StatusNotFound:  "is the node running",
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", status) }))
+		defer server.Close()
+		for _, scheme := range []string{"http", "ws"} {
+			at := scheme + strings.TrimPrefix(server.URL, "http")
+			_, err := devnet.Attach(t.Context(), devnet.AttachConfig{URLs: []string{at, at}, Duration: time.Second}, nil)
+			if usage := new(devnet.UsageError); !errors.As(err, &usage) || !strings.Contains(err.Error(), want) {
+				t.Errorf("Attach(%s) where %d is the answer = %v, want a usage error with %q", at, status, err, want)
+			}
+		}
+	}
 }
 
 // TestAttach: nodes whose clocks are seconds apart are measured as if they had one, and nodes of two

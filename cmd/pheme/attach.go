@@ -23,8 +23,11 @@ transactions went from one to the others. Nothing is sent to them but questions.
 read before and after; latencies are given with what the clocks leave uncertain, and not at all
 when that is more than a tenth of their median.
 
+A node answers to addresses and localhost. To reach it by another name, have that name in hosts
+in the [rpc] section of its --config.
+
 Exit codes: 0 done, 1 failed, 2 bad usage or input, 5 run not fit to report.`,
-		Example: `  pheme devnet attach http://node1:8545 http://node2:8545 --duration 1m
+		Example: `  pheme devnet attach http://192.0.2.1:8545 http://192.0.2.2:8545 --duration 1m
   pheme devnet attach http://127.0.0.1:8545 http://127.0.0.1:8546 --json`,
 		RunE: func(cmd *cobra.Command, urls []string) error {
 			cfg.URLs = urls
