@@ -1,11 +1,15 @@
 package mempool
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/pheme-net/pheme/chain"
 )
+
+// ErrConfig is wrapped by what Open says of a limit that cannot be one.
+var ErrConfig = errors.New("mempool config")
 
 // Config holds the limits of a pool. A zero field means its default.
 type Config struct {
@@ -71,7 +75,7 @@ func (c *Config) validate() error {
 		{"PeerRate", int64(c.PeerRate)}, {"PeerBurst", int64(c.PeerBurst)}, {"TTL", int64(c.TTL)}, {"SyncEvery", int64(c.SyncEvery)},
 	} {
 		if f.v < 0 {
-			return fmt.Errorf("mempool config: %s is %d: use a positive value, or leave it out for the default", f.name, f.v)
+			return fmt.Errorf("%w: %s is %d: use a positive value, or leave it out for the default", ErrConfig, f.name, f.v)
 		}
 	}
 	return nil

@@ -231,8 +231,8 @@ func TestClose(t *testing.T) {
 func TestConfig(t *testing.T) {
 	w := newWorld(1)
 	_, err := Open(Config{MaxBytes: -1}, w.g, w.st)
-	if err == nil || !contains(err.Error(), "MaxBytes") {
-		t.Fatalf("Open with a negative limit = %v, want the field named", err)
+	if !errors.Is(err, ErrConfig) || !contains(err.Error(), "MaxBytes") {
+		t.Fatalf("Open with a negative limit = %v, want ErrConfig and the field named", err)
 	}
 }
 

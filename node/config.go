@@ -54,6 +54,8 @@ func (c *Config) validate() error {
 		return fmt.Errorf("%w: no genesis: pass --genesis FILE ('pheme genesis' makes one)", ErrConfig)
 	case c.BlockBytes != 0 && c.BlockBytes < 1024: // the least of a genesis, too
 		return fmt.Errorf("%w: block size %d: use at least 1KiB", ErrConfig, c.BlockBytes)
+	case len(c.Chain.Extra) > chain.MaxExtraBytes:
+		return fmt.Errorf("%w: extra has %d bytes: use at most %d", ErrConfig, len(c.Chain.Extra), chain.MaxExtraBytes)
 	}
 	return nil
 }

@@ -236,6 +236,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		"there are gossip":     func(c *Config) { c.P2P.Relay = "pigeon" },
 		"origin":               func(c *Config) { c.RPC.Origins = []string{"nowhere"} },
 		"MaxBody is negative":  func(c *Config) { c.RPC.MaxBody = -1 },
+		"MaxCount is -1":       func(c *Config) { c.Pool.MaxCount = -1 },
+		"extra has 33 bytes":   func(c *Config) { c.Chain.Extra = strings.Repeat("x", 33) },
 	} {
 		cfg := net.config(0)
 		spoil(&cfg)

@@ -82,7 +82,11 @@ func Serve(ctx context.Context, cfg Config, ready func(Ready)) error {
 	}
 	cfg.Pool.JournalPath = filepath.Join(cfg.DataDir, journalFile)
 	cfg.P2P.Anchors = filepath.Join(cfg.DataDir, anchorFile)
-	if d.Pool, err = mempool.Open(cfg.Pool, genesis, d.Chain.State()); err != nil {
+	d.Pool, err = mempool.Open(cfg.Pool, genesis, d.Chain.State())
+	if errors.Is(err, mempool.ErrConfig) {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if err != nil {
 		return err
 	}
 	defer d.Pool.Close()
