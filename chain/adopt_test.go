@@ -123,6 +123,13 @@ func TestAdopt(t *testing.T) {
 		if _, err := c.Verify(context.Background()); err != nil {
 			t.Fatalf("Verify: %v", err)
 		}
+		user := w.user(0)
+		if _, _, err := c.AccountAt(uint64(at)-1, user); !errors.Is(err, ErrPruned) {
+			t.Errorf("AccountAt below the pivot: %v, want ErrPruned", err)
+		}
+		if a, id, err := c.AccountAt(uint64(at), user); err != nil || id != pivot.ID() || a != pivot.state.Account(user) {
+			t.Errorf("AccountAt of the pivot = %+v of %s, %v", a, id, err)
+		}
 		if left := stage(t, c); left.State().Root() != pivot.header.Root {
 			t.Error("something is staged still")
 		}

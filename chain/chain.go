@@ -78,6 +78,7 @@ type Chain struct {
 	damage   atomic.Pointer[error]
 	watchers watchers
 	skew     atomic.Int64 // of our clock, nanoseconds; see SetSkew
+	past     *past
 
 	mu     sync.Mutex // guards index and pivots; never held across I/O or a signature check
 	index  *index
@@ -121,7 +122,7 @@ func Open(cfg Config, g *Genesis, dir string, st storage.Storage) (*Chain, error
 
 // newChain allocates; cfg has its defaults.
 func newChain(cfg Config, g *Genesis) *Chain {
-	return &Chain{cfg: cfg, g: g, turn: make(chan struct{}, 1), index: newIndex(cfg.UndoBlocks)}
+	return &Chain{cfg: cfg, g: g, turn: make(chan struct{}, 1), index: newIndex(cfg.UndoBlocks), past: newPast()}
 }
 
 func (c *Chain) open(dir string, st storage.Storage) error {

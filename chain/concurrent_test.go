@@ -2,11 +2,14 @@ package chain
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/ethereum/go-ethereum/common"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -16,12 +19,16 @@ func TestReadersAndWriter(t *testing.T) {
 	w := newWorld(1, 3)
 	c := openChain(t, w, Config{unitTxs: 12}, "")
 	a, b := w.run(w.genesis(), 30, 3, 2), w.run(w.genesis(), 30, 3, 3)
+	were := map[common.Hash]tip{}
+	for _, p := range append(slices.Clone(a), b...) {
+		were[p.ID()] = p
+	}
 	var done atomic.Bool
 	var g errgroup.Group
 	for range 2 {
 		g.Go(func() error {
 			for !done.Load() {
-				if err := readAll(c); err != nil {
+				if err := errors.Join(readAll(c), readPast(c, were, w.user(0), w.g.Proposers[0])); err != nil {
 					return err
 				}
 			}
@@ -72,6 +79,22 @@ func TestReadersAndWriter(t *testing.T) {
 	if moved < len(a) || c.Damage() != nil || c.UpdatesLost() != 0 {
 		t.Fatalf("head moved %d times, damage %v", moved, c.Damage())
 	}
+}
+
+// readPast compares accounts after past blocks with those that were.
+func readPast(c *Chain, were map[common.Hash]tip, addrs ...common.Address) error {
+	for n := range c.Weight() {
+		for _, addr := range addrs {
+			got, id, err := c.AccountAt(n+1, addr)
+			if errors.Is(err, ErrPruned) {
+				continue // the writer is between two branches
+			}
+			if want := were[id]; err != nil || got != want.state.Account(addr) || want.Number() != n+1 {
+				return fmt.Errorf("AccountAt(%d, %s) = %+v of %s, %w", n+1, addr, got, id, err)
+			}
+		}
+	}
+	return nil
 }
 
 // readAll takes one look at everything.

@@ -281,6 +281,17 @@ func (x *index) fork(from, to *entry) (revert, apply []*entry) {
 	return revert, apply
 }
 
+// down lists the blocks from head down to the one with a number; nil if that has left.
+func (x *index) down(head common.Hash, number uint64) (out []*SignedHeader) {
+	for e := x.byID[head]; e != nil; e = x.byID[e.Parent()] {
+		out = append(out, e.SignedHeader)
+		if e.Number() == number {
+			return out
+		}
+	}
+	return nil
+}
+
 // leaving lists what falls out of the window when head becomes the head: the
 // canonical blocks, the others, and the lowest number that is left.
 func (x *index) leaving(head *entry) (canonical, others []*entry, low uint64) {

@@ -294,7 +294,31 @@ func (r *modelRun) check(t *rapid.T) {
 	if r.c.State().Root() != r.head.state.Root() || r.c.Damage() != nil {
 		t.Fatalf("root %s, want %s; damage %v", r.c.State().Root(), r.head.state.Root(), r.c.Damage())
 	}
+	r.past(t, canonical)
 	r.conserve(t, canonical)
+}
+
+// past compares the accounts after every canonical block with what they were then.
+func (r *modelRun) past(t *rapid.T, canonical []*modelBlock) {
+	low := max(r.low, r.head.Number()-min(r.head.Number(), r.cfg.UndoBlocks))
+	addrs := slices.Clone(r.w.g.Proposers)
+	for i := range r.w.users {
+		addrs = append(addrs, r.w.user(i))
+	}
+	for _, b := range canonical {
+		for _, addr := range addrs {
+			got, id, err := r.c.AccountAt(b.Number(), addr)
+			if b.Number() < low {
+				if !errors.Is(err, ErrPruned) {
+					t.Fatalf("AccountAt(%d) = %v, want ErrPruned below %d", b.Number(), err, low)
+				}
+				continue
+			}
+			if err != nil || id != b.id || got != b.state.Account(addr) {
+				t.Fatalf("AccountAt(%d, %s) = %+v of %s, %v, want %+v of %s", b.Number(), addr, got, id, err, b.state.Account(addr), b.id)
+			}
+		}
+	}
 }
 
 // conserve adds up all balances and what was burned: nothing is made or lost.
