@@ -53,6 +53,8 @@
 // of the accounts each commit writes what the block changed as one value, and a part of
 // the table in turn (accounts.go). Opening makes both whole from the newest blocks.
 //
+// The same changes tell what an account was after a block not far below the head (past.go).
+//
 // # Invariants
 //
 //   - The head is the best stored block: most blocks from genesis, then the lower
