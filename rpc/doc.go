@@ -33,6 +33,7 @@
 // its first byte read to its last byte written, and bounded over all clients.
 //
 // What it refuses: keys (no method takes or returns one), contract creation, blob
-// and set-code transactions (by name), state of past blocks, foreign Host and
-// Origin headers, admin_ methods anywhere but on the unix socket.
+// and set-code transactions (by name), balances and nonces after blocks more than
+// [chain.PastBlocks] below the head, foreign Host and Origin headers, admin_ methods
+// anywhere but on the unix socket.
 package rpc

@@ -4,48 +4,63 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"strings"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
+	"github.com/ethereum/go-ethereum/core/types"
 	gethrpc "github.com/ethereum/go-ethereum/rpc"
 
 	"github.com/pheme-net/pheme/chain"
 )
 
-// state returns the state of the block that ref names. Only the head's is kept.
-func (s *Server) state(ref *gethrpc.BlockNumberOrHash) (chain.State, error) {
-	st, err := s.chain.State(), error(nil)
+var errNoHeader = errors.New("header not found")
+
+// header returns the header of the block that ref names, nil for the head's state.
+func (s *Server) header(ref *gethrpc.BlockNumberOrHash) (h *types.Header, err error) {
 	if ref == nil {
-		return st, nil
+		return nil, nil
 	}
-	head := s.chain.Head()
 	if hash, ok := ref.Hash(); ok {
-		h := s.chain.HeaderByID(hash)
-		switch {
-		case h == nil:
+		if h = s.chain.HeaderByID(hash); h == nil {
 			err = errors.New("header for hash not found")
-		case h.Root != st.Root():
-			err = historic(h.Number.Uint64(), head.Number.Uint64())
 		}
-		return st, err
+		return h, err
 	}
 	switch number, _ := ref.Number(); number {
 	case gethrpc.LatestBlockNumber, gethrpc.PendingBlockNumber:
 	case gethrpc.SafeBlockNumber, gethrpc.FinalizedBlockNumber:
 		_, _, err = s.canonical(number)
 	default:
-		n := uint64(max(number, 0)) // "earliest" is below zero
-		if h := s.chain.HeaderByNumber(n); h == nil {
-			err = errors.New("header not found")
-		} else if h.Root != st.Root() {
-			err = historic(n, head.Number.Uint64())
+		if h = s.chain.HeaderByNumber(uint64(max(number, 0))); h == nil { // "earliest" is below zero
+			err = errNoHeader
 		}
 	}
-	return st, err
+	return h, err
 }
 
-func historic(n, head uint64) error {
-	return fmt.Errorf("the state of block %d is not kept: only that of the head, now block %d, is: ask for \"latest\"", n, head)
+// account returns the account of addr after the block that ref names: the head, one that
+// has the head's state, or a canonical one not too far below it.
+func (s *Server) account(addr common.Address, ref *gethrpc.BlockNumberOrHash) (chain.Account, error) {
+	h, err := s.header(ref)
+	if err != nil {
+		return chain.Account{}, err
+	}
+	if st := s.chain.State(); h == nil || h.Root == st.Root() {
+		return st.Account(addr), nil
+	}
+	defer s.load()()
+	a, id, err := s.chain.AccountAt(h.Number.Uint64(), addr)
+	hash, byHash := ref.Hash()
+	switch {
+	case errors.Is(err, chain.ErrNotFound):
+		err = errNoHeader // the block becomes the head in a moment
+	case errors.Is(err, chain.ErrPruned):
+		err = fmt.Errorf("missing trie node: %s", strings.TrimPrefix(err.Error(), chain.ErrPruned.Error()+": "))
+	case err == nil && byHash && id != hash:
+		err = fmt.Errorf("missing trie node: the state of block %d is not available: %s is not canonical", h.Number, hash)
+	}
+	return a, err
 }
 
 // ChainId returns the chain id that transactions are signed for.
@@ -55,39 +70,39 @@ func (a *ethAPI) ChainId() hexutil.Uint64 {
 
 // GetBalance returns the balance of addr in wei.
 func (a *ethAPI) GetBalance(addr common.Address, ref *gethrpc.BlockNumberOrHash) (*hexutil.Big, error) {
-	st, err := a.s.state(ref)
+	account, err := a.s.account(addr, ref)
 	if err != nil {
 		return nil, err
 	}
-	return (*hexutil.Big)(st.Balance(addr).ToBig()), nil
+	return (*hexutil.Big)(account.Balance.ToBig()), nil
 }
 
 // GetTransactionCount returns the next nonce of addr; for "pending" with its pooled
 // transactions.
 func (a *ethAPI) GetTransactionCount(addr common.Address, ref *gethrpc.BlockNumberOrHash) (*hexutil.Uint64, error) {
-	st, err := a.s.state(ref)
+	account, err := a.s.account(addr, ref)
 	if err != nil {
 		return nil, err
 	}
-	n := hexutil.Uint64(st.Nonce(addr))
+	n := hexutil.Uint64(account.Nonce)
 	if ref != nil && ref.BlockNumber != nil && *ref.BlockNumber == gethrpc.PendingBlockNumber {
 		n = max(n, hexutil.Uint64(a.s.deps.Pool.Nonce(addr)))
 	}
 	return &n, nil
 }
 
-// GetCode returns no code: there are no contracts.
+// GetCode returns no code of any block that there is: there are no contracts.
 func (a *ethAPI) GetCode(_ common.Address, ref *gethrpc.BlockNumberOrHash) (hexutil.Bytes, error) {
-	_, err := a.s.state(ref)
+	_, err := a.s.header(ref)
 	return hexutil.Bytes{}, err
 }
 
-// GetStorageAt returns zero: there are no contracts.
+// GetStorageAt returns zero of any block that there is: there are no contracts.
 func (a *ethAPI) GetStorageAt(_ common.Address, key string, ref *gethrpc.BlockNumberOrHash) (hexutil.Bytes, error) {
 	if err := checkSlot(key); err != nil {
 		return nil, err
 	}
-	_, err := a.s.state(ref)
+	_, err := a.s.header(ref)
 	return make(hexutil.Bytes, 32), err
 }
 

@@ -3,6 +3,7 @@ package rpc
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/big"
 	"strings"
 	"testing"
@@ -14,6 +15,8 @@ import (
 	"github.com/ethereum/go-ethereum/ethclient"
 	gethrpc "github.com/ethereum/go-ethereum/rpc"
 	"github.com/ethereum/go-ethereum/trie"
+
+	"github.com/pheme-net/pheme/chain"
 )
 
 // TestEthclient does with go-ethereum's own client what a wallet does: ask, send, wait,
@@ -178,35 +181,128 @@ func TestEstimateAndCall(t *testing.T) {
 	}
 }
 
-func TestStateOfPastBlocks(t *testing.T) {
+// pastRig is a rig that remembers what its accounts were after each block.
+type pastRig struct {
+	*rig
+	ids    []common.Hash
+	states []chain.State
+}
+
+func newPastRig(t *testing.T) *pastRig {
 	r := newRig(t, Config{})
-	genesis := r.chain.HeadID()
-	r.ask("eth_sendRawTransaction", rawOf(t, r.transfer(1, 0, nil)))
-	b := r.seal()
-	addr := r.addressOf(1)
-	for _, ref := range []any{nil, "latest", "pending", "0x1", b.ID(), map[string]any{"blockHash": b.ID()}, map[string]any{"blockNumber": "0x1"}} {
-		if got := r.ask("eth_getTransactionCount", addr, ref); string(got) != `"0x1"` {
-			t.Errorf("nonce at %v = %s, want 0x1", ref, got)
+	return &pastRig{r, []common.Hash{r.chain.HeadID()}, []chain.State{r.chain.State()}}
+}
+
+// add makes a block in a slot of transfers with these nonces.
+func (r *pastRig) add(slot uint64, nonces ...uint64) {
+	for _, nonce := range nonces {
+		r.ask("eth_sendRawTransaction", rawOf(r.tb, r.transfer(1, nonce, nil)))
+	}
+	r.ids = append(r.ids, r.sealAt(slot).ID())
+	r.states = append(r.states, r.chain.State())
+}
+
+// side makes a block in a slot that is not the head's child when it is added.
+func (r *pastRig) side(slot, nonce uint64) *chain.Block {
+	r.ask("eth_sendRawTransaction", rawOf(r.tb, r.transfer(1, nonce, []byte{1})))
+	b, _, err := r.chain.Build(slot, r.keys[0], r.pool.executable(), 0)
+	must(r.tb, err)
+	r.pool.clear()
+	return b
+}
+
+// check compares accounts after block n, asked for by its hash and by refs.
+func (r *pastRig) check(n int, refs ...any) {
+	r.tb.Helper()
+	for _, addr := range []common.Address{r.addressOf(0), r.addressOf(1), {19: 1, 18: 0xaa}, {1}} {
+		want := r.states[n].Account(addr)
+		for _, ref := range append(refs, r.ids[n], map[string]any{"blockHash": r.ids[n], "requireCanonical": true}) {
+			if got := r.ask("eth_getTransactionCount", addr, ref); string(got) != fmt.Sprintf(`"%#x"`, want.Nonce) {
+				r.tb.Errorf("nonce of %s at %v = %s, want %#x", addr, ref, got, want.Nonce)
+			}
+			if got := r.ask("eth_getBalance", addr, ref); string(got) != fmt.Sprintf("%q", want.Balance.Hex()) {
+				r.tb.Errorf("balance of %s at %v = %s, want %s", addr, ref, got, want.Balance.Hex())
+			}
 		}
 	}
+}
+
+// at asks everything that takes a block: what needs the accounts after it, and what does not.
+func (r *pastRig) at(ref any) (needy, free map[string]*fault) {
+	r.tb.Helper()
+	addr := r.addressOf(1)
+	call := func(method string, params ...any) *fault {
+		_, f := r.try(method, append(params, ref)...)
+		return f
+	}
+	pays, plain := map[string]any{"from": addr, "to": addr, "value": "0x1"}, map[string]any{"from": addr, "to": addr}
+	return map[string]*fault{
+			"eth_getBalance": call("eth_getBalance", addr), "eth_getTransactionCount": call("eth_getTransactionCount", addr),
+			"eth_call": call("eth_call", pays), "eth_estimateGas": call("eth_estimateGas", pays),
+		}, map[string]*fault{
+			"eth_getCode": call("eth_getCode", addr), "eth_getStorageAt": call("eth_getStorageAt", addr, "0x0"),
+			"eth_call": call("eth_call", plain), "eth_estimateGas": call("eth_estimateGas", plain),
+		}
+}
+
+// wantFaults: all of them, or none where text is empty.
+func wantFaults(t *testing.T, ref any, faults map[string]*fault, text string) {
+	t.Helper()
+	for method, f := range faults {
+		if (f != nil) != (text != "") || f != nil && (f.Code != -32000 || !strings.HasPrefix(f.Message, text)) {
+			t.Errorf("%s at %v: error %+v, want %q", method, ref, f, text)
+		}
+	}
+}
+
+// TestStateOfPastBlocks: balance and nonce are those that were the head's at the time, by number, hash and tag, on the
+// branch that won, as far down as the chain has them. What needs no accounts is answered of every block.
+func TestStateOfPastBlocks(t *testing.T) {
+	r := newPastRig(t)
+	r.add(1, 0, 1, 2)
+	lost := r.side(3, 3)
+	r.add(2, 3)
+	r.add(4)
+	r.add(5, 4, 5)
+	_, err := r.chain.Add(lost)
+	must(t, err)
+	r.check(0, "earliest", "0x0", map[string]any{"blockNumber": "0x0"})
+	r.check(1, "0x1", map[string]any{"blockNumber": "0x1"})
+	r.check(2, "0x2")
+	r.check(3, "0x3")
+	r.check(4, "0x4", "latest", "pending", nil)
+	needy, free := r.at(lost.ID())
+	wantFaults(t, "a side block", needy, "missing trie node: the state of block 2 is not available: "+lost.ID().Hex()+" is not canonical")
+	wantFaults(t, "a side block", free, "")
+
+	for len(r.ids) <= 4+chain.PastBlocks {
+		r.add(chain.SlotOf(r.chain.Head()) + 1)
+	}
+	r.add(chain.SlotOf(r.chain.Head())+1, 6)
+	r.check(5, "0x5")
+	for _, ref := range []any{"0x4", r.ids[4]} {
+		needy, free := r.at(ref)
+		wantFaults(t, ref, needy, "missing trie node: the state of block 4 is not available: the newest 129 are, of blocks 5 to 133")
+		wantFaults(t, ref, free, "")
+	}
+}
+
+func TestStateOfUnknownBlocks(t *testing.T) {
+	r := newPastRig(t)
+	r.add(1, 0)
 	for _, c := range []struct {
 		ref  any
 		text string
 	}{
-		{"earliest", "the state of block 0 is not kept"},
-		{"0x0", "the state of block 0 is not kept"},
-		{genesis, "the state of block 0 is not kept"},
 		{"0x2", "header not found"},
 		{common.Hash{1}, "header for hash not found"},
+		{map[string]any{"blockHash": common.Hash{1}}, "header for hash not found"},
 		{"finalized", "finalized block not found"},
 		{"safe", "safe block not found"},
 	} {
-		for _, method := range []string{"eth_getBalance", "eth_getTransactionCount", "eth_getCode"} {
-			_, fault := r.try(method, addr, c.ref)
-			if fault == nil || fault.Code != -32000 || !strings.HasPrefix(fault.Message, c.text) {
-				t.Errorf("%s at %v: error %+v, want %q", method, c.ref, fault, c.text)
-			}
-		}
+		needy, free := r.at(c.ref)
+		wantFaults(t, c.ref, needy, c.text)
+		wantFaults(t, c.ref, free, c.text)
 	}
 }
 
