@@ -17,7 +17,7 @@ const PastBlocks = 128
 // past remembers which accounts are in the change records that AccountAt has read. It
 // stays empty in a chain that is never asked.
 type past struct {
-	seed func() maphash.Seed // made when first needed
+	seed func() maphash.Seed // made when first needed: a run that never asks rolls no other dice
 
 	mu     sync.Mutex // guards blocks; never held across I/O
 	blocks map[common.Hash]pastBlock
@@ -29,9 +29,7 @@ type pastBlock struct {
 	sums   []uint32
 }
 
-func newPast() *past {
-	return &past{seed: sync.OnceValue(maphash.MakeSeed), blocks: map[common.Hash]pastBlock{}}
-}
+func newPast() *past { return &past{seed: sync.OnceValue(maphash.MakeSeed)} }
 
 // sum is seeded, so that nobody can make addresses that share one.
 func (p *past) sum(addr common.Address) uint32 { return uint32(maphash.Bytes(p.seed(), addr[:])) }
@@ -51,6 +49,9 @@ func (p *past) find(id common.Hash, addr common.Address) (read, maybe bool) {
 func (p *past) put(id common.Hash, b pastBlock, head uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.blocks == nil {
+		p.blocks = map[common.Hash]pastBlock{}
+	}
 	p.blocks[id] = b
 	maps.DeleteFunc(p.blocks, func(_ common.Hash, b pastBlock) bool { return b.number+PastBlocks <= head })
 }
