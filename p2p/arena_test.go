@@ -39,7 +39,7 @@ type arena struct {
 	pools          float64 // share of a block's transactions that a node has pooled
 	seed           uint64
 	bend           func(i int, c *Config)
-	mute           func(i int) bool // nodes that give nothing to anybody but gossip
+	mute           func(i int) bool // nodes that give no pieces, only gossip and whole blocks to who asks
 	silent         func(i int) bool // nodes that take, and give nothing of others' blocks
 	walled         bool             // the relay's datagrams do not arrive
 }
@@ -53,7 +53,8 @@ type arenaResult struct {
 	unbegun               int // blocks had by a node without a first byte before all others
 	gave                  int // bytes of blocks that silent nodes passed on
 	paths                 map[int64]int
-	stats                 relay.Stats // of all nodes, the chunks alone
+	stats                 relay.Stats            // of all nodes: chunks sent, answers and what was given up in pieces
+	forms                 map[string]relay.Forms // received, by the relay of those that did
 }
 
 func (r arenaResult) String() string {
@@ -213,7 +214,7 @@ func (a arena) inside(tb testing.TB, w *world, blocks []*chain.Block) arenaResul
 	rng := rand.New(rand.NewPCG(a.seed, 4))
 	var r arenaResult
 	var latencies, floors []time.Duration
-	r.paths = map[int64]int{}
+	r.paths, r.forms = map[int64]int{}, map[string]relay.Forms{}
 	for k, b := range blocks {
 		for _, n := range nodes {
 			n.mu.Lock()
@@ -268,12 +269,14 @@ func (a arena) inside(tb testing.TB, w *world, blocks []*chain.Block) arenaResul
 			floors = append(floors, a.rate.Time(b.Size())+time.Duration(ways[i])*wires.Path(0, 1).Min)
 		}
 	}
-	for _, n := range nodes {
-		s := n.net.Stats().Relay
+	for i, n := range nodes {
 		r.stray += n.stray()
-		r.stats.ChunksSent += s.ChunksSent
-		r.stats.ChunksPosted += s.ChunksPosted
-		r.stats.ChunksLost += s.ChunksLost
+		r.count(n.net)
+		for j, h := range hosts {
+			if p := n.net.peers.penalty(h.ID()); p != 0 {
+				tb.Errorf("node %d blames node %d: %g points, and all keep to the protocol", i, j, p)
+			}
+		}
 	}
 	cancel()
 	running.Wait()
@@ -292,6 +295,19 @@ func (a arena) inside(tb testing.TB, w *world, blocks []*chain.Block) arenaResul
 		r.floor = at(floors, .95)
 	}
 	return r
+}
+
+// count adds what a node's relay counted.
+func (r *arenaResult) count(n *Net) {
+	s := n.Stats().Relay
+	r.stats.ChunksSent += s.ChunksSent
+	r.stats.ChunksPosted += s.ChunksPosted
+	r.stats.ChunksLost += s.ChunksLost
+	r.stats.WithAnswers += s.WithAnswers
+	r.stats.FetchedWhole += s.FetchedWhole
+	f := r.forms[n.Relay()]
+	f.Gossip, f.Compact, f.Coded = f.Gossip+s.Received.Gossip, f.Compact+s.Received.Compact, f.Coded+s.Received.Coded
+	r.forms[n.Relay()] = f
 }
 
 // sum adds up what a node recorded of a block. Its first byte is at 0 if it was

@@ -28,13 +28,39 @@ func TestCodedRelay(t *testing.T) {
 	}
 }
 
-// TestMixedRelays: nodes of different relays have each other's blocks.
+// TestMixedRelays: nodes of different relays have each other's blocks, in each form, and fetch none.
 func TestMixedRelays(t *testing.T) {
 	names := []string{"gossip", "coded", "compact", "auto"}
 	r := arena{nodes: 9, size: 80 << 10, blocks: 7, pools: 0.5, bend: func(i int, c *Config) { c.Relay = names[i%len(names)] }}.run(t)
-	t.Logf("%v", r)
+	t.Logf("%v, received %v", r, r.forms)
 	if r.missing > 0 || r.paths[trace.PathChunks] == 0 || r.paths[trace.PathGossip] == 0 {
 		t.Fatalf("%v", r)
+	}
+	if r.paths[trace.PathFetch] > 0 || r.stats.FetchedWhole > 0 {
+		t.Errorf("%v; %d blocks given up in pieces", r, r.stats.FetchedWhole)
+	}
+	for _, name := range names {
+		if f := r.forms[name]; f.Gossip == 0 || f.Compact == 0 || f.Coded == 0 {
+			t.Errorf("nodes of the %s relay received %+v", name, f)
+		}
+	}
+}
+
+// TestWithheldRelays: what nobody gives in pieces is fetched whole, by each hop from the one before.
+func TestWithheldRelays(t *testing.T) {
+	for _, a := range []arena{
+		{relay: "coded"},
+		{relay: "compact", pools: 0.5},            // most lack so much that they ask for chunks
+		{relay: "compact", pools: 0.97, tx: 4096}, // and here for transactions
+	} {
+		a.nodes, a.degree, a.size, a.blocks, a.mute = 6, 2, 128<<10, 1, func(int) bool { return true }
+		r := a.run(t)
+		t.Logf("%s, pools %g: %v, %d blocks given up in pieces", a.relay, a.pools, r, r.stats.FetchedWhole)
+		fetched := r.paths[trace.PathFetch]
+		whole := fetched == 5 || a.tx > 0 && fetched > 0 && fetched+r.paths[trace.PathCompact] == 5 // some pools lack nothing
+		if r.missing > 0 || !whole || r.stats.FetchedWhole < uint64(fetched) || r.stats.WithAnswers > 0 {
+			t.Errorf("%s, pools %g: %v; %+v", a.relay, a.pools, r, r.stats)
+		}
 	}
 }
 
@@ -49,10 +75,10 @@ func TestSilentRelays(t *testing.T) {
 
 // TestSilentNodes: what a fifth takes and does not pass on comes from others, by each relay.
 func TestSilentNodes(t *testing.T) {
-	for _, relay := range []string{"coded", "compact"} {
+	for _, relay := range []string{"coded", "compact", "auto"} {
 		r := arena{nodes: 15, size: 128 << 10, blocks: 2, pools: 0.3, relay: relay, silent: func(i int) bool { return i%5 == 1 }}.run(t)
 		t.Logf("%s: %v", relay, r)
-		if r.missing > 0 || r.gave > 0 {
+		if r.missing > 0 || r.gave > 0 || r.paths[trace.PathChunks] == 0 {
 			t.Errorf("%s: %v, silent nodes gave %d bytes", relay, r, r.gave)
 		}
 	}
