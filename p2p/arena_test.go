@@ -429,6 +429,9 @@ func BenchmarkRelay(b *testing.B) {
 							b.ReportMetric(r.copies, "copies")
 							b.ReportMetric(r.root, "origin-copies")
 							b.ReportMetric(float64(r.missing), "missing")
+							if size == 1<<20 && (relay == "coded" || relay == "auto") && r.root > maxRoot {
+								b.Errorf("the origin sends %.2f copies, want %d at most", r.root, maxRoot)
+							}
 						}
 					})
 				}
