@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -234,17 +236,50 @@ func TestSkew(t *testing.T) {
 	}
 }
 
+// inChunks makes the blocks of an experiment go in chunks: those of faulty are so small that they go whole.
+func inChunks(s experiment.Spec) experiment.Spec {
+	s.Net.Relay, s.Chain.BlockSize, s.Load.TxSize = "coded", 24<<10, 6<<10
+	return s
+}
+
+// wentInChunks wants that all blocks of a run came in chunks to at least a share of their nodes.
+func wentInChunks(t *testing.T, r *report.Results, share float64) {
+	t.Helper()
+	file, err := os.Open(filepath.Join(r.Folder, report.DeliveriesFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	paths, all := map[string]int{}, 0
+	if err := report.DecodeDeliveries(file, func(d *report.DeliveryRow) error {
+		if d.Block {
+			paths[d.Path]++
+			all++
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d blocks came by %v", all, paths)
+	if all == 0 || float64(paths["chunks"]) < share*float64(all) {
+		t.Errorf("blocks came by %v, want chunks", paths)
+	}
+}
+
 // TestSilent: three of four neighbours that pass nothing on do not keep a block from anybody.
 func TestSilent(t *testing.T) {
-	s := faulty(12, 12, 1, experiment.Fault{At: 0, Silent: "1-4"})
+	s := inChunks(faulty(12, 12, 1, experiment.Fault{At: 0, Silent: "1-4"}))
 	s.Net.Degree = 6
-	happened(t, measureVirtual(t, s), "silent")
+	r := measureVirtual(t, s)
+	happened(t, r, "silent")
+	wentInChunks(t, r, .9)
 }
 
 // TestEquivocation: of two blocks for a slot the network takes one, keeps evidence and goes on.
 func TestEquivocation(t *testing.T) {
-	r := measureVirtual(t, faulty(6, 14, 1, experiment.Fault{At: 0, Equivocate: "2"}))
+	r := measureVirtual(t, inChunks(faulty(6, 14, 1, experiment.Fault{At: 0, Equivocate: "2"})))
 	happened(t, r, "equivocate")
+	wentInChunks(t, r, .9)
 	if got := float64(r.Summary["chain.missed_slots"].Value); got != 0 {
 		t.Errorf("%v slots missed, want none", got)
 	}
