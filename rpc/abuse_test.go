@@ -23,8 +23,13 @@ import (
 
 const chainIDCall = `{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}`
 
-// request sends a request as described and returns status, body and headers.
+// request sends a request as described, on a connection of its own, and returns status, body and headers.
 func (r *rig) request(method, path, body string, headers ...string) (int, string, http.Header) {
+	r.tb.Helper()
+	return r.requestOver(&http.Transport{DisableKeepAlives: true}, method, path, body, headers...)
+}
+
+func (r *rig) requestOver(tr *http.Transport, method, path, body string, headers ...string) (int, string, http.Header) {
 	r.tb.Helper()
 	req, err := http.NewRequestWithContext(r.tb.Context(), method, r.url()+path, strings.NewReader(body))
 	must(r.tb, err)
@@ -35,7 +40,6 @@ func (r *rig) request(method, path, body string, headers ...string) (int, string
 			req.Host = headers[i+1]
 		}
 	}
-	tr := &http.Transport{DisableKeepAlives: true}
 	resp, err := tr.RoundTrip(req)
 	must(r.tb, err)
 	defer resp.Body.Close()
@@ -269,7 +273,8 @@ func TestSlowMessage(t *testing.T) {
 }
 
 // TestForeignPages is C4: neither a page of another site nor a name that was pointed
-// here gets through a browser.
+// here gets through a browser. The first call of a connection that goes on, the next ones and
+// that of one that does not are answered alike.
 func TestForeignPages(t *testing.T) {
 	r := startRig(t, Config{Hosts: []string{"Node.example.org"}, Origins: []string{"https://app.example.org", "http://localhost:3000/"}})
 	for _, c := range []struct {
@@ -307,13 +312,21 @@ func TestForeignPages(t *testing.T) {
 		{"POST", []string{"Content-Type", ""}, 415, ""},
 		{"POST", []string{"Content-Type", "application/json; charset=utf-8"}, 200, ""},
 	} {
-		status, text, header := r.request(c.method, "/", chainIDCall, c.header...)
-		if status != c.status || header.Get("Access-Control-Allow-Origin") != c.allow {
-			t.Errorf("%s %v: %d, allowed origin %q, want %d and %q", c.method, c.header, status, header.Get("Access-Control-Allow-Origin"), c.status, c.allow)
+		kept := &http.Transport{MaxConnsPerHost: 1}
+		for i, tr := range []*http.Transport{{DisableKeepAlives: true}, kept, kept} {
+			status, text, header := r.requestOver(tr, c.method, "/", chainIDCall, c.header...)
+			allow, vary := header.Get("Access-Control-Allow-Origin"), header.Get("Vary") == "Origin"
+			if status != c.status || allow != c.allow || vary != (c.allow != "") {
+				t.Errorf("%s %v, %d: %d, allowed origin %q, Vary %v, want %d and %q", c.method, c.header, i, status, allow, vary, c.status, c.allow)
+			}
+			if status >= 400 && len(text) < 30 {
+				t.Errorf("%s %v: %q says too little", c.method, c.header, text)
+			}
 		}
-		if status >= 400 && len(text) < 30 {
-			t.Errorf("%s %v: %q says too little", c.method, c.header, text)
+		if _, _, header := r.requestOver(kept, "POST", "/", chainIDCall); header["Access-Control-Allow-Origin"] != nil || header["Vary"] != nil {
+			t.Errorf("%s %v: a call without an origin that follows has the headers of one: %v", c.method, c.header, header)
 		}
+		kept.CloseIdleConnections()
 	}
 	if status, text, header := r.request("GET", "/", ""); status != 405 || header.Get("Allow") != "POST" || !strings.Contains(text, "curl") {
 		t.Errorf("GET: %d, Allow %q, %q, want 405, POST and an example", status, header.Get("Allow"), text)

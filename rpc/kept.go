@@ -41,7 +41,7 @@ func (s *Server) keep(w http.ResponseWriter, r *http.Request, f *flight, body []
 	k.r = bufio.NewReaderSize(&k.in, 4<<10)
 	defer context.AfterFunc(r.Context(), func() { conn.Close() })()
 	defer context.AfterFunc(s.stop, k.stopReading)()
-	first := &keptWriter{k: k}
+	first := &keptWriter{k: k, header: w.Header()} // net/http writes them no more
 	writeHTTP(first, f, s.call(r.Context(), f, s.public, body))
 	f.release()
 	if first.finish() == nil {
