@@ -328,6 +328,11 @@ func TestForeignPages(t *testing.T) {
 		}
 		kept.CloseIdleConnections()
 	}
+	for want, header := range map[string][]string{"to hosts in [rpc]": {"Host", "evil.com"}, "to origins in [rpc]": {"Origin", "http://evil"}} {
+		if _, text, _ := r.request("POST", "/", chainIDCall, header...); !strings.Contains(text, want+" of the node's --config file") {
+			t.Errorf("a foreign %v: %q, want the name of the setting", header, text)
+		}
+	}
 	if status, text, header := r.request("GET", "/", ""); status != 405 || header.Get("Allow") != "POST" || !strings.Contains(text, "curl") {
 		t.Errorf("GET: %d, Allow %q, %q, want 405, POST and an example", status, header.Get("Allow"), text)
 	}

@@ -35,10 +35,10 @@ func newGuard(hosts, origins []string) (guard, error) {
 // check returns what to tell a request that must not pass, or "".
 func (g guard) check(r *http.Request) string {
 	if host := hostname(r.Host); !g.allowsHost(host) {
-		return fmt.Sprintf("host %q is not allowed: use an IP address or localhost, or add the name to the node's allowed hosts", host)
+		return fmt.Sprintf("host %q is not allowed: use an IP address or localhost, or add it to hosts in [rpc] of the node's --config file", host)
 	}
 	if origin := r.Header.Get("Origin"); origin != "" && !g.allowsOrigin(origin, r.Host) {
-		return fmt.Sprintf("origin %q is not allowed: add it to the node's allowed origins", origin)
+		return fmt.Sprintf("origin %q is not allowed: add it to origins in [rpc] of the node's --config file", origin)
 	}
 	return ""
 }
