@@ -257,7 +257,7 @@ func TestSlowMessage(t *testing.T) {
 			}
 		})
 		time.Sleep(time.Second)
-		if n := r.s.memory.Load(); n < small {
+		if n := r.s.memory.leased(); n < small {
 			t.Errorf("%d bytes are leased for half a message, want those of a large one", n)
 		}
 		_, _, err := conn.ReadMessage()
@@ -265,7 +265,7 @@ func TestSlowMessage(t *testing.T) {
 			t.Errorf("half a message: %v after %v, want the connection cut after %v", err, took, r.s.cfg.ReadTimeout)
 		}
 		client.Wait()
-		if n := r.s.memory.Load(); n != 0 {
+		if n := r.s.memory.leased(); n != 0 {
 			t.Errorf("%d bytes are still leased", n)
 		}
 		r.stop()
@@ -429,7 +429,7 @@ func TestBurst(t *testing.T) {
 		for range 4096 {
 			r.s.broker.publish(topicHashes, func() []byte { return hash })
 		}
-		if n := r.s.memory.Load(); n < 4096*int64(len(hash)) {
+		if n := r.s.memory.leased(); n < 4096*len(hash) {
 			t.Errorf("%d bytes are leased for 4,096 events that wait", n)
 		}
 		for i := range 4096 {
@@ -438,7 +438,7 @@ func TestBurst(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		if n := r.s.memory.Load(); n != 0 {
+		if n := r.s.memory.leased(); n != 0 {
 			t.Errorf("%d bytes are still leased when all events were read", n)
 		}
 		large := append(append([]byte{'"'}, bytes.Repeat([]byte{'x'}, 400_000)...), '"')
@@ -454,7 +454,7 @@ func TestBurst(t *testing.T) {
 			t.Errorf("a client that lags by megabytes: %v, want close 1008", err)
 		}
 		synctest.Wait()
-		if n := r.s.memory.Load(); n != 0 {
+		if n := r.s.memory.leased(); n != 0 {
 			t.Errorf("%d bytes are still leased when it has gone", n)
 		}
 		r.stop()

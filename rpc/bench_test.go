@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -155,7 +156,7 @@ func BenchmarkNewHead(b *testing.B) {
 			block := r.seal()
 			var outs []*queue
 			for range n {
-				st := &stream{s: r.s, out: newQueue(r.s), end: func(error) { b.Error("lagging") }}
+				st := &stream{s: r.s, out: newQueue(r.s, netip.Addr{}), end: func(error) { b.Error("lagging") }}
 				sub := newSubscription(st, "eth")
 				sub.topic = topicHeads
 				sub.known = true

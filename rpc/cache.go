@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"container/list"
+	"net/netip"
 	"sync"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -38,33 +39,49 @@ type cacheEntry struct {
 	size int // as counted in blockCache.size
 
 	mu      sync.Mutex
-	holders int // flights whose answer is written from its bytes
-	leased  int // for them all together
+	holders map[netip.Addr]int // flights whose answer is written from its bytes, by client
+	leased  int                // for them all together, and of the share of each client
 }
 
 // hold counts a flight whose answer is written from raw, the entry's bytes. The first one leases them, since the
-// cache may forget them before the last has been written.
+// cache may forget them before the last has been written; the first of each client leases its share.
 func (e *cacheEntry) hold(f *flight, raw []byte) bool {
+	client, _ := clientOf(f.from)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.holders == 0 {
-		if !f.s.lease(len(raw)) {
-			return false
-		}
-		e.leased = len(raw)
+	own, all := 0, 0
+	if e.holders[client] == 0 {
+		own = len(raw)
 	}
-	e.holders++
+	if len(e.holders) == 0 {
+		all = len(raw)
+	}
+	if !f.s.memory.take(client, own, all) {
+		return false
+	}
+	if e.holders == nil {
+		e.holders = make(map[netip.Addr]int)
+	}
+	e.leased = len(raw)
+	e.holders[client]++
 	f.held = e
 	return true
 }
 
-// letGo undoes a hold; the last one gives the lease back.
-func (e *cacheEntry) letGo(s *Server) {
+// letGo undoes a hold; the last one of a client, and the last of all, give back what was leased.
+func (e *cacheEntry) letGo(f *flight) {
+	client, _ := clientOf(f.from)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.holders--; e.holders == 0 {
-		s.memory.Add(int64(-e.leased))
+	if e.holders[client]--; e.holders[client] > 0 {
+		return
 	}
+	delete(e.holders, client)
+	all := 0
+	if len(e.holders) == 0 {
+		all = e.leased
+	}
+	f.s.memory.give(client, e.leased, all)
 }
 
 func newBlockCache(max int) *blockCache {

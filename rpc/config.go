@@ -32,7 +32,7 @@ type Config struct {
 	MaxSubs     int // subscriptions of one connection
 	MaxQueue    int // events waiting on one connection; with more it counts as lagging and is closed
 	MaxFilters  int // polled filters of all clients together; a quarter from one address that is not of this machine
-	MaxMemory   int // bytes of requests and answers above 64 KiB on their way at once, all clients together
+	MaxMemory   int // bytes of requests and answers above 64 KiB on their way at once, all clients together; a quarter for one address, as above
 	MaxCache    int // bytes of encoded recent blocks and receipts
 
 	HeaderTimeout  time.Duration // to send the headers of a request
@@ -72,8 +72,9 @@ func (c Config) fill() Config {
 	def(&c.MaxSubs, 16)
 	def(&c.MaxQueue, watchTxs) // a burst that the pool tells whole is not lost here either
 	def(&c.MaxFilters, 1024)
-	def(&c.MaxMemory, 128<<20) // a hundred full requests, or seven full batches of answers
-	def(&c.MaxCache, 32<<20)   // three full blocks of 5,000 transactions in every form
+	// a hundred full requests, or seven full batches of answers; a share has room for one
+	def(&c.MaxMemory, max(128<<20, 4*c.MaxBody, 5*c.MaxResponse))
+	def(&c.MaxCache, 32<<20) // three full blocks of 5,000 transactions in every form
 	dur(&c.HeaderTimeout, 5*time.Second)
 	dur(&c.ReadTimeout, 30*time.Second)
 	dur(&c.WriteTimeout, 30*time.Second)

@@ -30,7 +30,8 @@
 // in [Config]; no call holds a lock while it waits; a call that panics answers
 // -32603 and no other call notices; a subscriber that lags is closed with a
 // reason and never waited for; what is above 64 KiB and on its way is counted from
-// its first byte read to its last byte written, and bounded over all clients.
+// its first byte read to its last byte written, and bounded over all clients and for
+// each address that is not of this machine.
 //
 // What it refuses: keys (no method takes or returns one), contract creation, blob
 // and set-code transactions (by name), balances and nonces after blocks more than

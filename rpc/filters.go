@@ -55,7 +55,7 @@ func (f *filters) add(kind filterKind, from netip.Addr) (string, error) {
 	if len(f.byID) >= f.max {
 		return "", fmt.Errorf("all %d filters are in use: end one with eth_uninstallFilter, or subscribe over a WebSocket", f.max)
 	}
-	if !f.held.take(from) {
+	if !f.held.take(from, 1) {
 		return "", fmt.Errorf("your address has %d filters already: end one with eth_uninstallFilter, or subscribe over a WebSocket", f.held.each)
 	}
 	f.byID[id] = &filter{kind: kind, from: from, polled: time.Now()}
@@ -95,7 +95,7 @@ func (f *filters) drop(id string) bool {
 		return false
 	}
 	delete(f.byID, id)
-	f.held.give(flt.from)
+	f.held.give(flt.from, 1)
 	if flt.kind == filterTxs {
 		f.txs--
 	}

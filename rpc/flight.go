@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -19,7 +20,8 @@ var errBusy = &codeError{codeBusy, "too many large requests and answers are on t
 // flight is a request from the reading of its bytes to the writing of its answer. It
 // accounts for memory: what is larger than small is leased from the server's MaxMemory
 // until the answer was written, however slowly a client sends or reads. The result of
-// single calls that is kept in the cache is written from there, and leased once for all of them.
+// single calls that is kept in the cache is written from there, and leased once for all of them;
+// it counts once in the share of each of their clients.
 type flight struct {
 	s        *Server
 	received time.Time  // when its last byte was read
@@ -60,29 +62,60 @@ func (f *flight) lease(n int) bool {
 	if f == nil {
 		return true
 	}
-	if !f.s.lease(n) {
+	if !f.s.memory.take(f.from, n, n) {
 		return false
 	}
 	f.leased.Add(int64(n))
 	return true
 }
 
-// lease takes n bytes of MaxMemory, and reports whether they were free. Below zero it gives back.
-func (s *Server) lease(n int) bool {
-	if s.memory.Add(int64(n)) > int64(s.cfg.MaxMemory) && n > 0 {
-		s.memory.Add(int64(-n))
+// release gives all back; it may be called again.
+func (f *flight) release() {
+	if n := int(f.leased.Swap(0)); n > 0 {
+		f.s.memory.give(f.from, n, n)
+	}
+	if f.held != nil {
+		f.held.letGo(f)
+		f.held = nil
+	}
+}
+
+// memory counts what is leased of MaxMemory. One address has a quarter at the most: it cannot take what others need.
+type memory struct {
+	max int
+
+	mu   sync.Mutex
+	all  int
+	held shares
+}
+
+func newMemory(max int) *memory { return &memory{max: max, held: newShares(max)} }
+
+// take leases bytes, own of a client's share and all of the whole, and reports whether both were free. They differ where
+// several clients hold the same bytes.
+func (m *memory) take(from netip.Addr, own, all int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.all+all > m.max || !m.held.take(from, own) {
 		return false
 	}
+	m.all += all
 	return true
 }
 
-// release gives all back; it may be called again.
-func (f *flight) release() {
-	f.s.memory.Add(-f.leased.Swap(0))
-	if f.held != nil {
-		f.held.letGo(f.s)
-		f.held = nil
-	}
+// give undoes takes of so many bytes.
+func (m *memory) give(from netip.Addr, own, all int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.held.give(from, own)
+	m.all -= all
+}
+
+// leased is how many bytes are.
+func (m *memory) leased() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.all
 }
 
 // read returns all bytes of a request. hint is what the client says there are, or less

@@ -57,7 +57,7 @@ func TestLargeResultsAreSpliced(t *testing.T) {
 	if string(got) != block {
 		t.Errorf("socket: %d bytes, want %d", len(got), len(block))
 	}
-	if n := r.s.memory.Load(); n != 0 {
+	if n := r.s.memory.leased(); n != 0 {
 		t.Errorf("%d bytes are still leased", n)
 	}
 }
@@ -75,7 +75,7 @@ func TestKeptBlocksAreCounted(t *testing.T) {
 			must(t, l.dialWS(t).WriteMessage(websocket.TextMessage, []byte(oldBlock)))
 		}
 		synctest.Wait()
-		if n := r.s.memory.Load(); n != int64(old) {
+		if n := r.s.memory.leased(); n != old {
 			t.Errorf("%d bytes are leased for three readers of one block of %d", n, old)
 		}
 		for i := range uint64(8) {
@@ -85,12 +85,12 @@ func TestKeptBlocksAreCounted(t *testing.T) {
 		if _, fault := r.try("eth_getBlockByNumber", "latest", true); fault == nil || fault.Code != codeBusy {
 			t.Errorf("a second block: %+v, want -32005", fault)
 		}
-		if n := r.s.memory.Load(); n != int64(old) {
+		if n := r.s.memory.leased(); n != old {
 			t.Errorf("%d bytes are leased, want those of the block that the cache has forgotten", n)
 		}
 		time.Sleep(r.s.cfg.WriteTimeout)
 		synctest.Wait()
-		if n := r.s.memory.Load(); n != 0 {
+		if n := r.s.memory.leased(); n != 0 {
 			t.Errorf("%d bytes are still leased when the readers were cut off", n)
 		}
 		r.ask("eth_getBlockByNumber", "latest", true)
@@ -124,7 +124,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			must(t, l.dialWS(t).WriteMessage(websocket.TextMessage, []byte(body)))
 		}
 		synctest.Wait()
-		if n := r.s.memory.Load(); n < 5<<20 || n > 6<<20 {
+		if n := r.s.memory.leased(); n < 5<<20 || n > 6<<20 {
 			t.Errorf("%d bytes are leased, want that of four bodies and two answers", n)
 		}
 		padding := strings.Repeat(" ", 2*small)
@@ -148,8 +148,85 @@ func TestMemoryIsBounded(t *testing.T) {
 			t.Errorf("a kept block: %.200s", answer)
 		}
 		time.Sleep(r.s.cfg.ReadTimeout + r.s.cfg.WriteTimeout)
-		if n := r.s.memory.Load(); n != 0 {
+		if n := r.s.memory.leased(); n != 0 {
 			t.Errorf("%d bytes are still leased after the timeouts", n)
+		}
+		r.stop()
+	})
+}
+
+// TestMemoryShares: one address takes a quarter of the memory, by slow bodies, by answers and by events that wait;
+// others, and this machine, have the rest, and what is given back is free again. A kept block counts once for all, and
+// once in the share of each address that reads it.
+func TestMemoryShares(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, Config{MaxMemory: 8 << 20})
+		l := newPipeListener()
+		r.run(l)
+		block := len(largeBlock(r))
+		large := chainIDCall + strings.Repeat(" ", 2*small)
+		const greedy, other, here = "203.0.113.7:1", "203.0.113.8:1", "127.0.0.1:1"
+		want := func(from string, status int) {
+			t.Helper()
+			resp, err := l.clientAt(from).Post("http://localhost/", "application/json", strings.NewReader(large))
+			must(t, err)
+			defer resp.Body.Close()
+			if text, err := io.ReadAll(resp.Body); resp.StatusCode != status {
+				t.Errorf("a large request of %s: %d %s, %v, want %d", from, resp.StatusCode, text, err, status)
+			}
+		}
+		l.from = greedy
+		slow := l.dialWS(t)
+		subscribeTo(t, slow, "eth", "newPendingTransactions")
+		for range 2 {
+			_, err := io.WriteString(l.dial(), requestOf(strings.Repeat(" ", 900_000))[:2*small])
+			must(t, err)
+		}
+		l.from = other
+		good := l.dialWS(t)
+		subscribeTo(t, good, "eth", "newPendingTransactions")
+		synctest.Wait()
+		if n := r.s.memory.leased(); n != 2<<20 {
+			t.Errorf("%d bytes are leased for two slow bodies, want 2 MiB", n)
+		}
+		want(greedy, http.StatusServiceUnavailable)
+		want(other, http.StatusOK)
+		want(here, http.StatusOK)
+		event := append(append([]byte{'"'}, bytes.Repeat([]byte{'x'}, small)...), '"')
+		for range 3 { // one is being written
+			r.s.broker.publish(topicHashes, func() []byte { return event })
+			synctest.Wait()
+		}
+		for range 3 {
+			nextEvent(t, good)
+		}
+		time.Sleep(2 * closeWait)
+		if n := r.s.broker.count(); n != 1 {
+			t.Errorf("%d subscribers are left, want the one whose address has a share left", n)
+		}
+		time.Sleep(r.s.cfg.ReadTimeout)
+		synctest.Wait()
+		want(greedy, http.StatusOK)
+		var readers []*websocket.Conn
+		for _, from := range []string{greedy, greedy, greedy, greedy, greedy, other, here} {
+			l.from = from
+			readers = append(readers, l.dialWS(t))
+			must(t, readers[len(readers)-1].WriteMessage(websocket.TextMessage, []byte(latestBlock)))
+		}
+		synctest.Wait()
+		for i, conn := range readers {
+			if n, own := r.s.memory.leased(), r.s.memory.held.by[addressOf(greedy)]; n != block || (own == block) != (i < 5) {
+				t.Errorf("%d bytes are leased, %d by one address of which %d read a block of %d", n, own, max(0, 5-i), block)
+			}
+			_, _, err := conn.ReadMessage()
+			must(t, err)
+			must(t, conn.Close())
+			synctest.Wait()
+		}
+		must(t, good.Close())
+		synctest.Wait()
+		if n := r.s.memory.leased(); n != 0 || len(r.s.memory.held.by) != 0 {
+			t.Errorf("%d bytes are still leased, %d addresses have a share", n, len(r.s.memory.held.by))
 		}
 		r.stop()
 	})

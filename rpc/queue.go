@@ -1,6 +1,9 @@
 package rpc
 
-import "sync"
+import (
+	"net/netip"
+	"sync"
+)
 
 const (
 	maxQueued = 4 << 20 // bytes of the events that wait on one connection: 4,096 whole transfers
@@ -23,6 +26,7 @@ func (m *message) room() int { return len(m.parts[1]) + roomEvent }
 // memory only while something waits; what the events take above small is leased from the server's MaxMemory.
 type queue struct {
 	s    *Server
+	from netip.Addr    // of its client
 	more chan struct{} // one token while there is something to take, or an end to be noticed
 
 	mu      sync.Mutex
@@ -33,7 +37,9 @@ type queue struct {
 	leased  int // for these bytes
 }
 
-func newQueue(s *Server) *queue { return &queue{s: s, more: make(chan struct{}, 1)} }
+func newQueue(s *Server, from netip.Addr) *queue {
+	return &queue{s: s, from: from, more: make(chan struct{}, 1)}
+}
 
 // put adds what is bounded elsewhere.
 func (q *queue) put(m message) {
@@ -60,7 +66,10 @@ func (q *queue) offer(m message) bool {
 // lease makes what is leased fit a number of bytes of events.
 func (q *queue) lease(bytes int) bool {
 	more := max(0, bytes-small) - q.leased
-	if more != 0 && !q.s.lease(more) {
+	switch {
+	case more < 0:
+		q.s.memory.give(q.from, -more, -more)
+	case more > 0 && !q.s.memory.take(q.from, more, more):
 		return false
 	}
 	q.leased += more

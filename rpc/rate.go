@@ -100,26 +100,26 @@ type shares struct {
 // newShares gives each address a quarter.
 func newShares(all int) shares { return shares{each: max(1, all/4), by: make(map[netip.Addr]int)} }
 
-// take counts one more of an address, and reports whether it may hold that.
-func (s *shares) take(from netip.Addr) bool {
+// take counts n more of an address, and reports whether it may hold them.
+func (s *shares) take(from netip.Addr, n int) bool {
 	client, limited := clientOf(from)
-	if !limited {
+	if !limited || n == 0 {
 		return true
 	}
-	if s.by[client] >= s.each {
+	if s.by[client]+n > s.each {
 		return false
 	}
-	s.by[client]++
+	s.by[client] += n
 	return true
 }
 
-// give undoes a take.
-func (s *shares) give(from netip.Addr) {
+// give undoes takes of n together.
+func (s *shares) give(from netip.Addr, n int) {
 	client, limited := clientOf(from)
-	if !limited {
+	if !limited || n == 0 {
 		return
 	}
-	if s.by[client]--; s.by[client] == 0 {
+	if s.by[client] -= n; s.by[client] == 0 {
 		delete(s.by, client)
 	}
 }

@@ -39,7 +39,7 @@ type Server struct {
 	rates   *rates
 
 	loads  chan struct{} // a place for each block that may be read and decoded at once
-	memory atomic.Int64  // leased by flights, kept blocks and events that wait
+	memory *memory       // leased by flights, kept blocks and events that wait
 	traces atomic.Int64  // trace subscriptions
 
 	calls     atomic.Uint64
@@ -75,6 +75,7 @@ func New(cfg Config, c *chain.Chain, deps Deps) (*Server, error) {
 		genesis: c.GenesisID(),
 		guard:   g,
 		rates:   newRates(cfg.MaxRate),
+		memory:  newMemory(cfg.MaxMemory),
 		ready:   make(chan struct{}),
 	}
 	s.stop, s.beginStop = context.WithCancel(context.Background())

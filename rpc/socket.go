@@ -115,7 +115,7 @@ func (l *limitListener) Accept() (net.Conn, error) {
 func (l *limitListener) take(from netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open >= l.max || !l.held.take(from) {
+	if l.open >= l.max || !l.held.take(from, 1) {
 		return false
 	}
 	l.open++
@@ -126,7 +126,7 @@ func (l *limitListener) give(from netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open--
-	l.held.give(from)
+	l.held.give(from, 1)
 }
 
 type countedConn struct {

@@ -71,7 +71,7 @@ func (s *Server) serveStream(ctx context.Context, conn frames, from netip.Addr, 
 	defer end(nil)
 	st := &stream{
 		s: s, conn: conn, from: from, api: api, end: end,
-		out:   newQueue(s),
+		out:   newQueue(s, from),
 		slots: make(chan struct{}, s.cfg.MaxInFlight),
 		subs:  make(map[string]*subscription),
 	}
