@@ -32,7 +32,7 @@ type Config struct {
 	MaxSubs     int // subscriptions of one connection
 	MaxQueue    int // events waiting on one connection; with more it counts as lagging and is closed
 	MaxFilters  int // polled filters of all clients together; a quarter from one address that is not of this machine
-	MaxMemory   int // bytes of requests and answers above 64 KiB on their way at once, all clients together; a quarter for one address, as above
+	MaxMemory   int // bytes of requests and answers above 64 KiB on their way at once, of all clients; a quarter of one address, as above
 	MaxCache    int // bytes of encoded recent blocks and receipts
 
 	HeaderTimeout  time.Duration // to send the headers of a request

@@ -20,18 +20,19 @@ const (
 	filterBlocks filterKind = iota
 	filterTxs
 	filterLogs // never finds any: there are no logs
+	filterKinds
 )
 
 // filters are the polled twins of subscriptions (eth_newBlockFilter and so on). One
-// mutex guards all; nothing waits under it. Unpolled filters are swept when another is
-// made or polled.
+// mutex guards all; nothing waits under it. Those that nobody polls, or that too much has
+// come for, are swept when another is made or polled.
 type filters struct {
 	max     int
 	timeout time.Duration
 
 	mu   sync.Mutex
 	byID map[string]*filter
-	txs  int // filters that want transactions
+	news [filterKinds]news
 	held shares
 }
 
@@ -39,7 +40,32 @@ type filter struct {
 	kind   filterKind
 	from   netip.Addr // of who made it
 	polled time.Time
-	items  []common.Hash
+	next   int // number of the first hash it has not been polled for
+}
+
+// news is what the filters of one kind collect, kept once for all of them.
+type news struct {
+	filters int           // that there are; while there are none, nothing is kept
+	came    int           // hashes, which are numbered from 0
+	newest  []common.Hash // at most maxFilterItems; number i is at i%maxFilterItems
+}
+
+func (n *news) add(hash common.Hash) {
+	if len(n.newest) < maxFilterItems {
+		n.newest = append(n.newest, hash)
+	} else {
+		n.newest[n.came%maxFilterItems] = hash
+	}
+	n.came++
+}
+
+// since returns the hashes from a number on, which are kept. It is never nil.
+func (n *news) since(next int) []common.Hash {
+	hashes := make([]common.Hash, 0, n.came-next)
+	for ; next < n.came; next++ {
+		hashes = append(hashes, n.newest[next%maxFilterItems])
+	}
+	return hashes
 }
 
 func newFilters(max int, timeout time.Duration) *filters {
@@ -58,10 +84,9 @@ func (f *filters) add(kind filterKind, from netip.Addr) (string, error) {
 	if !f.held.take(from, 1) {
 		return "", fmt.Errorf("your address has %d filters already: end one with eth_uninstallFilter, or subscribe over a WebSocket", f.held.each)
 	}
-	f.byID[id] = &filter{kind: kind, from: from, polled: time.Now()}
-	if kind == filterTxs {
-		f.txs++
-	}
+	n := &f.news[kind]
+	n.filters++
+	f.byID[id] = &filter{kind: kind, from: from, polled: time.Now(), next: n.came}
 	return id, nil
 }
 
@@ -74,12 +99,10 @@ func (f *filters) poll(id string, kinds ...filterKind) ([]common.Hash, error) {
 	if flt == nil || !slices.Contains(kinds, flt.kind) {
 		return nil, errNoFilter
 	}
-	items := flt.items
-	flt.items, flt.polled = nil, time.Now()
-	if items == nil {
-		items = []common.Hash{}
-	}
-	return items, nil
+	n := &f.news[flt.kind]
+	hashes := n.since(flt.next)
+	flt.next, flt.polled = n.came, time.Now()
+	return hashes, nil
 }
 
 // remove forgets a filter and reports whether it was there.
@@ -96,8 +119,9 @@ func (f *filters) drop(id string) bool {
 	}
 	delete(f.byID, id)
 	f.held.give(flt.from, 1)
-	if flt.kind == filterTxs {
-		f.txs--
+	n := &f.news[flt.kind]
+	if n.filters--; n.filters == 0 {
+		*n = news{}
 	}
 	return true
 }
@@ -105,7 +129,7 @@ func (f *filters) drop(id string) bool {
 func (f *filters) sweep() {
 	now := time.Now()
 	for id, flt := range f.byID {
-		if now.Sub(flt.polled) > f.timeout {
+		if now.Sub(flt.polled) > f.timeout || f.news[flt.kind].came-flt.next > maxFilterItems {
 			f.drop(id)
 		}
 	}
@@ -115,27 +139,26 @@ func (f *filters) sweep() {
 func (f *filters) wantTxs() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.txs > 0
+	return f.news[filterTxs].filters > 0
 }
 
 // blocks and tx add to the filters that want them.
-func (f *filters) blocks(ids []common.Hash) { f.collect(filterBlocks, ids) }
+func (f *filters) blocks(ids []common.Hash) { f.collect(filterBlocks, ids...) }
 
-func (f *filters) tx(hash common.Hash) { f.collect(filterTxs, []common.Hash{hash}) }
+func (f *filters) tx(hash common.Hash) { f.collect(filterTxs, hash) }
 
-func (f *filters) collect(kind filterKind, items []common.Hash) {
+func (f *filters) collect(kind filterKind, hashes ...common.Hash) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if kind == filterTxs && f.txs == 0 {
+	n := &f.news[kind]
+	if n.filters == 0 {
 		return
 	}
-	for id, flt := range f.byID {
-		if flt.kind != kind {
-			continue
-		}
-		flt.items = append(flt.items, items...)
-		if len(flt.items) > maxFilterItems {
-			f.drop(id)
-		}
+	rounds := n.came / maxFilterItems
+	for _, hash := range hashes {
+		n.add(hash)
+	}
+	if n.came/maxFilterItems > rounds {
+		f.sweep() // now and then, so that what nobody polls is not collected for ever
 	}
 }

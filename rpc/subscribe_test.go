@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"encoding/json"
+	"math/big"
 	"net/netip"
 	"strings"
 	"testing"
@@ -303,8 +304,73 @@ func TestFiltersAreForgotten(t *testing.T) {
 		if _, err := f.poll(b, filterBlocks); err == nil {
 			t.Error("a filter that overflowed is still there")
 		}
-		if f.txs != 0 || len(f.byID) != 0 {
-			t.Errorf("%d filters left, %d for transactions", len(f.byID), f.txs)
+		if f.wantTxs() || len(f.byID) != 0 {
+			t.Errorf("%d filters left", len(f.byID))
+		}
+	})
+}
+
+// TestFiltersShareWhatTheyCollect: each gets in order what came since its last poll, however often the newest have
+// replaced the oldest, and a hundred that nobody polls take the memory of one.
+func TestFiltersShareWhatTheyCollect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFilters(1000, time.Minute)
+		add := func() string {
+			id, err := f.add(filterTxs, netip.Addr{})
+			must(t, err)
+			return id
+		}
+		came := 0
+		tell := func(n int) {
+			for range n {
+				f.tx(common.BigToHash(big.NewInt(int64(came))))
+				came++
+			}
+		}
+		poll := func(id string, want int) {
+			t.Helper()
+			got, err := f.poll(id, filterTxs)
+			if must(t, err); len(got) != want {
+				t.Fatalf("poll = %d hashes, want %d", len(got), want)
+			}
+			for i, hash := range got {
+				if hash != common.BigToHash(big.NewInt(int64(came-want+i))) {
+					t.Fatalf("hash %d of %d is %s, want number %d", i, want, hash, came-want+i)
+				}
+			}
+		}
+		tell(10) // before anybody asked
+		a := add()
+		for range 7 {
+			tell(maxFilterItems*3/5 + 1)
+			b := add()
+			poll(a, maxFilterItems*3/5+1)
+			tell(maxFilterItems * 2 / 5)
+			poll(a, maxFilterItems*2/5)
+			poll(b, maxFilterItems*2/5)
+			poll(b, 0)
+			f.remove(b)
+		}
+		took := heapTaken(func() {
+			for range 100 {
+				add()
+			}
+			tell(maxFilterItems)
+		})
+		if took > 1<<20 {
+			t.Errorf("%d bytes of heap for a hundred filters, want the hashes once", took)
+		}
+		poll(a, maxFilterItems)
+		tell(maxFilterItems + 1) // the next one told or polled ends those that lag
+		if _, err := f.poll(a, filterTxs); err == nil || len(f.byID) != 0 || f.wantTxs() {
+			t.Errorf("poll = %v, and %d filters are left of those that overflowed", err, len(f.byID))
+		}
+		for range 100 {
+			add()
+		}
+		tell(2 * maxFilterItems)
+		if f.wantTxs() {
+			t.Error("transactions are collected for filters that overflowed")
 		}
 	})
 }
