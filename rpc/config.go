@@ -72,7 +72,7 @@ func (c Config) fill() Config {
 	def(&c.MaxSubs, 16)
 	def(&c.MaxQueue, watchTxs) // a burst that the pool tells whole is not lost here either
 	def(&c.MaxFilters, 1024)
-	// a hundred full requests, or seven full batches of answers; a share has room for one
+	// a hundred full requests, or six full batches of answers; a share has room for one
 	def(&c.MaxMemory, max(128<<20, 4*c.MaxBody, 5*c.MaxResponse))
 	def(&c.MaxCache, 32<<20) // three full blocks of 5,000 transactions in every form
 	dur(&c.HeaderTimeout, 5*time.Second)

@@ -90,7 +90,8 @@ func (d *dispatcher) serve(ctx context.Context, f *flight, body []byte) answer {
 }
 
 // batch runs the calls of a batch one after another. It ends early, with an error for each call that is
-// left, when the answers are too large together or the time is over in which they can be written.
+// left, when the answers are too large together, there is no memory for more of them, or the time is over in
+// which they can be written. The answer that passes a limit is still given: its call has been run.
 func (d *dispatcher) batch(ctx context.Context, f *flight, calls []request) []byte {
 	f.batch = true
 	if len(calls) == 0 {
@@ -103,7 +104,7 @@ func (d *dispatcher) batch(ctx context.Context, f *flight, calls []request) []by
 	ctx, cancel := context.WithTimeout(ctx, d.s.cfg.WriteTimeout-timeToWrite)
 	defer cancel()
 	together := d.sendTogether(ctx, calls)
-	out, size := []byte{'['}, 0
+	out, size, before := []byte{'['}, 0, f.paid()
 	var over error // why the rest is not run
 	for i := range calls {
 		call := &calls[i]
@@ -135,8 +136,13 @@ func (d *dispatcher) batch(ctx context.Context, f *flight, calls []request) []by
 		} else {
 			out = append(append(appendHead(out, call.id), result...), closing...)
 		}
-		if size += len(out) - start; size > d.s.cfg.MaxResponse && over == nil {
+		size += len(out) - start
+		switch {
+		case over != nil:
+		case size > d.s.cfg.MaxResponse:
 			over = &codeError{codeTooLarge, "response too large"}
+		case !f.cover(len(out)+len(out)/4, before): // append keeps up to a quarter in reserve
+			over = errBusy
 		}
 	}
 	if len(out) == 1 {
@@ -190,7 +196,8 @@ func (d *dispatcher) lookup(name string) (*method, error) {
 	return nil, &codeError{codeNoMethod, fmt.Sprintf("the method %s does not exist/is not available", name)}
 }
 
-// invoke calls a method. One that crashes is counted and answers an error; no other call notices.
+// invoke calls a method and sees to it that its result is leased. One that crashes is counted and answers an error; no
+// other call notices.
 func (d *dispatcher) invoke(ctx context.Context, m *method, args []reflect.Value) (result []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -198,11 +205,16 @@ func (d *dispatcher) invoke(ctx context.Context, m *method, args []reflect.Value
 			result, err = nil, errCrashed
 		}
 	}()
+	f := flightFrom(ctx)
+	before := f.paid()
 	value, err := m.call(ctx, args)
 	if err != nil {
 		return nil, err
 	}
-	return marshal(value)
+	if result, err = marshal(value); err == nil && !f.cover(len(result), before) {
+		return nil, errBusy
+	}
+	return result, err
 }
 
 // crashed counts and logs what a method panicked with. It runs on the stack of the panic.

@@ -25,14 +25,19 @@ func (a *ethAPI) NewFilter(ctx context.Context, _ json.RawMessage) (string, erro
 	return a.s.filters.add(filterLogs, clientFrom(ctx))
 }
 
-// GetFilterChanges returns what a filter collected since the last call.
-func (a *ethAPI) GetFilterChanges(id string) ([]common.Hash, error) {
-	return a.s.filters.poll(id, filterBlocks, filterTxs, filterLogs)
+// GetFilterChanges returns what a filter collected since the last call. The memory for it is leased before: what the
+// filter has given it does not give again.
+func (a *ethAPI) GetFilterChanges(ctx context.Context, id string) ([]common.Hash, error) {
+	n := a.s.filters.waiting(id)
+	if err := reserve(ctx, n*roomTxHash); err != nil {
+		return nil, err
+	}
+	return a.s.filters.poll(id, n, filterBlocks, filterTxs, filterLogs)
 }
 
 // GetFilterLogs returns no logs, of a filter for logs.
 func (a *ethAPI) GetFilterLogs(id string) ([]common.Hash, error) {
-	return a.s.filters.poll(id, filterLogs)
+	return a.s.filters.poll(id, 0, filterLogs)
 }
 
 // GetLogs returns no logs: there are no contracts.

@@ -59,11 +59,11 @@ func (n *news) add(hash common.Hash) {
 	n.came++
 }
 
-// since returns the hashes from a number on, which are kept. It is never nil.
-func (n *news) since(next int) []common.Hash {
-	hashes := make([]common.Hash, 0, n.came-next)
-	for ; next < n.came; next++ {
-		hashes = append(hashes, n.newest[next%maxFilterItems])
+// between returns the hashes from one number up to another, all of which are kept. It is never nil.
+func (n *news) between(from, to int) []common.Hash {
+	hashes := make([]common.Hash, 0, to-from)
+	for i := from; i < to; i++ {
+		hashes = append(hashes, n.newest[i%maxFilterItems])
 	}
 	return hashes
 }
@@ -90,8 +90,20 @@ func (f *filters) add(kind filterKind, from netip.Addr) (string, error) {
 	return id, nil
 }
 
-// poll returns what a filter of one of these kinds collected since the last poll, never nil.
-func (f *filters) poll(id string, kinds ...filterKind) ([]common.Hash, error) {
+// waiting returns how many hashes a filter has for its next poll, none if it is not there.
+func (f *filters) waiting(id string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sweep()
+	flt := f.byID[id]
+	if flt == nil {
+		return 0
+	}
+	return f.news[flt.kind].came - flt.next
+}
+
+// poll returns the first max hashes that a filter of one of these kinds collected since the last poll, never nil.
+func (f *filters) poll(id string, max int, kinds ...filterKind) ([]common.Hash, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sweep()
@@ -99,10 +111,9 @@ func (f *filters) poll(id string, kinds ...filterKind) ([]common.Hash, error) {
 	if flt == nil || !slices.Contains(kinds, flt.kind) {
 		return nil, errNoFilter
 	}
-	n := &f.news[flt.kind]
-	hashes := n.since(flt.next)
-	flt.next, flt.polled = n.came, time.Now()
-	return hashes, nil
+	n, from := &f.news[flt.kind], flt.next
+	flt.next, flt.polled = min(from+max, n.came), time.Now()
+	return n.between(from, flt.next), nil
 }
 
 // remove forgets a filter and reports whether it was there.

@@ -69,6 +69,24 @@ func (f *flight) lease(n int) bool {
 	return true
 }
 
+// paid is how many bytes are leased.
+func (f *flight) paid() int {
+	if f == nil {
+		return 0
+	}
+	return int(f.leased.Load())
+}
+
+// cover leases what n bytes of results or answers take above small, and above what was leased for them since before by
+// the calls they come from. It reports whether that was free.
+func (f *flight) cover(n, before int) bool {
+	if f == nil || f.held != nil {
+		return true
+	}
+	more := n - small - (f.paid() - before)
+	return more <= 0 || f.lease(more)
+}
+
 // release gives all back; it may be called again.
 func (f *flight) release() {
 	if n := int(f.leased.Swap(0)); n > 0 {
@@ -138,7 +156,7 @@ func (f *flight) read(r io.Reader, hint int64) ([]byte, error) {
 	return buf.Bytes(), err
 }
 
-// reserve makes sure that a result of n bytes may be built for the call of ctx.
+// reserve makes sure that a result of n bytes may be built for the call of ctx, before it is.
 func reserve(ctx context.Context, n int) error {
 	if n > small && !flightFrom(ctx).lease(n) {
 		return errBusy
@@ -150,12 +168,7 @@ func reserve(ctx context.Context, n int) error {
 // pays for it; other answers share its bytes and what they cost.
 func kept(ctx context.Context, e *cacheEntry, raw []byte) (json.RawMessage, error) {
 	f := flightFrom(ctx)
-	switch {
-	case f == nil:
-		return raw, nil
-	case f.batch:
-		return raw, reserve(ctx, 2*len(raw))
-	case len(raw) > small && !e.hold(f, raw):
+	if f != nil && !f.batch && len(raw) > small && !e.hold(f, raw) {
 		return nil, errBusy
 	}
 	return raw, nil

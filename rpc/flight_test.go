@@ -4,13 +4,17 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"math/big"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/gorilla/websocket"
 )
 
@@ -103,7 +107,7 @@ func TestKeptBlocksAreCounted(t *testing.T) {
 // kept blocks that somebody reads go on, and all is given back.
 func TestMemoryIsBounded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := newRig(t, Config{MaxMemory: 6 << 20})
+		r := newRig(t, Config{MaxMemory: 5_500_000})
 		l := newPipeListener()
 		r.run(l)
 		largeBlock(r)
@@ -124,7 +128,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			must(t, l.dialWS(t).WriteMessage(websocket.TextMessage, []byte(body)))
 		}
 		synctest.Wait()
-		if n := r.s.memory.leased(); n < 5<<20 || n > 6<<20 {
+		if n := r.s.memory.leased(); n < 5_200_000 || n > 5_500_000 {
 			t.Errorf("%d bytes are leased, want that of four bodies and two answers", n)
 		}
 		padding := strings.Repeat(" ", 2*small)
@@ -153,6 +157,92 @@ func TestMemoryIsBounded(t *testing.T) {
 		}
 		r.stop()
 	})
+}
+
+// TestBatchesAreCounted: many small answers of a batch are one large one, over every transport. When there is no memory
+// for more, the calls that are left are told to try again.
+func TestBatchesAreCounted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, Config{MaxMemory: 24_000_000})
+		l, socket := newPipeListener(), newPipeListener()
+		r.run(l)
+		ended := make(chan error)
+		go func() { ended <- r.s.serveSocket(t.Context(), socket) }()
+		tx := r.transfer(1, 0, bytes.Repeat([]byte{7}, 30_000))
+		r.ask("eth_sendRawTransaction", rawOf(t, tx))
+		one := `{"jsonrpc":"2.0","id":"x","method":"eth_getTransactionByHash","params":["` + tx.Hash().Hex() + `"]}`
+		size := len(r.direct([]byte(one)))
+		batch := "[" + strings.Repeat(one+",", 99) + one + "]"
+		const all = 100
+		send := []func(){
+			func() { io.WriteString(l.dial(), requestOf(batch)) },
+			func() { must(t, l.dialWS(t).WriteMessage(websocket.TextMessage, []byte(batch))) },
+			func() { io.WriteString(socket.dial(), batch) },
+		}
+		for i, transport := range []string{"HTTP", "WebSocket", "socket"} {
+			before := r.s.memory.leased()
+			send[i]()
+			synctest.Wait()
+			if n := r.s.memory.leased() - before; n < all*size || n > all*size*5/4 {
+				t.Errorf("%s: %d bytes are leased for %d answers of %d that nobody reads", transport, n, all, size)
+			}
+		}
+		free := r.s.cfg.MaxMemory - r.s.memory.leased()
+		resp, err := l.client().Post("http://localhost/", "application/json", strings.NewReader(batch))
+		must(t, err)
+		answer, err := io.ReadAll(resp.Body)
+		must(t, err)
+		given, refused := strings.Count(string(answer), `"result":{`), strings.Count(string(answer), `"code":-32005`)
+		if given < 2 || given+refused != all || (given-1)*size > free+small {
+			t.Errorf("%d answers of %d and %d to try again for %d calls, when %d bytes are free", given, size, refused, all, free)
+		}
+		time.Sleep(r.s.cfg.WriteTimeout)
+		synctest.Wait()
+		if n := r.s.memory.leased(); n != 0 {
+			t.Errorf("%d bytes are still leased after the timeouts", n)
+		}
+		must(t, socket.Close())
+		<-ended
+		r.stop()
+	})
+}
+
+// TestLargeResultsAreCounted: of every method. A filter keeps what it has no memory to tell.
+func TestLargeResultsAreCounted(t *testing.T) {
+	r := newRig(t, Config{MaxMemory: 700_000})
+	tx := r.sign(1, &types.DynamicFeeTx{
+		ChainID: big.NewInt(1337), Gas: 4_000_000, To: &common.Address{}, GasFeeCap: big.NewInt(2_000_000_000),
+		AccessList: make(types.AccessList, 1400), // the form whose JSON is largest
+	})
+	r.ask("eth_sendRawTransaction", rawOf(t, tx))
+	filter := idOf(t, r.ask("eth_newPendingTransactionFilter"))
+	for range maxFilterItems {
+		r.s.filters.tx(tx.Hash())
+	}
+	if _, fault := r.try("eth_getFilterChanges", filter); fault != nil {
+		t.Errorf("%d hashes: %+v", maxFilterItems, fault)
+	}
+	for range maxFilterItems {
+		r.s.filters.tx(tx.Hash())
+	}
+	if !r.s.memory.take(netip.Addr{}, 0, 680_000) {
+		t.Fatal("memory is leased that nobody uses")
+	}
+	for method, param := range map[string]any{"eth_getTransactionByHash": tx.Hash(), "eth_getFilterChanges": filter} {
+		if _, fault := r.try(method, param); fault == nil || fault.Code != codeBusy {
+			t.Errorf("%s: %+v, want -32005", method, fault)
+		}
+	}
+	r.ask("eth_getTransactionReceipt", tx.Hash()) // a small one
+	r.s.memory.give(netip.Addr{}, 0, 680_000)
+	r.ask("eth_getTransactionByHash", tx.Hash())
+	var got []common.Hash
+	if must(t, json.Unmarshal(r.ask("eth_getFilterChanges", filter), &got)); len(got) != maxFilterItems {
+		t.Errorf("%d hashes after there was no memory for them, want all %d", len(got), maxFilterItems)
+	}
+	if n := r.s.memory.leased(); n != 0 {
+		t.Errorf("%d bytes are still leased", n)
+	}
 }
 
 // TestMemoryShares: one address takes a quarter of the memory, by slow bodies, by answers and by events that wait;

@@ -10,7 +10,7 @@ import (
 )
 
 // jsonStream is a unix socket connection as frames: JSON values one after another,
-// each answer followed by a newline. It is its owner's: no memory is leased for it.
+// each answer followed by a newline. It is its owner's: no memory is leased for what comes in.
 type jsonStream struct {
 	conn  net.Conn
 	limit *io.LimitedReader

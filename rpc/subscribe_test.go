@@ -285,23 +285,23 @@ func TestFiltersAreForgotten(t *testing.T) {
 		b, err := f.add(filterBlocks, netip.Addr{})
 		must(t, err)
 		time.Sleep(40 * time.Second)
-		if _, err := f.poll(b, filterBlocks); err != nil {
+		if _, err := f.poll(b, maxFilterItems, filterBlocks); err != nil {
 			t.Errorf("poll in time: %v", err)
 		}
 		time.Sleep(40 * time.Second)
-		if _, err := f.poll(a, filterTxs); err == nil {
+		if _, err := f.poll(a, maxFilterItems, filterTxs); err == nil {
 			t.Error("a filter nobody polled is still there")
 		}
 		for range maxFilterItems {
 			f.blocks([]common.Hash{{}})
 		}
-		if got, err := f.poll(b, filterBlocks); len(got) != maxFilterItems || err != nil {
+		if got, err := f.poll(b, maxFilterItems, filterBlocks); len(got) != maxFilterItems || err != nil {
 			t.Errorf("poll = %d items, %v, want all", len(got), err)
 		}
 		for range maxFilterItems + 1 {
 			f.blocks([]common.Hash{{}})
 		}
-		if _, err := f.poll(b, filterBlocks); err == nil {
+		if _, err := f.poll(b, maxFilterItems, filterBlocks); err == nil {
 			t.Error("a filter that overflowed is still there")
 		}
 		if f.wantTxs() || len(f.byID) != 0 {
@@ -329,7 +329,7 @@ func TestFiltersShareWhatTheyCollect(t *testing.T) {
 		}
 		poll := func(id string, want int) {
 			t.Helper()
-			got, err := f.poll(id, filterTxs)
+			got, err := f.poll(id, maxFilterItems, filterTxs)
 			if must(t, err); len(got) != want {
 				t.Fatalf("poll = %d hashes, want %d", len(got), want)
 			}
@@ -362,7 +362,7 @@ func TestFiltersShareWhatTheyCollect(t *testing.T) {
 		}
 		poll(a, maxFilterItems)
 		tell(maxFilterItems + 1) // the next one told or polled ends those that lag
-		if _, err := f.poll(a, filterTxs); err == nil || len(f.byID) != 0 || f.wantTxs() {
+		if _, err := f.poll(a, maxFilterItems, filterTxs); err == nil || len(f.byID) != 0 || f.wantTxs() {
 			t.Errorf("poll = %v, and %d filters are left of those that overflowed", err, len(f.byID))
 		}
 		for range 100 {
