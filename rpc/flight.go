@@ -98,7 +98,8 @@ func (f *flight) release() {
 	}
 }
 
-// memory counts what is leased of MaxMemory. One address has a quarter at the most: it cannot take what others need.
+// memory counts what is leased of MaxMemory. One address has a quarter at the most: it cannot take what others need. One
+// thing alone may be half, for the receipts of a block full of the smallest transfers are some 40 MB.
 type memory struct {
 	max int
 
@@ -107,7 +108,11 @@ type memory struct {
 	held shares
 }
 
-func newMemory(max int) *memory { return &memory{max: max, held: newShares(max)} }
+func newMemory(max int) *memory {
+	held := newShares(max)
+	held.alone = 2 * held.each
+	return &memory{max: max, held: held}
+}
 
 // take leases bytes, own of a client's share and all of the whole, and reports whether both were free. They differ where
 // several clients hold the same bytes.

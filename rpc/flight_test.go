@@ -322,6 +322,30 @@ func TestMemoryShares(t *testing.T) {
 	})
 }
 
+// TestMemoryOfOneThing: what is larger than a share is leased to an address that has nothing else, up to half of all.
+func TestMemoryOfOneThing(t *testing.T) {
+	m := newMemory(400)
+	one, other, here := netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("203.0.113.8"), netip.MustParseAddr("127.0.0.1")
+	for i, c := range []struct {
+		from netip.Addr
+		take int // below zero: give
+		want bool
+	}{
+		{one, 201, false}, {one, 200, true}, {one, 1, false}, {other, 100, true}, {here, 101, false}, {here, 100, true},
+		{one, -200, true}, {one, 1, true}, {one, 100, false}, {one, 99, true}, {other, 1, false}, {here, 101, false}, {here, 100, true},
+		{one, -100, true}, {other, -100, true}, {here, -200, true}, {here, 400, true}, {here, -400, true},
+	} {
+		if c.take < 0 {
+			m.give(c.from, -c.take, -c.take)
+		} else if got := m.take(c.from, c.take, c.take); got != c.want {
+			t.Errorf("%d: %s takes %d = %v, want %v", i, c.from, c.take, got, c.want)
+		}
+	}
+	if n := m.leased(); n != 0 || len(m.held.by) != 0 {
+		t.Errorf("%d bytes are still leased, %d addresses have a share", n, len(m.held.by))
+	}
+}
+
 // TestPoolContentIsBounded: what the pool holds is not written out when there is no memory for it.
 func TestPoolContentIsBounded(t *testing.T) {
 	r := newRig(t, Config{MaxMemory: 100_000})

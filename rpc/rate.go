@@ -93,12 +93,16 @@ func clientOf(from netip.Addr) (client netip.Addr, limited bool) {
 // shares counts what each client address holds of something that there is a limited number of, so that none
 // holds more than its share. It is guarded by its owner.
 type shares struct {
-	each int
-	by   map[netip.Addr]int
+	each  int
+	alone int // an address that has nothing takes so many at once
+	by    map[netip.Addr]int
 }
 
 // newShares gives each address a quarter.
-func newShares(all int) shares { return shares{each: max(1, all/4), by: make(map[netip.Addr]int)} }
+func newShares(all int) shares {
+	each := max(1, all/4)
+	return shares{each: each, alone: each, by: make(map[netip.Addr]int)}
+}
 
 // take counts n more of an address, and reports whether it may hold them.
 func (s *shares) take(from netip.Addr, n int) bool {
@@ -106,7 +110,11 @@ func (s *shares) take(from netip.Addr, n int) bool {
 	if !limited || n == 0 {
 		return true
 	}
-	if s.by[client]+n > s.each {
+	limit := s.each
+	if s.by[client] == 0 {
+		limit = s.alone
+	}
+	if s.by[client]+n > limit {
 		return false
 	}
 	s.by[client] += n
