@@ -7,7 +7,7 @@ import (
 )
 
 // Number is a figure in JSON: infinity, which is what an undelivered message takes, is the string
-// "inf", and NaN, which stands for "no figure", is null.
+// "inf", a difference from it may be "-inf", and NaN, which stands for "no figure", is null.
 type Number float64
 
 // None is the Number without a figure.
@@ -21,8 +21,10 @@ func (n Number) MarshalJSON() ([]byte, error) {
 	switch v := float64(n); {
 	case math.IsNaN(v):
 		return []byte("null"), nil
-	case math.IsInf(v, 0):
+	case math.IsInf(v, 1):
 		return []byte(`"inf"`), nil
+	case math.IsInf(v, -1):
+		return []byte(`"-inf"`), nil
 	default:
 		return strconv.AppendFloat(nil, math.Round(v*1e6)/1e6, 'f', -1, 64), nil
 	}
@@ -36,6 +38,9 @@ func (n *Number) UnmarshalJSON(text []byte) error {
 		return nil
 	case `"inf"`:
 		*n = Number(math.Inf(1))
+		return nil
+	case `"-inf"`:
+		*n = Number(math.Inf(-1))
 		return nil
 	}
 	return json.Unmarshal(text, (*float64)(n))

@@ -283,14 +283,18 @@ func TestFitLine(t *testing.T) {
 }
 
 func TestNumberJSON(t *testing.T) {
-	f := Figure{Value: Number(inf), Lo: 1.25, Hi: None(), N: 3}
-	text, err := json.Marshal(f)
-	if want := `{"value":"inf","lo":1.25,"hi":null,"n":3}`; err != nil || string(text) != want {
-		t.Fatalf("json = %s, %v, want %s", text, err, want)
-	}
 	var back Figure
-	if err := json.Unmarshal(text, &back); err != nil || back.Value != f.Value || back.Lo != 1.25 || back.Hi.Valid() {
-		t.Fatalf("read back %+v, %v", back, err)
+	for want, f := range map[string]Figure{
+		`{"value":"inf","lo":1.25,"hi":null,"n":3}`: {Value: Number(inf), Lo: 1.25, Hi: None(), N: 3},
+		`{"value":0,"lo":"-inf","hi":null,"n":3}`:   {Lo: Number(-inf), Hi: None(), N: 3},
+	} {
+		text, err := json.Marshal(f)
+		if err != nil || string(text) != want {
+			t.Fatalf("json = %s, %v, want %s", text, err, want)
+		}
+		if err := json.Unmarshal(text, &back); err != nil || back.Value != f.Value || back.Lo != f.Lo || back.Hi.Valid() {
+			t.Fatalf("read back %+v, %v", back, err)
+		}
 	}
 	if err := json.Unmarshal([]byte(`{"value":"fast"}`), &back); err == nil {
 		t.Fatal("a word was read as a number")
