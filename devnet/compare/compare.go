@@ -212,6 +212,10 @@ func (l *Line) judge(f figure, seeds int) {
 	if f.moreBetter {
 		scale, notice, within = 1, noticeableCoverage, marginCoverage
 	}
+	room := within * scale
+	if math.IsInf(room, 1) { // a share of what was not delivered is no distance
+		room = 0
+	}
 	worse := l.Diff > 0 != f.moreBetter
 	apart := l.Lo > 0 && !(l.Diff < caution*(l.Diff-l.Lo)) || l.Hi < 0 && !(-l.Diff < caution*(l.Hi-l.Diff))
 	switch {
@@ -219,7 +223,7 @@ func (l *Line) judge(f figure, seeds int) {
 		l.Verdict = Worse
 	case apart && !(math.Abs(l.Diff) < notice*scale):
 		l.Verdict = Better
-	case l.Lo >= -within*scale && l.Hi <= within*scale:
+	case l.Lo >= -room && l.Hi <= room:
 		l.Verdict = Same
 	default:
 		l.Verdict = CannotTell

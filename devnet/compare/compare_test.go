@@ -93,12 +93,15 @@ func TestVerdicts(t *testing.T) {
 	slower := func(share float64) func(float64, *rand.Rand) float64 {
 		return func(v float64, rng *rand.Rand) float64 { return v * (1 + share) * (1 + .02*rng.NormFloat64()) }
 	}
-	lossy := func(v float64, rng *rand.Rand) float64 {
-		if rng.IntN(50) == 0 {
-			return math.Inf(1)
+	loses := func(share float64) func(float64, *rand.Rand) float64 {
+		return func(v float64, rng *rand.Rand) float64 {
+			if rng.Float64() < share {
+				return math.Inf(1)
+			}
+			return v
 		}
-		return v
 	}
+	lossy := loses(.02)
 	a := try{seeds: 5, blocks: 20, dice: 1, bend: noise(.02)}
 	tests := []struct {
 		name    string
@@ -114,6 +117,9 @@ func TestVerdicts(t *testing.T) {
 		{"slower by half a percent", a, try{seeds: 5, blocks: 20, dice: 2, bend: slower(.005)}, "block.p50_ms", Same, Same, 0},
 		{"loses two of a hundred", a, try{seeds: 5, blocks: 20, dice: 2, bend: lossy}, "block.coverage", Worse, Worse, 3},
 		{"finds two of a hundred", try{seeds: 5, blocks: 20, dice: 2, bend: lossy}, a, "block.coverage", Better, Better, 0},
+		{"both lose about as many as p95 leaves out", try{seeds: 5, blocks: 20, dice: 1, bend: loses(.07)}, try{seeds: 5, blocks: 20, dice: 2, bend: loses(.06)}, "block.p95_ms", CannotTell, CannotTell, 4},
+		{"both lose a third", try{seeds: 5, blocks: 20, dice: 1, bend: loses(.3)}, try{seeds: 5, blocks: 20, dice: 2, bend: loses(.3)}, "block.p95_ms", Same, CannotTell, 4},
+		{"loses a tenth no more", try{seeds: 5, blocks: 20, dice: 1, bend: loses(.1)}, a, "block.p95_ms", Better, Better, 0},
 		{"few and noisy", try{seeds: 2, blocks: 3, dice: 1, bend: noise(.5)}, try{seeds: 2, blocks: 3, dice: 2, bend: noise(.5)}, "block.p50_ms", CannotTell, CannotTell, 4},
 		{"three percent with two seeds", try{seeds: 2, blocks: 40, dice: 1, bend: slower(0)}, try{seeds: 2, blocks: 40, dice: 2, bend: slower(.03)}, "block.p50_ms", Same, CannotTell, 4},
 	}

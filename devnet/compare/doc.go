@@ -10,7 +10,7 @@
 // The verdict on a figure, with d = B - A:
 //   - worse or better: the wider interval leaves zero out, and d is large enough to matter: 1 % of A, 5 %
 //     with fewer than five seeds, 0.1 % of coverage.
-//   - same: the interval stays within 5 % of A, 0.5 % of coverage.
+//   - same: the interval stays within 5 % of A, 0.5 % of coverage; where A is infinite, it is nothing but 0.
 //   - cannot tell: neither; more seeds or messages make the interval narrower.
 //
 // It is pure but for [Read], which reads a run's folder.
