@@ -12,24 +12,28 @@ import (
 )
 
 // baselineOf reads the run to lay over the one that is about to begin, nil where there is none: the
-// one that was named, or the same experiment with the gossip relay if it has been run.
-func baselineOf(cfg MeasureConfig, spec experiment.Spec) (*report.Results, error) {
+// one that was named, with what must be said of it, or the last of the same experiment with the gossip
+// relay, if there is one that belongs beside figures made here.
+func baselineOf(cfg MeasureConfig, spec experiment.Spec, here report.Environment) (r *report.Results, notes []string, err error) {
 	if cfg.Baseline != "" {
-		r, err := report.ReadResults(cfg.Baseline)
-		if err != nil {
-			return nil, fmt.Errorf("%w: baseline: %w", experiment.ErrInvalid, err)
+		if r, err = report.ReadResults(cfg.Baseline); err != nil {
+			return nil, nil, fmt.Errorf("%w: baseline: %w", experiment.ErrInvalid, err)
 		}
-		return r, nil
+		if why := foreign(r, here); why != "" {
+			notes = []string{fmt.Sprintf("The figures of %s stand beside these, but %s.", cfg.Baseline, why)}
+		}
+		return r, notes, nil
 	}
 	if spec.Net.Relay == gossipRelay {
-		return nil, nil
+		return nil, nil, nil
 	}
 	spec.Net.Relay = gossipRelay
-	dir := report.Latest(cfg.out(), spec)
-	if dir == "" {
-		return nil, nil
+	for _, dir := range report.Former(cfg.out(), spec) {
+		if r, err := report.ReadResults(dir); err == nil && foreign(r, here) == "" {
+			return r, nil, nil
+		}
 	}
-	return report.ReadResults(dir)
+	return nil, nil, nil
 }
 
 // gossipRelay is the relay that the others are held against.

@@ -60,7 +60,8 @@ func TestBaselineOfAnotherRelayIsFound(t *testing.T) {
 	spec := smallSpec()
 	spec.Resolve()
 	spec.Net.Relay = "compact"
-	if r, err := baselineOf(cfg, spec); r != nil || err != nil {
+	here := environment(cfg)
+	if r, _, err := baselineOf(cfg, spec, here); r != nil || err != nil {
 		t.Errorf("baseline %v, %v before gossip was measured", r, err)
 	}
 	for range 2 {
@@ -68,16 +69,66 @@ func TestBaselineOfAnotherRelayIsFound(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r, err := baselineOf(cfg, spec)
+	r, _, err := baselineOf(cfg, spec, here)
 	if err != nil || r == nil || r.Experiment.Net.Relay != "gossip" || r.Experiment.Net.Nodes != 4 {
 		t.Errorf("baseline %+v, %v, want the gossip run", r, err)
 	}
-	if want := filepath.Join(out, "default-"+r.Digest+"-2"); report.Latest(out, r.Experiment) != want {
-		t.Errorf("Latest = %s, want %s", report.Latest(out, r.Experiment), want)
+	if want := filepath.Join(out, "default-"+r.Digest+"-2"); r.Folder != want {
+		t.Errorf("the baseline is %s, want %s", r.Folder, want)
 	}
 	spec.Net.Relay = "gossip"
-	if r, err := baselineOf(cfg, spec); r != nil || err != nil {
+	if r, _, err := baselineOf(cfg, spec, here); r != nil || err != nil {
 		t.Errorf("gossip has the baseline %v, %v", r, err)
+	}
+}
+
+// What another program has made, in real time another machine, or what cannot be read does not stand beside a
+// run unless it is named, and then the reader is told.
+func TestBaselineOfAnotherProgram(t *testing.T) {
+	for _, tt := range []struct {
+		name, engine string
+		bend         func(*report.Environment)
+		said         string // of the run that is named; "": it is found by itself
+	}{
+		{"the same", "process", func(*report.Environment) {}, ""},
+		{"version", "virtual", func(e *report.Environment) { e.Version = "2" }, "they were made by version 1, this is 2"},
+		{"revision", "process", func(e *report.Environment) { e.Revision = "def" }, "they were made by revision abc, this is def"},
+		{"processor", "process", func(e *report.Environment) { e.CPU, e.Cores = "abacus", 3 }, "this is abacus, 3 cores"},
+		{"processor in virtual time", "virtual", func(e *report.Environment) { e.CPU = "abacus" }, ""},
+	} {
+		gossip := smallSpec()
+		gossip.Engine, gossip.Net.Relay, gossip.Seeds = tt.engine, "gossip", []int64{1}
+		cfg := MeasureConfig{Experiment: gossip, Out: t.TempDir(), Version: "1", Revision: "abc", engine: scriptedEngine(nil)}
+		made, err := Measure(t.Context(), cfg, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		here := environment(cfg)
+		tt.bend(&here)
+		spec := made.Experiment
+		spec.Net.Relay = "coded"
+		if r, notes, err := baselineOf(cfg, spec, here); err != nil || (r != nil) != (tt.said == "") || len(notes) > 0 {
+			t.Errorf("%s: found %v, %q, %v", tt.name, r != nil, notes, err)
+		}
+		named := cfg
+		named.Baseline = made.Folder
+		r, notes, err := baselineOf(named, spec, here)
+		if err != nil || r == nil || (len(notes) > 0) != (tt.said != "") || !strings.Contains(strings.Join(notes, " "), tt.said) {
+			t.Errorf("%s: named %v, %q, %v, want %q", tt.name, r != nil, notes, err, tt.said)
+		}
+		if err := os.Mkdir(made.Folder+"-2", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"", "{"} { // a run that broke off as it was written
+			if text != "" {
+				if err := os.WriteFile(filepath.Join(made.Folder+"-2", report.ResultsFile), []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if r, _, err := baselineOf(cfg, spec, here); err != nil || (r != nil) != (tt.said == "") {
+				t.Errorf("%s: before a broken run %v, %v", tt.name, r != nil, err)
+			}
+		}
 	}
 }
 

@@ -29,7 +29,8 @@ type MeasureConfig struct {
 	// Binary is the program whose "node" command a child runs; "" is this one.
 	Binary string
 	// Baseline is the folder of a finished run to lay over this one in the report. "" looks in Out for
-	// the same experiment with the gossip relay, where the relay is another.
+	// the same experiment with the gossip relay, where the relay is another, made by this same program and
+	// in real time on this machine.
 	Baseline string
 	// Twin runs the same experiment with the gossip relay first, where there is no baseline, the relay is
 	// another, the engine virtual and the run short enough.
@@ -84,13 +85,14 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 			return nil, err
 		}
 	}
-	baseline, err := baselineOf(cfg, spec)
+	here := environment(cfg)
+	cfg.program = here.Program
+	baseline, beside, err := baselineOf(cfg, spec, here)
 	if err != nil {
 		return nil, err
 	}
-	var without []string // why there is nothing beside
 	if baseline == nil && cfg.Twin && hasTwin(spec) {
-		if baseline, without, err = twinOf(ctx, cfg, spec, out); err != nil {
+		if baseline, beside, err = twinOf(ctx, cfg, spec, out); err != nil {
 			return nil, err
 		}
 	}
@@ -113,7 +115,7 @@ func Measure(ctx context.Context, cfg MeasureConfig, out io.Writer) (*report.Res
 	if err != nil {
 		return nil, err
 	}
-	results := report.New(spec, env, runs, unique(append(notes, without...)))
+	results := report.New(spec, env, runs, unique(append(notes, beside...)))
 	if baseline != nil {
 		if err := results.LayOver(baseline); err != nil {
 			return nil, err

@@ -51,3 +51,15 @@ func otherProgram(made, here report.Environment) string {
 	}
 	return ""
 }
+
+// foreign says why the figures of a run do not belong beside those made here: another program made them
+// or, in real time, another machine. "" is neither.
+func foreign(r *report.Results, here report.Environment) string {
+	if why := otherProgram(r.Environment, here); why != "" {
+		return why
+	}
+	if made := r.Environment; !r.Experiment.Virtual() && (made.CPU != here.CPU || made.Cores != here.Cores) {
+		return fmt.Sprintf("they were made on %s, %d cores, this is %s, %d cores", made.CPU, made.Cores, here.CPU, here.Cores)
+	}
+	return ""
+}

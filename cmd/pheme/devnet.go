@@ -172,7 +172,7 @@ func (m *measureFlags) flags(f *pflag.FlagSet) {
 	f.DurationVar(&m.slot, "slot", 0, fmt.Sprintf("time between two blocks (default %s)", d.Chain.Slot))
 	f.IntVar(&m.seeds, "seeds", 0, fmt.Sprintf("run the seeds 1 to K (default %d)", len(d.Seeds)))
 	f.StringVar(&m.out, "out", "runs", "folder that keeps the runs")
-	f.StringVar(&m.baseline, "baseline", "", "folder of a finished run to lay over this one's report (default: the same with --relay gossip, if it is in --out; in virtual time it is run if not)")
+	f.StringVar(&m.baseline, "baseline", "", "folder of a finished run to lay over this one's report (default: the same with --relay gossip by this program, if it is in --out; in virtual time it is run if not)")
 	f.BoolVar(&m.spec.Report.Strict, "strict", false, "refuse to report from a saturated machine")
 	f.BoolVar(&m.asJSON, "json", false, "print the results as one JSON object")
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/pheme-net/pheme/devnet/experiment"
@@ -31,12 +32,8 @@ func NewFolder(out string, spec experiment.Spec) (string, error) {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return "", fmt.Errorf("make the folder of runs: %w", err)
 	}
-	base := filepath.Join(out, spec.Name+"-"+spec.Digest())
 	for i := 1; i < maxSame; i++ {
-		dir := base
-		if i > 1 {
-			dir = base + "-" + strconv.Itoa(i)
-		}
+		dir := folder(out, spec, i)
 		err := os.Mkdir(dir, 0o755)
 		if !errors.Is(err, fs.ErrExist) {
 			return dir, err
@@ -45,20 +42,26 @@ func NewFolder(out string, spec experiment.Spec) (string, error) {
 	return "", fmt.Errorf("%s has been run %d times into %s: remove some or pass another --out", spec.Name, maxSame, out)
 }
 
-// Latest is the folder of the last run of an experiment into a folder of runs, "" where there is none.
-func Latest(out string, spec experiment.Spec) (dir string) {
-	base := filepath.Join(out, spec.Name+"-"+spec.Digest())
-	for i := 1; i < maxSame; i++ {
-		next := base
-		if i > 1 {
-			next = base + "-" + strconv.Itoa(i)
-		}
-		if _, err := os.Stat(filepath.Join(next, ResultsFile)); err != nil {
-			break
-		}
-		dir = next
+// folder is that of an experiment's nth run, from 1.
+func folder(out string, spec experiment.Spec, n int) string {
+	dir := filepath.Join(out, spec.Name+"-"+spec.Digest())
+	if n > 1 {
+		dir += "-" + strconv.Itoa(n)
 	}
 	return dir
+}
+
+// Former are the folders of an experiment's runs in a folder of runs, the last first.
+func Former(out string, spec experiment.Spec) (dirs []string) {
+	for i := 1; i < maxSame; i++ {
+		dir := folder(out, spec, i)
+		if _, err := os.Stat(dir); err != nil {
+			break
+		}
+		dirs = append(dirs, dir)
+	}
+	slices.Reverse(dirs)
+	return dirs
 }
 
 // Write puts the results, the resolved experiment, the deliveries and the page into dir and lets

@@ -18,7 +18,7 @@ func coverageSection(r *Results) section {
 		Lead: "Share of all deliveries made by a time. The origin is left out, the first hop is in, and what never arrived keeps its curve below 100 %. The band holds the middle 90 % of single messages.",
 	}
 	if r.Experiment.Net.Relay != "gossip" && len(r.Overlays) == 0 {
-		s.Lead += " Plain gossip would stand beside it had the same experiment been run with --relay gossip into the same folder."
+		s.Lead += " Plain gossip would stand beside it had the same program run the same experiment with --relay gossip into the same folder."
 	}
 	for _, kind := range []struct {
 		key, title, one, axis string
