@@ -221,7 +221,8 @@ func (s *sweepRun) prices() (prices experiment.CPU, err error) {
 	return calibrate(1)
 }
 
-// find takes over the run of cell i that a former sweep left, if it was made by this same program.
+// find takes over the run of cell i that a former sweep left, if it was made by this same program and, in
+// real time, on this machine.
 func (s *sweepRun) find(i int) bool {
 	folders, err := filepath.Glob(filepath.Join(s.dir, cellsFolder, s.cells[i].Experiment.Name+"-"+s.cells[i].Digest+"*"))
 	if err != nil {
@@ -233,7 +234,7 @@ func (s *sweepRun) find(i int) bool {
 		if err != nil || r.Digest != s.cells[i].Digest {
 			continue
 		}
-		if other = otherProgram(r.Environment, s.env); other == "" {
+		if other = foreign(r, s.env); other == "" {
 			s.take(i, r)
 			return true
 		}

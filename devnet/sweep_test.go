@@ -136,6 +136,49 @@ func TestSweepOfAChangedProgram(t *testing.T) {
 	}
 }
 
+// Figures of real time belong to the machine that made them; those of virtual time do not.
+func TestSweepOnAnotherMachine(t *testing.T) {
+	for _, tt := range []struct {
+		engine string
+		again  int // runs on the other machine
+	}{{"process", 15}, {"virtual", 0}} {
+		text := strings.Replace(smallSweep, `engine = "virtual"`, "seeds = [1, 2, 3, 4, 5]\nengine = \""+tt.engine+`"`, 1)
+		cfg := SweepConfig{Sweep: sweepOf(t, text), Out: t.TempDir(), Version: "1"}
+		var mu sync.Mutex
+		ran := 0
+		cfg.engine = func(ctx context.Context, s experiment.Spec, seed int64, p *progress) (*observation, error) {
+			mu.Lock()
+			ran++
+			mu.Unlock()
+			return scriptedEngine(nil)(ctx, s, seed, p)
+		}
+		if _, err := Sweep(t.Context(), cfg, nil); err != nil {
+			t.Fatal(err)
+		}
+		cells, err := filepath.Glob(filepath.Join(cfg.Out, report.LatestLink, cellsFolder, "small-*", report.ResultsFile))
+		if err != nil || len(cells) != 3 {
+			t.Fatalf("%q, %v, want the figures of 3 cells", cells, err)
+		}
+		for _, cell := range cells {
+			r, err := report.ReadResults(filepath.Dir(cell))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Environment.Cores += 2
+			text, err := r.JSON()
+			if err = errors.Join(err, os.WriteFile(cell, text, 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var said bytes.Buffer
+		ran = 0
+		_, err = Sweep(t.Context(), cfg, &said)
+		if why := "3 are done but not taken over: they were made on "; err != nil || ran != tt.again || strings.Contains(said.String(), why) != (tt.again > 0) {
+			t.Errorf("%s: another machine ran %d seeds, %v, want %d, and says why\n%s", tt.engine, ran, err, tt.again, said.String())
+		}
+	}
+}
+
 // Prices are measured once for all cells of a sweep, and a sweep that goes on keeps them.
 func TestSweepMeasuresPricesOnce(t *testing.T) {
 	text := strings.Replace(smallSweep, "[net]", "seeds = [1]\n[cpu]\nmode = \"measure\"\n[net]", 1)
