@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -240,9 +241,11 @@ func TestExpectationMissed(t *testing.T) {
 func TestUntilCI(t *testing.T) {
 	spec := smallSpec()
 	spec.Seeds = []int64{4, 2}
+	var table bytes.Buffer
 	run := func(share float64, most int) (seeds []int64, notes string) {
+		table.Reset()
 		spec.Report = experiment.Report{UntilCI: share, UntilFigure: "block.p50_ms", UntilSeeds: most}
-		cfg := MeasureConfig{Experiment: spec, Out: t.TempDir()}
+		cfg := MeasureConfig{Experiment: spec, Out: t.TempDir(), Table: &table}
 		cfg.engine = func(ctx context.Context, s experiment.Spec, seed int64, p *progress) (*observation, error) {
 			seeds = append(seeds, seed)
 			return scriptedEngine(nil)(ctx, s, seed, p)
@@ -258,6 +261,10 @@ func TestUntilCI(t *testing.T) {
 	}
 	if seeds, notes := run(.0001, 4); len(seeds) != 4 || seeds[2] != 5 || seeds[3] != 6 || !strings.Contains(notes, "After 4 seeds the interval of block.p50_ms is still") {
 		t.Errorf("an impossible interval took the seeds %v: %s", seeds, notes)
+	}
+	page, err := os.ReadFile(regexp.MustCompile(`report  (.*)`).FindStringSubmatch(table.String())[1])
+	if err != nil || !bytes.Contains(page, []byte(">4 seeds<")) || !strings.Contains(table.String(), "process engine, 4 seeds, links") {
+		t.Errorf("the page, %v, or the table does not say that 4 seeds were run:\n%s", err, table.String())
 	}
 }
 

@@ -249,7 +249,7 @@ func (s *sweepRun) find(i int) bool {
 func (s *sweepRun) take(i int, r *report.Results) {
 	c := &s.cells[i]
 	c.Folder = filepath.Join(cellsFolder, filepath.Base(r.Folder))
-	c.Summary, c.Expected, c.Notes = r.Summary, r.Expected, r.Notes
+	c.Summary, c.Expected, c.Notes, c.Runs = r.Summary, r.Expected, r.Notes, len(r.Runs)
 	for _, run := range r.Runs {
 		c.WallS += run.WallS
 	}

@@ -209,6 +209,23 @@ func TestSweepMeasuresPricesOnce(t *testing.T) {
 	}
 }
 
+// The seeds that a table and a page state are those that were run, also where an interval asked for more.
+func TestSweepCountsSeeds(t *testing.T) {
+	text := strings.Replace(smallSweep, "[net]", "seeds = [1, 2]\n[report]\nuntil_ci = 0.0001\nuntil_figure = \"block.p50_ms\"\nuntil_seeds = 4\n[net]", 1)
+	cfg := SweepConfig{Sweep: sweepOf(t, text), Out: t.TempDir(), engine: scriptedEngine(nil)}
+	for range 2 { // by the runs themselves, and from their folders
+		if _, err := Sweep(t.Context(), cfg, nil); err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]string{report.SweepMarkdownFile: " over 4 seeds, ", report.PageFile: ">4 seeds a cell<"} {
+			text, err := os.ReadFile(filepath.Join(cfg.Out, report.LatestLink, name))
+			if err != nil || !bytes.Contains(text, []byte(want)) {
+				t.Errorf("%s, %v, lacks %q", name, err, want)
+			}
+		}
+	}
+}
+
 func TestSweepVerdicts(t *testing.T) {
 	run := func(text string, bend func(*observation)) error {
 		cfg := SweepConfig{Sweep: sweepOf(t, text), Out: t.TempDir(), engine: scriptedEngine(bend)}

@@ -193,7 +193,7 @@ func sections(r *Results) (out []section) {
 }
 
 func chips(r *Results) []chip {
-	out := []chip{{Text: r.Experiment.Engine + " engine"}, {Text: seedList(r.Experiment.Seeds)}, {Text: "links " + r.Links}}
+	out := []chip{{Text: r.Experiment.Engine + " engine"}, {Text: seedList(r.Runs)}, {Text: "links " + r.Links}}
 	for _, run := range r.Runs {
 		if run.Host.CPUBound {
 			out = append(out, chip{"CPU-bound", true})

@@ -51,15 +51,14 @@ func SweepPage(w io.Writer, s *Sweep) error {
 
 func sweepChips(s *Sweep) (out []chip) {
 	out = append(out, chip{Text: fmt.Sprintf("%d cells", len(s.Cells))})
-	engines, seeds := map[string]bool{}, 0
+	engines := map[string]bool{}
 	for _, c := range s.Cells {
-		seeds = max(seeds, len(c.Experiment.Seeds))
 		if !engines[c.Experiment.Engine] {
 			engines[c.Experiment.Engine] = true
 			out = append(out, chip{Text: c.Experiment.Engine + " engine"})
 		}
 	}
-	out = append(out, chip{Text: counted(seeds, "seed") + " a cell"})
+	out = append(out, chip{Text: seedsOfCells(s) + " a cell"})
 	if n := failed(s); n > 0 {
 		out = append(out, chip{counted(n, "cell") + " failed", true})
 	}

@@ -40,6 +40,7 @@ type Cell struct {
 	Links      string                  `json:"links"`
 	Error      string                  `json:"error,omitempty"` // why there are no figures, or which expectation was missed
 	ExitCode   int                     `json:"exit_code"`       // as `devnet measure` of the cell alone would have
+	Runs       int                     `json:"runs"`            // seeds that were run; until_ci may have added to the experiment's
 	WallS      float64                 `json:"wall_s"`
 	Notes      []string                `json:"notes,omitempty"`
 	Summary    map[string]stats.Figure `json:"summary,omitempty"`

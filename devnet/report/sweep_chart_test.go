@@ -24,7 +24,7 @@ func variants(t testing.TB) *Sweep {
 		for _, loss := range []string{"0", "0.01"} {
 			for i, v := range []string{"tuned", "gossip", "coded"} {
 				at := float64(len(size)*1000/(i+1)) + 500*float64(len(loss))
-				c := Cell{Values: []string{size, loss, v}, Experiment: r.Experiment, Links: "uniform:50ms, 50mbit", Summary: map[string]stats.Figure{
+				c := Cell{Values: []string{size, loss, v}, Experiment: r.Experiment, Links: "uniform:50ms, 50mbit", Runs: 1, Summary: map[string]stats.Figure{
 					"block.p95_ms":       {Value: stats.Number(at), Lo: stats.Number(at - 100), Hi: stats.Number(at + 100), N: 114},
 					"block.floor_p95_ms": {Value: 120, Lo: 120, Hi: 120, N: 114}, "block.stretch_p95": {Value: stats.Number(at / 120), N: 114}, "block.copies": {Value: 4.25, N: 114},
 				}}
@@ -38,7 +38,7 @@ func variants(t testing.TB) *Sweep {
 					f.Value, f.Lo, f.Hi = stats.Number(math.Inf(1)), stats.None(), stats.None()
 					c.Summary["block.p95_ms"] = f
 				case size == "1MiB" && v == "tuned":
-					c.Summary, c.Error = nil, "the moon | fell down"
+					c.Summary, c.Runs, c.Error = nil, 0, "the moon | fell down"
 				case size == "128KiB" && v == "coded":
 					c.Summary["block.p95_ms"] = stats.Figure{Value: f.Value, Lo: stats.None(), Hi: stats.None(), N: 20, Why: stats.FewAbove}
 				}

@@ -142,12 +142,12 @@ func (s *Sweep) extent() string {
 	return fmt.Sprintf("%d cells", len(s.Cells))
 }
 
-// seedsOfCells says over how many seeds a cell's figures are.
+// seedsOfCells says over how many seeds the figures of a cell are that has some.
 func seedsOfCells(s *Sweep) string {
 	least, most := 0, 0
 	for i := range s.Cells {
-		n := len(s.Cells[i].Experiment.Seeds)
-		if most = max(most, n); least == 0 || n < least {
+		n := s.Cells[i].Runs
+		if most = max(most, n); n > 0 && (least == 0 || n < least) {
 			least = n
 		}
 	}

@@ -58,7 +58,7 @@ var headline = []row{
 func Table(w io.Writer, r *Results) error {
 	var b strings.Builder
 	e := &r.Experiment
-	fmt.Fprintf(&b, "%s\n", Wrap(fmt.Sprintf("%s  %s engine, %s, links %s", e.Name, e.Engine, seedList(e.Seeds), r.Links), 80))
+	fmt.Fprintf(&b, "%s\n", Wrap(fmt.Sprintf("%s  %s engine, %s, links %s", e.Name, e.Engine, seedList(r.Runs), r.Links), 80))
 	fmt.Fprintf(&b, "%s\n\n", Wrap(plan(r), 80))
 	twin := r.twin()
 	column := fmt.Sprintf("%9s", "n")
@@ -192,11 +192,12 @@ func topologyOf(r *Results) string {
 	return n.Topology
 }
 
-func seedList(seeds []int64) string {
-	if len(seeds) == 1 {
-		return fmt.Sprintf("seed %d", seeds[0])
+// seedList is the seed that was run, or how many: until_ci may have added to the experiment's.
+func seedList(runs []RunResult) string {
+	if len(runs) == 1 {
+		return fmt.Sprintf("seed %d", runs[0].Seed)
 	}
-	return fmt.Sprintf("%d seeds", len(seeds))
+	return fmt.Sprintf("%d seeds", len(runs))
 }
 
 // Wrap breaks text into lines of at most width characters at spaces, if it is longer.
