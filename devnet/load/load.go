@@ -60,7 +60,7 @@ type Result struct {
 	Refused  map[string]int `json:"refused,omitempty"` // by the node's words
 	Included int            `json:"included"`
 	Wanted   float64        `json:"rate_wanted"`      // transactions a second
-	Rate     float64        `json:"rate_accepted"`    // accepted, over the time from the first to the last answer
+	Rate     float64        `json:"rate_accepted"`    // accepted, over the time from the start of the schedule to the last answer
 	Submit   Latency        `json:"submit_ms"`        // from the time it should leave to the answer
 	Include  Latency        `json:"include_ms"`       // to the first sight of its block; never included is infinite
 	Late     float64        `json:"late_ms"`          // by how much the latest call left after its time
@@ -89,10 +89,10 @@ type run struct {
 	cfg   Config
 	plan  [][]call // by account
 	total int
+	start time.Time // of the schedule
 
 	mu       sync.Mutex
-	first    time.Time // answer
-	last     time.Time
+	last     time.Time // answer
 	late     time.Duration
 	count    int // sent
 	accepted []sent
@@ -139,13 +139,13 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask %s for its head: %w", cfg.Targets[0].Target(), err)
 	}
-	start := time.Now().Add(settle)
+	r.start = time.Now().Add(settle)
 	watch, stopWatch := context.WithCancel(ctx)
 	defer stopWatch()
 	g, ctx := errgroup.WithContext(ctx)
 	var senders errgroup.Group
 	for i, calls := range r.plan {
-		senders.Go(func() error { return r.send(ctx, start, i, calls) })
+		senders.Go(func() error { return r.send(ctx, i, calls) })
 	}
 	g.Go(func() error {
 		defer stopWatch()
@@ -157,7 +157,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if cfg.Include {
 		g.Go(func() error { return r.watch(watch, head) })
 	}
-	g.Go(func() error { r.report(watch, start); return nil })
+	g.Go(func() error { r.report(watch); return nil })
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
@@ -165,10 +165,10 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 }
 
 // send makes one account's calls at their times.
-func (r *run) send(ctx context.Context, start time.Time, account int, calls []call) error {
+func (r *run) send(ctx context.Context, account int, calls []call) error {
 	target := r.cfg.Targets[account%len(r.cfg.Targets)]
 	for _, c := range calls {
-		due := start.Add(c.at)
+		due := r.start.Add(c.at)
 		if err := sleep(ctx, time.Until(due)); err != nil {
 			return err
 		}
@@ -207,9 +207,6 @@ func (r *run) answered(due time.Time, late time.Duration, results []rpc.SendResu
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.first.IsZero() {
-		r.first = now
-	}
 	r.last = now
 	r.late = max(r.late, late)
 	for _, one := range results {
@@ -290,10 +287,10 @@ func (r *run) seen(hashes []common.Hash) {
 }
 
 // report calls Progress about once a second until ctx ends.
-func (r *run) report(ctx context.Context, start time.Time) {
+func (r *run) report(ctx context.Context) {
 	for r.cfg.Progress != nil && sleep(ctx, time.Second) == nil {
 		r.mu.Lock()
-		p := Progress{Sent: r.count, Accepted: len(r.accepted), Total: r.total, Left: max(0, r.cfg.Duration-time.Since(start))}
+		p := Progress{Sent: r.count, Accepted: len(r.accepted), Total: r.total, Left: max(0, r.cfg.Duration-time.Since(r.start))}
 		p.Included = p.Accepted - len(r.pending)
 		r.mu.Unlock()
 		r.cfg.Progress(p)

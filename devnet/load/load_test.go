@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/quick"
+	"testing/synctest"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -173,6 +174,24 @@ func TestBatchIsOneCall(t *testing.T) {
 			t.Errorf("%d transfers with %d bytes of data: %d calls, %v: the bound is not the client's", cfg.Batch, c.data, node.batches.Load(), err)
 		}
 	}
+}
+
+// TestRate: what is accepted as it was due is accepted at the rate that was wanted, however it is batched: a
+// batch of 100 leaves a second after the first of its transactions was due.
+func TestRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, batch := range []int{1, 10, 100, 400} {
+			r := &run{cfg: Config{Rate: 100, Batch: batch}, start: time.Now(), refused: map[string]int{}, blocks: map[common.Hash]time.Time{}, pending: map[common.Hash]struct{}{}}
+			for _, c := range layOut(400, 1, batch, r.cfg.Rate)[0] {
+				due := r.start.Add(c.at)
+				time.Sleep(time.Until(due))
+				r.answered(due, 0, make([]rpc.SendResult, len(c.raws)))
+			}
+			if got := r.result().Rate; math.Abs(got-100) > 1 {
+				t.Errorf("batches of %d: %.1f/s accepted, want 100", batch, got)
+			}
+		}
+	})
 }
 
 // TestPending: what is pending is what was accepted and is in no block, whichever was seen first.

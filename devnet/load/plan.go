@@ -95,7 +95,7 @@ func (r *run) result() *Result {
 		Sent: r.count, Accepted: len(r.accepted), Refused: r.refused, Wanted: r.cfg.Rate, Late: ms(r.late),
 		Batch: r.cfg.Batch, Targets: len(r.cfg.Targets), Watch: ms(watchEvery),
 	}
-	if took := r.last.Sub(r.first).Seconds(); took > 0 {
+	if took := r.last.Sub(r.start).Seconds(); took > 0 {
 		out.Rate = float64(len(r.accepted)) / took
 	}
 	var submit, include []float64
