@@ -50,7 +50,8 @@ A [variant.NAME] is a name for several settings, to be varied as one:
   [sweep]
   variant = ["tuned", "coded"]
 
-A [[ratio]] divides a figure of cells by that of others which are alike in all other keys:
+A [[ratio]] divides a figure of cells by that of others which are alike in all other keys;
+without over it is the figure itself. [expect] can hold the least and the greatest of them:
 
   [[ratio]]
   name = "faster"

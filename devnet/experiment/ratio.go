@@ -10,12 +10,12 @@ import (
 const RatioPrefix = "ratio."
 
 // ratioFigures are what can be expected of a ratio, behind its name: the least and the greatest over
-// its pairs.
+// its pairs or cells.
 const ratioFigures = "min max"
 
 // Ratio holds cells of a sweep against each other: a figure of those that match Of, each divided by
-// that of the cell which matches Over and has the same values of all other keys. Where leaves out
-// cells. A value may be a list: any of it.
+// that of the cell which matches Over and has the same values of all other keys. Without Over it is the
+// figure itself of each that matches Of. Where leaves out cells. A value may be a list: any of it.
 type Ratio struct {
 	Name   string         `toml:"name"`
 	Figure string         `toml:"figure"` // by its name in results.json
@@ -23,7 +23,7 @@ type Ratio struct {
 	Over   map[string]any `toml:"over"`
 	Where  map[string]any `toml:"where"`
 
-	Pairs [][2]int `toml:"-"` // the cells, by their places in the sweep
+	Pairs [][2]int `toml:"-"` // the cells, by their places in the sweep; the second is -1 without Over
 }
 
 // pair finds the pairs of a ratio. There is at least one.
@@ -64,16 +64,25 @@ func (s *Sweep) pair(r *Ratio) error {
 		return true
 	}
 	for a := range s.Cells {
-		for b := range s.Cells {
-			if matches(a, of, where) && matches(b, over, where) && same(a, b) {
-				r.Pairs = append(r.Pairs, [2]int{a, b})
+		switch {
+		case !matches(a, of, where):
+		case len(over) == 0:
+			r.Pairs = append(r.Pairs, [2]int{a, -1})
+		default:
+			for b := range s.Cells {
+				if matches(b, over, where) && same(a, b) {
+					r.Pairs = append(r.Pairs, [2]int{a, b})
+				}
 			}
 		}
 	}
-	if len(r.Pairs) == 0 {
-		return fmt.Errorf("no two cells differ as of and over say and are alike else")
+	switch {
+	case len(r.Pairs) > 0:
+		return nil
+	case len(over) == 0:
+		return fmt.Errorf("no cell is as of and where say")
 	}
-	return nil
+	return fmt.Errorf("no two cells differ as of and over say and are alike else")
 }
 
 // conditions are Of, Over and Where with dotted keys and the texts of their values.
@@ -93,8 +102,8 @@ func (r *Ratio) conditions() (of, over, where map[string][]string, err error) {
 		return out
 	}
 	of, over, where = read(r.Of), read(r.Over), read(r.Where)
-	if len(of) == 0 || len(over) == 0 {
-		return nil, nil, nil, fmt.Errorf(`of and over: name the cells, such as of = { variant = "gossip" } and over = { variant = "coded" }`)
+	if len(of) == 0 {
+		return nil, nil, nil, fmt.Errorf(`of: name the cells, such as of = { variant = "gossip" }, and in over those to divide by, such as over = { variant = "coded" }`)
 	}
 	for key := range where {
 		if of[key] != nil || over[key] != nil {

@@ -76,6 +76,25 @@ func TestVariantsAndRatios(t *testing.T) {
 	}
 }
 
+// Without over a ratio is the figure of each cell that matches; to look at one makes no other sweep.
+func TestFigureOfCells(t *testing.T) {
+	plain, err := DecodeSweep("s.toml", []byte(variantSweep), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(variantSweep, "[expect]", "[[ratio]]\nname = \"wide\"\nfigure = \"block.copies\"\nof = { variant = \"wide\" }\nwhere = { net.nodes = [20, 50] }\n[expect]\n\"ratio.wide.max\" = \"<= 3\"", 1)
+	s, err := DecodeSweep("s.toml", []byte(text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := s.Ratios[2].Pairs; !reflect.DeepEqual(r, [][2]int{{0, -1}, {2, -1}}) || s.Expect["ratio.wide.max"] != "<= 3" {
+		t.Errorf("cells %v, expected %v", r, s.Expect)
+	}
+	if s.Digest() != plain.Digest() {
+		t.Errorf("the sweep is %s, %s without the figure", s.Digest(), plain.Digest())
+	}
+}
+
 func TestMatching(t *testing.T) {
 	s, err := DecodeSweep("s.toml", []byte(variantSweep), nil)
 	if err != nil {
@@ -114,7 +133,8 @@ func TestVariantAndRatioErrors(t *testing.T) {
 		{`name = "faster"`, `name = "Faster"`}:                                    `ratio 1: name = "Faster"`,
 		{`name = "growth"`, `name = "faster"`}:                                    `ratio 2: name = "faster"`,
 		{`figure = "block.p95_ms"`, ``}:                                           "ratio faster: figure: name one",
-		{`of = { variant = "wide" }`, ``}:                                         "ratio faster: of and over: name the cells",
+		{`of = { variant = "wide" }`, ``}:                                         "ratio faster: of: name the cells",
+		{"over = { net.nodes = 20 }\nwhere = {", "where = { gossip.d_hi = 16,"}:   "ratio growth: no cell is as of and where say",
 		{`of = { variant = "wide" }`, `of = { net.degree = 3 }`}:                  `ratio faster: "net.degree" is none of the keys that vary`,
 		{`over = { variant = "coded" }`, `over = { variant = "gossip" }`}:         "ratio faster: no cell has variant = gossip",
 		{`where = { variant = ["wide", "coded"] }`, `where = { net.nodes = 50 }`}: "ratio growth: where: net.nodes stands in of or over already",

@@ -114,7 +114,8 @@ func DecodeSweep(name string, text []byte, change func(*Spec)) (*Sweep, error) {
 	return s, nil
 }
 
-// Digest names the sweep by its cells, laws and ratios.
+// Digest names the sweep by its cells, laws and ratios. A figure that nothing divides is not in it: a
+// sweep that gets one goes on in its folder.
 func (s *Sweep) Digest() string {
 	h := sha256.New()
 	for i := range s.Cells {
@@ -124,7 +125,9 @@ func (s *Sweep) Digest() string {
 		fmt.Fprintln(h, l)
 	}
 	for _, r := range s.Ratios {
-		fmt.Fprintln(h, r.Name, r.Figure, r.Pairs)
+		if len(r.Over) > 0 {
+			fmt.Fprintln(h, r.Name, r.Figure, r.Pairs)
+		}
 	}
 	return hex.EncodeToString(h.Sum(nil)[:4])
 }

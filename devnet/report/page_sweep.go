@@ -137,7 +137,7 @@ func sweepSections(s *Sweep) (out []section) {
 		out = append(out, figures)
 	}
 	if len(s.Ratios) > 0 {
-		ratios := section{ID: "ratios", Title: "Ratios", Lead: "Cells beside others that are alike in all else. Where both have intervals, a ratio is at least the one end over the other and at most the other way round."}
+		ratios := section{ID: "ratios", Title: "Ratios", Lead: "Cells beside others that are alike in all else, or alone by a figure of their own. Where both have intervals, a ratio is at least the one end over the other and at most the other way round."}
 		for _, r := range s.Ratios {
 			ratios.Exhibits = append(ratios.Exhibits, ratioExhibit(r))
 		}
@@ -264,11 +264,12 @@ func otherValues(s *Sweep, c Cell, axis int) string {
 }
 
 func ratioExhibit(r Ratio) exhibit {
-	all := table{Head: words("figure||pairs|least|most")}
-	all.Rows = [][]cell{cells(shortName(r.Figure), fmt.Sprint(len(r.Pairs)), times.figure(float64(r.Min)), times.figure(float64(r.Max)))}
-	t := table{Summary: "Table: pairs", Head: words("of|over||ratio|at least|at most")}
+	kind, over, u := r.words()
+	all := table{Head: words("figure||" + over + "|least|most")}
+	all.Rows = [][]cell{cells(shortName(r.Figure), fmt.Sprint(len(r.Pairs)), u.figure(float64(r.Min)), u.figure(float64(r.Max)))}
+	t := table{Summary: "Table: " + over, Head: words("of|over||" + kind + "|at least|at most")}
 	for _, p := range r.Pairs {
-		t.Rows = append(t.Rows, cells(p.Of, p.Over, times.figure(float64(p.Value)), times.figure(float64(p.Lo)), times.figure(float64(p.Hi))))
+		t.Rows = append(t.Rows, cells(p.Of, p.Over, u.figure(float64(p.Value)), u.figure(float64(p.Lo)), u.figure(float64(p.Hi))))
 	}
 	return exhibit{Title: r.Name, Tables: []table{all, t}}
 }

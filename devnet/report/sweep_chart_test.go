@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"maps"
 	"math"
 	"strings"
 	"testing"
@@ -114,7 +115,7 @@ func TestSweepChart(t *testing.T) {
 }
 
 // TestCompare: a ratio is over the pairs that have been run; one that lacks a figure is unknown and
-// misses, one that has no pair yet is not judged.
+// misses, one that has no pair yet is not judged. Without a second cell it is a figure in its own unit.
 func TestCompare(t *testing.T) {
 	s := variants(t)
 	places := make([]int, 12)
@@ -127,8 +128,15 @@ func TestCompare(t *testing.T) {
 		{Name: "lossy", Figure: "block.p95_ms", Pairs: [][2]int{{10, 11}}},
 		{Name: "failed", Figure: "block.p95_ms", Pairs: [][2]int{{6, 8}, {1, 2}}},
 		{Name: "later", Figure: "block.p95_ms", Pairs: [][2]int{{9, 11}}},
+		{Name: "copies", Figure: "block.copies", Pairs: [][2]int{{0, -1}, {1, -1}, {9, -1}}},
+		{Name: "one", Figure: "block.p95_ms", Pairs: [][2]int{{1, -1}}},
+		{Name: "times", Figure: "block.p95_ms", Pairs: [][2]int{{1, -1}, {3, -1}}},
+		{Name: "lost", Figure: "block.p95_ms", Pairs: [][2]int{{1, -1}, {10, -1}}},
+		{Name: "unknown", Figure: "block.copies", Pairs: [][2]int{{0, -1}, {6, -1}}},
+		{Name: "future", Figure: "block.copies", Pairs: [][2]int{{9, -1}}},
 	}}
 	want := map[string]experiment.Expectation{"ratio.faster.min": ">= 1", "ratio.faster.max": "<= 1.4", "ratio.lossy.min": ">= 3", "ratio.failed.min": ">= 0", "ratio.later.min": ">= 1"}
+	maps.Copy(want, map[string]experiment.Expectation{"ratio.copies.max": "<= 4", "ratio.unknown.max": "<= 5", "ratio.future.max": "<= 1", "ratio.one.min": "> 3000"})
 	figures := Compare(s, e, places, want)
 	var lines []string
 	for _, e := range Judge(want, figures) {

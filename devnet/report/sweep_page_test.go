@@ -48,7 +48,9 @@ func syntheticSweep(t testing.TB) *Sweep {
 	}
 	s.Cells[0].Summary["block.p95_ms"] = stats.Figure{Value: 31, Lo: stats.None(), Hi: stats.None(), N: 20}
 	wide.add(&s.Cells[5], &s.Cells[0], s.Keys)
-	s.Ratios = []Ratio{wide}
+	own := Ratio{Name: "own", Figure: "block.copies", Min: stats.Number(math.Inf(1)), Max: stats.Number(math.Inf(-1))}
+	own.add(&s.Cells[1], nil, s.Keys)
+	s.Ratios = []Ratio{wide, own}
 	s.Expected = Judge(map[string]experiment.Expectation{"law.log-time.r2": ">= 0.95", "law.log-time.spread": "< 1.2"}, s.Laws[0].Figures())
 	return s
 }
@@ -73,9 +75,11 @@ func TestSweepPage(t *testing.T) {
 			t.Errorf("the page lacks %q", wanted)
 		}
 	}
-	for _, figure := range regexp.MustCompile(`[0-9.]+x`).FindAllString(s.Ratios[0].text(), -1) {
-		if !strings.Contains(text, figure) {
-			t.Errorf("the page lacks %q of the line %q", figure, s.Ratios[0].text())
+	for _, r := range s.Ratios {
+		for _, figure := range regexp.MustCompile(`[0-9.]+x`).FindAllString(r.text(), -1) {
+			if !strings.Contains(text, figure) {
+				t.Errorf("the page lacks %q of the line %q", figure, r.text())
+			}
 		}
 	}
 	if strings.Count(text, `class="whisker"`) == 0 {
