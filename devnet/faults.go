@@ -66,6 +66,7 @@ type faultRun struct {
 	life   [][]recorder.Span // when each was alive
 	bends  []fault.Bend
 	marks  []mark
+	over   int64 // when the run was looked at to its end
 }
 
 // mark is what is known of one occurrence.
@@ -131,6 +132,28 @@ func (f *faultRun) run(ctx context.Context) error {
 		return nil
 	}()
 	return errors.Join(err, g.Wait())
+}
+
+// observe waits until what follows the faults has been seen for a horizon: before, "not yet" is no "never".
+func (f *faultRun) observe(ctx context.Context) error {
+	last := int64(-always)
+	f.mu.Lock()
+	for of := range f.marks {
+		m := &f.marks[of]
+		begin, end := f.plan.Watched(of)
+		if begin && m.begun {
+			last = max(last, m.at)
+		}
+		if end && m.ended {
+			last = max(last, m.end)
+		}
+	}
+	f.mu.Unlock()
+	left := time.Duration(last+int64(f.plan.Horizon())) - time.Duration(f.clock.Now())
+	if left <= 0 {
+		return nil
+	}
+	return until(ctx, time.Now().Add(left))
 }
 
 // act does what one action says; what takes longer goes on in g.

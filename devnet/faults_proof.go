@@ -43,6 +43,9 @@ func (f *faultRun) finish(ctx context.Context) error {
 			}
 		}
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.over = f.clock.Now()
 	return nil
 }
 
@@ -146,9 +149,10 @@ func (f *faultRun) results(in recorder.Input) (out []report.Fault) {
 			end = m.at
 		}
 		if m.begun && (m.ended || o.Kind == "join") {
-			r.HeadsEqual = stats.Number(math.Inf(1))
 			if at, ok := recorder.HeadsEqual(alive, end); ok {
 				r.HeadsEqual = stats.Number(float64(at-end) / 1e6)
+			} else if end+int64(in.Horizon) <= f.over { // else the run ended too soon to say
+				r.HeadsEqual = stats.Number(math.Inf(1))
 			}
 		}
 		if m.ended && o.Kind == "partition" {

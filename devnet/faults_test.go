@@ -3,6 +3,7 @@ package devnet
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/pheme-net/pheme/devnet/experiment"
 	"github.com/pheme-net/pheme/devnet/fault"
+	"github.com/pheme-net/pheme/devnet/recorder"
 	"github.com/pheme-net/pheme/p2p/link"
 	"github.com/pheme-net/pheme/p2p/trace"
 )
@@ -151,6 +153,63 @@ func TestPausesOverlapOthers(t *testing.T) {
 			}
 			if n := r.nodes[1]; n.bend != f.bends[1] {
 				t.Errorf("%s: n1 is bent by %+v, want %+v", tt.name, n.bend, f.bends[1])
+			}
+		})
+	}
+}
+
+// TestFaultsAreObserved: a run goes on until what follows its faults has been seen for a horizon, which is ten seconds; where it
+// has not, it is not said that heads were never equal. The window has twenty.
+func TestFaultsAreObserved(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		members string
+		fault   experiment.Fault
+		want    time.Duration // since the window began, at the least
+		heads   float64       // equal after so many ms, of heads that never are
+	}{
+		{"a kill", "full", experiment.Fault{At: 19 * sec, Kill: "1"}, 29 * time.Second, math.NaN()},
+		{"a kill that nobody looks for", "off", experiment.Fault{At: 19 * sec, Kill: "1"}, 19 * time.Second, math.NaN()},
+		{"a kill after the window", "full", experiment.Fault{At: 21 * sec, Kill: "1"}, 21 * time.Second, math.NaN()},
+		{"a start", "off", experiment.Fault{At: 10 * sec, For: 8 * sec, Kill: "1"}, 28 * time.Second, math.Inf(1)},
+		{"a join", "full", experiment.Fault{At: 19 * sec, Join: "1"}, 29 * time.Second, math.Inf(1)},
+		{"the end of a pause", "full", experiment.Fault{At: 15 * sec, For: 4 * sec, Pause: "1"}, 29 * time.Second, math.Inf(1)},
+		{"the end of a pause after the window", "full", experiment.Fault{At: 15 * sec, For: 8 * sec, Pause: "1"}, 23 * time.Second, math.NaN()},
+		{"a heal after the window", "off", experiment.Fault{At: 15 * sec, For: 8 * sec, Partition: []experiment.Nodes{"1"}}, 33 * time.Second, math.Inf(1)},
+		{"what lasts", "full", experiment.Fault{At: 19 * sec, Skew: "1", By: sec}, 19 * time.Second, math.NaN()},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := virtualSpec(3, 20, "uniform:20ms")
+			s.Net.Members, s.Fault = tt.members, []experiment.Fault{tt.fault}
+			s.Resolve()
+			links, err := s.LinkConfig(1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan, err := fault.New(s, links, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := &strictRig{began: time.Now(), nodes: make([]strictNode, 3)}
+			for _, i := range plan.Absent {
+				r.nodes[i].down = true
+			}
+			f := newFaultRun(plan, r, trace.ClockAt(r.began, 0), 3)
+			f.begin = r.began
+			for _, step := range []func(context.Context) error{f.run, f.observe, f.finish} {
+				if err := step(t.Context()); err != nil {
+					t.Fatalf("%s: %v", tt.name, err)
+				}
+			}
+			if took := time.Since(r.began); took != tt.want {
+				t.Errorf("%s: the run may end after %v, want %v", tt.name, took, tt.want)
+			}
+			in := recorder.Input{Horizon: plan.Horizon(), Nodes: make([]recorder.Node, 3)}
+			for i := range in.Nodes {
+				in.Nodes[i].Events = []trace.Event{{Kind: trace.HeadChanged, Hash: [32]byte{byte(i)}}}
+			}
+			if got := float64(f.results(in)[0].HeadsEqual); got != tt.heads && !(math.IsNaN(got) && math.IsNaN(tt.heads)) {
+				t.Errorf("%s: heads are equal after %v ms, want %v", tt.name, got, tt.heads)
 			}
 		})
 	}

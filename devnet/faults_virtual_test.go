@@ -87,6 +87,17 @@ func TestKillAndRestart(t *testing.T) {
 	}
 }
 
+// TestKillNearTheEnd: a run does not end before the others have had the time to find out about a crash.
+func TestKillNearTheEnd(t *testing.T) {
+	s := faulty(5, 8, .5, experiment.Fault{At: 1940 * ms, Kill: "1"})
+	s.Net.Members, s.Chain.Slot = "full", 250*ms
+	r := measureVirtual(t, s)
+	happened(t, r, "kill")
+	if dead := r.Summary["members.dead_max_ms"]; dead.N != 4 || !(float64(dead.Value) < 10_000) {
+		t.Errorf("dead after %v ms at most, of %d nodes, want less than the horizon of ten seconds, of four", dead.Value, dead.N)
+	}
+}
+
 // TestPause: a paused node seals nothing and catches up.
 func TestPause(t *testing.T) {
 	r := measureVirtual(t, faulty(6, 16, .5, experiment.Fault{At: 3500 * ms, For: 6 * sec, Pause: "1"}))

@@ -185,7 +185,7 @@ func (r *virtualRun) inside() (sight *virtualSight, err error) {
 	}
 	r.running.Go(func() error {
 		defer stop()
-		for _, step := range []func(context.Context) error{r.form, r.load, r.drain, r.faults.finish} {
+		for _, step := range []func(context.Context) error{r.form, r.load, r.drain, r.faults.observe, r.faults.finish} {
 			if err := step(r.nodes); err != nil {
 				return err
 			}

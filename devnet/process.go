@@ -278,8 +278,10 @@ func until(ctx context.Context, at time.Time) error {
 
 // settle lets what counts arrive, takes the last proofs and stops the nodes.
 func (e *processRun) settle(ctx context.Context) error {
-	if err := errors.Join(e.drain(ctx), e.faults.finish(ctx)); err != nil {
-		return err
+	for _, step := range []func(context.Context) error{e.drain, e.faults.observe, e.faults.finish} {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
 	return e.cluster.Stop() // past the horizon what is missing is lost: the figures will say so
 }

@@ -218,6 +218,19 @@ func (p *Plan) Begun(of int) int {
 	return n
 }
 
+// Watched says after which of its bounds figures look at an occurrence for a horizon: after what it ends or starts within the
+// window, after the end of a node there only where nodes watch each other, and after every heal.
+func (p *Plan) Watched(of int) (begin, end bool) {
+	o := &p.Occurrences[of]
+	window := time.Duration(p.spec.Slots()) * p.spec.Chain.Slot.D()
+	down := o.Kind == "kill" || o.Kind == "churn"
+	begin = o.At < window && (o.Kind == "join" || down && p.spec.Net.Members != "off")
+	return begin, o.End != 0 && (o.End < window || o.Kind == "partition")
+}
+
+// Horizon is how long figures look at what follows.
+func (p *Plan) Horizon() time.Duration { return p.spec.Horizon() }
+
 // Losing says whether an occurrence loses packets of links that by themselves lose none: only there
 // does a lost packet prove anything.
 func (p *Plan) Losing(of int) bool {

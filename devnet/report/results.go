@@ -96,7 +96,7 @@ type Fault struct {
 	Happened bool         `json:"happened"`
 	Proof    string       `json:"proof"` // what was seen of it
 	// HeadsEqual is how long after the end it took until all nodes that were up had one head at one
-	// moment: +Inf when they never had, null without an end.
+	// moment: +Inf when they never had, null without an end or where the run ended less than a horizon after it.
 	HeadsEqual stats.Number `json:"heads_equal_ms"`
 	// PoolsEqual is how long after the end of a partition every node that was up had, in its pool or in
 	// a block, what any pool had taken by then: +Inf when one never had; null for other faults.
