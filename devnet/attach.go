@@ -36,7 +36,7 @@ const (
 // AttachConfig is one call of [Attach].
 type AttachConfig struct {
 	URLs     []string      // JSON-RPC of the nodes
-	Duration time.Duration // of the counted window
+	Duration time.Duration // of the counted window, cut to whole slots
 	Measure  MeasureConfig // where results go and what stands beside them; its experiment is not used
 }
 
@@ -61,7 +61,6 @@ func Attach(ctx context.Context, cfg AttachConfig, out io.Writer) (*report.Resul
 	}
 	p := newProgress(out)
 	defer p.clear()
-	p.say("listening to %d nodes for %v", len(cfg.URLs), cfg.Duration)
 	ours := trace.NewClock()
 	nodes, err := attachAll(ctx, ours, cfg.URLs)
 	defer func() {
@@ -72,6 +71,11 @@ func Attach(ctx context.Context, cfg AttachConfig, out io.Writer) (*report.Resul
 	if err != nil {
 		return nil, err
 	}
+	asked := cfg.Duration
+	if cfg.Duration, err = wholeSlots(asked, nodes[0].slot()); err != nil {
+		return nil, err
+	}
+	p.say("listening to %d nodes for %v", len(cfg.URLs), cfg.Duration)
 	spec := attachedSpec(cfg, nodes)
 	began := time.Now()
 	input, err := listenTo(ctx, cfg, ours, nodes, spec.Horizon(), p)
@@ -94,7 +98,11 @@ func Attach(ctx context.Context, cfg AttachConfig, out io.Writer) (*report.Resul
 	runs := []report.Run{{Seed: 1, Record: record, Slots: int(cfg.Duration / spec.Chain.Slot.D()), Wall: seen.wall}}
 	env := environment(cfg.Measure)
 	env.Clock = note
-	results := report.New(spec, env, runs, []string{note + ".", "Only blocks and transactions that began at one of these nodes count."})
+	notes := []string{note + ".", "Only blocks and transactions that began at one of these nodes count."}
+	if cfg.Duration < asked {
+		notes = append(notes, fmt.Sprintf("The window is %v, whole slots of %v, not the %v that were asked for.", cfg.Duration, spec.Chain.Slot, asked))
+	}
+	results := report.New(spec, env, runs, notes)
 	p.clear()
 	return results, publish(cfg.Measure, results, runs)
 }
@@ -111,6 +119,17 @@ func (c *AttachConfig) validate() error {
 	}
 	return nil
 }
+
+// wholeSlots is as much of a duration as whole slots fill: rates are sums over slots.
+func wholeSlots(d, slot time.Duration) (time.Duration, error) {
+	if d < slot {
+		return 0, &UsageError{fmt.Sprintf("--duration %v: a slot of these nodes takes %v, use that at least", d, slot)}
+	}
+	return d.Truncate(slot), nil
+}
+
+// slot is how long a slot of the node takes.
+func (n *attached) slot() time.Duration { return time.Duration(n.status.SlotMS) * time.Millisecond }
 
 // attachAll connects to every node and reads its clock and status.
 func attachAll(ctx context.Context, ours trace.Clock, urls []string) ([]*attached, error) {
@@ -215,7 +234,7 @@ func listenTo(ctx context.Context, cfg AttachConfig, ours trace.Clock, nodes []*
 	if err := stopAll(stop, g); err != nil {
 		return recorder.Input{}, err
 	}
-	input := recorder.Input{Window: window, Horizon: horizon, Slot: time.Duration(nodes[0].status.SlotMS) * time.Millisecond}
+	input := recorder.Input{Window: window, Horizon: horizon, Slot: nodes[0].slot()}
 	for _, n := range nodes {
 		input.Nodes = append(input.Nodes, n.recording())
 	}
@@ -276,7 +295,7 @@ func attachedSpec(cfg AttachConfig, nodes []*attached) experiment.Spec {
 	}
 	s.Net.Nodes, s.Net.Degree, s.Net.Relay = len(nodes), peers/len(nodes), strings.Join(relays, "+")
 	s.Net.Topology, s.Net.Transport = "as it is", "libp2p"
-	s.Chain.Slot = experiment.Duration(time.Duration(nodes[0].status.SlotMS) * time.Millisecond)
+	s.Chain.Slot = experiment.Duration(nodes[0].slot())
 	s.Load.Duration = experiment.Duration(cfg.Duration)
 	s.Report.CoverageFloor, s.Report.Draws = 0.5, 2000
 	s.Load.Drain = experiment.Duration(s.Horizon())

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -126,7 +127,7 @@ func TestAttach(t *testing.T) {
 			}
 		}
 	})
-	results, err := devnet.Attach(ctx, devnet.AttachConfig{URLs: urls, Duration: 2 * time.Second, Measure: devnet.MeasureConfig{Out: t.TempDir()}}, nil)
+	results, err := devnet.Attach(ctx, devnet.AttachConfig{URLs: urls, Duration: 2100 * time.Millisecond, Measure: devnet.MeasureConfig{Out: t.TempDir()}}, nil)
 	if unfit := new(devnet.UnfitError); errors.As(err, &unfit) && strings.Contains(unfit.Reason, "known to within") {
 		t.Skipf("SKIPPED: this machine is too busy for its clocks to be known well enough: %v", err) // and the tool said so
 	}
@@ -139,6 +140,9 @@ func TestAttach(t *testing.T) {
 	}
 	if tx.N == 0 || float64(tx.Value) != 1 {
 		t.Errorf("transactions: coverage %v of %d, want all of some", tx.Value, tx.N)
+	}
+	if got := results.Experiment.Load.Duration.D(); got != 2*time.Second || results.Runs[0].Slots != 10 || !slices.ContainsFunc(results.Notes, func(n string) bool { return strings.Contains(n, "whole slots") }) {
+		t.Errorf("the window is %v in %d slots, notes %q: want ten whole slots, and that said", got, results.Runs[0].Slots, results.Notes)
 	}
 	if rss := results.Summary["run.max_rss_bytes"]; rss.Value.Valid() || rss.Why == "" {
 		t.Errorf("memory of processes that are not ours = %+v, want none and why", rss)

@@ -3,7 +3,22 @@ package devnet
 import (
 	"testing"
 	"testing/quick"
+	"time"
 )
+
+// TestWholeSlots: rates are sums over slots, so there is no part of one.
+func TestWholeSlots(t *testing.T) {
+	for _, c := range []struct{ asked, slot, want time.Duration }{
+		{30 * time.Second, time.Second, 30 * time.Second},
+		{2 * time.Second, 1500 * time.Millisecond, 1500 * time.Millisecond},
+		{30 * time.Second, 12 * time.Second, 24 * time.Second},
+		{time.Second, 1500 * time.Millisecond, 0},
+	} {
+		if got, err := wholeSlots(c.asked, c.slot); got != c.want || (err == nil) != (c.want > 0) {
+			t.Errorf("wholeSlots(%v, %v) = %v, %v, want %v", c.asked, c.slot, got, err, c.want)
+		}
+	}
+}
 
 // TestClockBound: however a round trip is split and whatever the clocks' distance and drift, an instant
 // is translated to within the bound.

@@ -45,7 +45,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage or input, 5 run not fit to report.`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.DurationVar(&cfg.Duration, "duration", 30*time.Second, "how long blocks and transactions count")
+	f.DurationVar(&cfg.Duration, "duration", 30*time.Second, "how long blocks and transactions count; cut to whole slots")
 	f.StringVar(&cfg.Measure.Out, "out", "runs", "folder that keeps the runs")
 	f.BoolVar(&asJSON, "json", false, "print the results as one JSON object")
 	return cmd
