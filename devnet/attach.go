@@ -102,6 +102,9 @@ func Attach(ctx context.Context, cfg AttachConfig, out io.Writer) (*report.Resul
 	if cfg.Duration < asked {
 		notes = append(notes, fmt.Sprintf("The window is %v, whole slots of %v, not the %v that were asked for.", cfg.Duration, spec.Chain.Slot, asked))
 	}
+	if record.Left > 0 {
+		notes = append(notes, fmt.Sprintf("%d transactions were left out: the node they were sent to did not take them, or a node had them before.", record.Left))
+	}
 	results := report.New(spec, env, runs, notes)
 	p.clear()
 	return results, publish(cfg.Measure, results, runs)
@@ -234,7 +237,7 @@ func listenTo(ctx context.Context, cfg AttachConfig, ours trace.Clock, nodes []*
 	if err := stopAll(stop, g); err != nil {
 		return recorder.Input{}, err
 	}
-	input := recorder.Input{Window: window, Horizon: horizon, Slot: nodes[0].slot()}
+	input := recorder.Input{Window: window, Horizon: horizon, Slot: nodes[0].slot(), Foreign: true}
 	for _, n := range nodes {
 		input.Nodes = append(input.Nodes, n.recording())
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/holiman/uint256"
 	p2pcrypto "github.com/libp2p/go-libp2p/core/crypto"
@@ -121,7 +122,14 @@ func TestAttach(t *testing.T) {
 		}
 		defer client.Close()
 		key, _ := crypto.ToECDSA(crypto.Keccak256([]byte("a")))
-		for ctx.Err() == nil {
+		poor, _ := crypto.ToECDSA(crypto.Keccak256([]byte("poor")))
+		signer := types.LatestSignerForChainID(new(big.Int).SetUint64(g.ChainID))
+		for nonce := uint64(0); ctx.Err() == nil; nonce++ {
+			if tx, err := types.SignNewTx(poor, signer, &types.LegacyTx{Nonce: nonce, GasPrice: big.NewInt(1e9), Gas: 21000, To: &common.Address{19: 1}}); err == nil {
+				if raw, err := tx.MarshalBinary(); err == nil {
+					_, _ = client.SendRaw(ctx, raw) // refused
+				}
+			}
 			if hash, err := client.SendTransfer(ctx, key, common.Address{19: 1}, big.NewInt(1), nil); err == nil {
 				_, _ = client.WaitReceipt(ctx, hash)
 			}
@@ -143,6 +151,9 @@ func TestAttach(t *testing.T) {
 	}
 	if got := results.Experiment.Load.Duration.D(); got != 2*time.Second || results.Runs[0].Slots != 10 || !slices.ContainsFunc(results.Notes, func(n string) bool { return strings.Contains(n, "whole slots") }) {
 		t.Errorf("the window is %v in %d slots, notes %q: want ten whole slots, and that said", got, results.Runs[0].Slots, results.Notes)
+	}
+	if !slices.ContainsFunc(results.Notes, func(n string) bool { return strings.Contains(n, "were left out") }) {
+		t.Errorf("notes %q, want one of the transactions that were refused", results.Notes)
 	}
 	if rss := results.Summary["run.max_rss_bytes"]; rss.Value.Valid() || rss.Why == "" {
 		t.Errorf("memory of processes that are not ours = %+v, want none and why", rss)

@@ -91,6 +91,30 @@ func (j *join) arrivals() {
 	}
 }
 
+// leave takes those transactions out that were not published when they were submitted.
+func (j *join) leave() {
+	if !j.in.Foreign {
+		return
+	}
+	for _, s := range j.txs {
+		if s.counted && !s.fresh() {
+			s.counted = false
+			j.run.Left++
+		}
+	}
+	j.run.Txs = counted(j.txs)
+}
+
+// fresh says whether the origin took a transaction from who submitted it, and no node had it before.
+func (s *subject) fresh() bool {
+	if own := &s.seen[s.Origin]; own.accepted == 0 || own.from != 0 {
+		return false
+	}
+	return !slices.ContainsFunc(s.seen, func(v sighting) bool {
+		return v.accepted != 0 && v.accepted < s.Born || v.imported != 0 && v.imported < s.Born
+	})
+}
+
 // earlier keeps the smaller time and says whether it was the new one.
 func earlier(kept *int64, at int64) bool {
 	if *kept != 0 && *kept <= at {

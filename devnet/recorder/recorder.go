@@ -43,6 +43,9 @@ type Input struct {
 	Horizon time.Duration
 	// Slot is the width of a bucket of bytes; the window is cut into whole slots.
 	Slot time.Duration
+	// Foreign is set where the transactions are not ours. Of theirs, one that its origin did not take, or that a node had before,
+	// was only tried or sent once more: it does not count.
+	Foreign bool
 }
 
 // Run is what became of the counted messages, and what the network carried meanwhile.
@@ -51,6 +54,7 @@ type Run struct {
 	Blocks, Txs []*Message // in order of birth
 	Nodes       []Load     // one a node, in the input's order
 	Slots       []Slot     // one a slot of the window
+	Left        int        // transactions submitted in the window that do not count, see [Input.Foreign]
 	Lost        uint64     // events lost by any node
 	ReorgDepth  int        // the most blocks that a node took off its canonical chain at once, warm-up left out
 	Members     Members
@@ -134,6 +138,7 @@ func Join(in Input) (*Run, error) {
 	}
 	j.births()
 	j.arrivals()
+	j.leave()
 	j.deliver()
 	j.stages()
 	j.hops()

@@ -263,6 +263,38 @@ func TestTransactions(t *testing.T) {
 	}
 }
 
+// TestForeignTransactions: of transactions that are not ours, those count that were published when they were submitted.
+func TestForeignTransactions(t *testing.T) {
+	s := script(3)
+	took := func(node int, at float64, tx byte, from uint64) {
+		s.on(node, at, trace.TxAdmitted, trace.Event{Hash: id(tx), Size: 100, Peer: from})
+	}
+	for _, tx := range []byte("frtbp") {
+		s.on(1, 1100, trace.TxSubmitted, trace.Event{Hash: id(tx), Size: 100})
+	}
+	took(1, 1101, 'f', 0) // fresh
+	took(0, 1120, 'f', tag(1))
+	took(2, 1130, 'f', tag(0))
+	// r is refused; t is refused and comes from elsewhere
+	took(1, 1150, 't', tag(2))
+	took(2, 1140, 't', 77)
+	took(0, 1050, 'b', 77) // sent before to one that we do not know
+	took(1, 1101, 'b', 0)
+	s.on(2, 1090, trace.TxPlaced, trace.Event{Hash: id('p')}) // in a block before
+	took(1, 1101, 'p', 0)
+	if run := join1(t, s.in); len(run.Txs) != 5 || run.Left != 0 {
+		t.Errorf("of ours %d transactions count and %d do not, want 5 and 0: what was refused is counted elsewhere", len(run.Txs), run.Left)
+	}
+	s.in.Foreign = true
+	run := join1(t, s.in)
+	if len(run.Txs) != 1 || run.Txs[0].ID != id('f') || run.Left != 4 {
+		t.Fatalf("%d transactions count and %d do not, want the first alone", len(run.Txs), run.Left)
+	}
+	if got, want := run.Txs[0].Latencies(), []float64{20, 30}; !slices.Equal(got, want) {
+		t.Errorf("latencies %v, want %v", got, want)
+	}
+}
+
 func TestLoadByKind(t *testing.T) {
 	s := diamond()
 	s.on(2, 900, trace.MsgRead, trace.Event{Class: trace.ClassControl, Size: 9999}) // before the window
