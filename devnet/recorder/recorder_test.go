@@ -205,6 +205,19 @@ func TestAcceptedBeforeReceivedIsFound(t *testing.T) {
 	}
 }
 
+// A node that passed a block on and took the record of it along when it died leaves no time to split.
+func TestNoSplitWithoutTheSendersRecord(t *testing.T) {
+	s := diamond()
+	s.in.Nodes[1].Events = nil
+	b := join1(t, s.in).Blocks[0]
+	if got := b.At(3); got.Hop != (Stages{}) || got.Latency != 50 || got.Parent != 1 || got.Hops != 0 {
+		t.Errorf("node 3: %+v, want 50 ms from node 1 without stages", *got)
+	}
+	if _, ok := b.Split(3); ok {
+		t.Error("a way that is not known whole has a split")
+	}
+}
+
 func TestHopsNeedTheWholeWay(t *testing.T) {
 	s := script(4)
 	s.on(0, 1010, trace.BlockSealed, trace.Event{Hash: id('B'), Size: 1000})

@@ -95,7 +95,9 @@ func (j *join) stages() {
 				if d.Parent == m.Origin {
 					start = m.Born
 				}
-				d.Hop = cut(start, s.seen[d.Node])
+				if start != 0 { // what a node recorded last dies with it
+					d.Hop = cut(start, s.seen[d.Node])
+				}
 			}
 		}
 	}
