@@ -56,6 +56,9 @@ func TestFaultsOfProcesses(t *testing.T) {
 			t.Errorf("heads were never equal after the %s", f.Kind)
 		}
 	}
+	if notes := strings.Join(r.Notes, "\n"); !strings.Contains(notes, "2 recordings end in a kill") {
+		t.Errorf("notes %q: want that of two lives the end is missing", notes)
+	}
 }
 
 // TestPartitionOfProcesses cuts the live connections of shaped processes in two, and they find

@@ -112,6 +112,9 @@ func remarks(spec experiment.Spec, seen *observation, run *recorder.Run) (notes 
 	if lost := staleBlocks(run); lost > 0 {
 		notes = append(notes, fmt.Sprintf("%d of %d counted blocks lost to a sibling of the same height: proposers did not have each other's blocks in time.", lost, len(run.Blocks)))
 	}
+	if seen.cut > 0 {
+		notes = append(notes, fmt.Sprintf("%d recordings end in a kill: what these nodes did in up to %v before it is missing.", seen.cut, trace.FlushInterval))
+	}
 	size := 0.0
 	var worst []float64
 	for _, m := range run.Blocks {

@@ -59,6 +59,7 @@ type observation struct {
 	host      report.Host
 	processes []report.Process
 	open      []string // nodes whose recording has no end: they were killed
+	cut       int      // lives whose recording has no end
 	refused   int      // transactions a node did not take
 	why       error    // the first refusal
 	late      time.Duration

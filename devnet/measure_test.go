@@ -179,6 +179,7 @@ func TestNotesSayWhatMustBeKnown(t *testing.T) {
 		{"saturated", func(s *observation) { s.host = report.Host{Busy: .3, Wait: .6, Waited: 4} }, "CPU-bound: while blocks counted, 30 % of all cores were busy and the nodes waited for a core 60 %"},
 		{"missed slots", func(s *observation) { s.input.Window.From += 2 * second }, "2 of 5 counted slots have no block"},
 		{"late load", func(s *observation) { s.late = 700 * time.Millisecond }, "fell behind its schedule by up to 700ms"},
+		{"killed nodes", func(s *observation) { s.cut = 2 }, "2 recordings end in a kill: what these nodes did in up to 2s before it is missing"},
 		{"small blocks", func(s *observation) {
 			for n := range s.input.Nodes {
 				for i := range s.input.Nodes[n].Events {

@@ -354,7 +354,9 @@ func (e *processRun) record() (*observation, error) {
 			if err != nil {
 				return nil, err
 			}
-			one.Tag, ended = h.PeerTag, h.Ended
+			if one.Tag, ended = h.PeerTag, h.Ended; !ended {
+				seen.cut++
+			}
 			one.Events = append(one.Events, events...)
 			one.Lost += lost
 		}
