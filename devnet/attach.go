@@ -95,7 +95,7 @@ func Attach(ctx context.Context, cfg AttachConfig, out io.Writer) (*report.Resul
 	if err != nil {
 		return nil, err
 	}
-	runs := []report.Run{{Seed: 1, Record: record, Slots: int(cfg.Duration / spec.Chain.Slot.D()), Wall: seen.wall}}
+	runs := []report.Run{{Seed: 1, Record: record, Slots: int(cfg.Duration / spec.Chain.Slot.D()), Wall: seen.wall, Host: untold()}}
 	env := environment(cfg.Measure)
 	env.Clock = note
 	notes := []string{note + ".", "Only blocks and transactions that began at one of these nodes count."}

@@ -155,8 +155,13 @@ func TestAttach(t *testing.T) {
 	if !slices.ContainsFunc(results.Notes, func(n string) bool { return strings.Contains(n, "were left out") }) {
 		t.Errorf("notes %q, want one of the transactions that were refused", results.Notes)
 	}
-	if rss := results.Summary["run.max_rss_bytes"]; rss.Value.Valid() || rss.Why == "" {
-		t.Errorf("memory of processes that are not ours = %+v, want none and why", rss)
+	for _, name := range []string{"run.max_rss_bytes", "run.host_busy", "run.cpu_wait", "net.peers_min"} {
+		if f := results.Summary[name]; f.Value.Valid() || f.Why == "" {
+			t.Errorf("%s of processes that are not ours = %+v, want none and why", name, f)
+		}
+	}
+	if f := results.Summary["chain.interval_p50_ms"]; !f.Value.Valid() {
+		t.Errorf("the interval of blocks where all nodes are followed = %+v", f)
 	}
 	if !strings.Contains(results.Environment.Clock, "up to 1h0m") {
 		t.Errorf("clock = %q, want the distance of an hour in it", results.Environment.Clock)

@@ -96,6 +96,11 @@ func (o *observation) judgeHost(run *recorder.Run) {
 	h.CPUBound = host.Bound(float64(h.Busy), float64(h.Wait), float64(h.Waited), stats.Percentile(all, .5))
 }
 
+// untold is the host of nodes that are not processes of this machine.
+func untold() report.Host {
+	return report.Host{Busy: stats.None(), Wait: stats.None(), Waited: stats.None()}
+}
+
 func cpuBound(seen *observation) string {
 	return fmt.Sprintf("CPU-bound: while blocks counted, %.0f %% of all cores were busy and the nodes waited for a core %.0f %% of the time they wanted one",
 		100*float64(seen.host.Busy), 100*float64(seen.host.Wait))

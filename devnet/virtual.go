@@ -85,7 +85,7 @@ func virtualEngine(binary string) engine {
 		usage := cluster.UsageOf(child.ProcessState)
 		seen := &observation{
 			input: sight.Input, warmup: sight.Warmup, wall: time.Since(began), floors: sight.Floors, faults: sight.Faults,
-			refused: sight.Refused, late: sight.Late,
+			refused: sight.Refused, late: sight.Late, host: untold(),
 			processes: []report.Process{{Name: fmt.Sprintf("seed %d", seed), CPU: usage.CPU.Seconds(), MaxRSS: usage.MaxRSS}},
 		}
 		if sight.Why != "" {

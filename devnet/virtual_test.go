@@ -43,6 +43,11 @@ func TestVirtualClosedForm(t *testing.T) {
 	if got := float64(r.Summary["block.p50_ms"].Value); math.Abs(got-want) > want*.02 {
 		t.Errorf("block p50 = %.3f ms, the formula says %.3f", got, want)
 	}
+	for _, name := range []string{"run.host_busy", "run.cpu_wait"} {
+		if f := r.Summary[name]; f.Value.Valid() || f.Why == "" {
+			t.Errorf("%s in virtual time = %+v, want none and why", name, f)
+		}
+	}
 	if got := float64(r.Summary["block.floor_p95_ms"].Value); math.Abs(got-want) > want*.001 {
 		t.Errorf("floor p95 = %.3f ms, the formula says %.3f", got, want)
 	}

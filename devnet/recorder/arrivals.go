@@ -65,6 +65,8 @@ func (j *join) arrivals() {
 			case trace.BlockAccepted:
 				if s := j.blocks[e.Hash]; s != nil {
 					earlier(&s.seen[i].accepted, e.At)
+				} else if j.in.Window.Has(e.At) {
+					j.run.Strange = true
 				}
 			case trace.BlockImported:
 				if s := j.blocks[e.Hash]; s != nil {

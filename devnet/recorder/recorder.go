@@ -55,6 +55,7 @@ type Run struct {
 	Nodes       []Load     // one a node, in the input's order
 	Slots       []Slot     // one a slot of the window
 	Left        int        // transactions submitted in the window that do not count, see [Input.Foreign]
+	Strange     bool       // a node accepted a block in the window that none of them sealed
 	Lost        uint64     // events lost by any node
 	ReorgDepth  int        // the most blocks that a node took off its canonical chain at once, warm-up left out
 	Members     Members

@@ -387,6 +387,19 @@ func TestHeadsEqual(t *testing.T) {
 	}
 }
 
+func TestStrangeBlocks(t *testing.T) {
+	for _, c := range []struct {
+		at   float64
+		want bool
+	}{{900, false}, {1500, true}, {3000, false}} {
+		s := diamond()
+		s.on(2, c.at, trace.BlockAccepted, trace.Event{Hash: id('S'), Peer: 77, Size: 1000})
+		if run := join1(t, s.in); run.Strange != c.want {
+			t.Errorf("a block of nobody's at %v ms: Strange = %v, want %v", c.at, run.Strange, c.want)
+		}
+	}
+}
+
 func TestJoinRefuses(t *testing.T) {
 	s := script(2)
 	s.in.Nodes[1].Tag = tag(0)

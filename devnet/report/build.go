@@ -109,7 +109,10 @@ func runResult(spec experiment.Spec, run Run) RunResult {
 	rec := run.Record
 	out := RunResult{
 		Seed: run.Seed, Fingerprint: rec.Fingerprint(), WallS: round(run.Wall.Seconds()), EventsLost: rec.Lost, Warmup: run.Warmup,
-		Slots: run.Slots, Missed: missedSlots(run), Stale: staleBlocks(run), Txs: len(rec.Txs), Host: run.Host,
+		Slots: run.Slots, Missed: stats.Number(missedSlots(run)), Stale: stats.Number(staleBlocks(run)), Txs: len(rec.Txs), Host: run.Host,
+	}
+	if partial(spec, run) {
+		out.Missed, out.Stale = stats.None(), stats.None()
 	}
 	for _, m := range rec.Blocks {
 		out.Messages = append(out.Messages, blockResult(rec, m))

@@ -193,6 +193,49 @@ func TestCopiesWithTransactions(t *testing.T) {
 	}
 }
 
+// TestNothingIsInvented: of nodes that somebody else started it is said what is not known, and why.
+func TestNothingIsInvented(t *testing.T) {
+	unknown := Host{Busy: stats.None(), Wait: stats.None(), Waited: stats.None()}
+	hosts := []string{"run.host_busy", "run.cpu_wait"}
+	blocks := []string{"chain.interval_p50_ms", "chain.missed_slots", "chain.stale_blocks"}
+	for _, tt := range []struct {
+		engine  string
+		strange bool
+		host    Host
+		missing []string
+	}{
+		{"process", true, Host{Busy: .4, Wait: .2}, nil},
+		{"process", false, unknown, hosts},
+		{"virtual", false, unknown, hosts},
+		{"attach", false, unknown, append([]string{"net.peers_min", "net.peers_max"}, hosts...)},
+		{"attach", true, unknown, slices.Concat([]string{"net.peers_min", "net.peers_max"}, hosts, blocks)},
+	} {
+		r, runs := syntheticResults(t, 8, 0)
+		runs[0].Host, runs[0].Record.Strange = tt.host, tt.strange
+		spec := r.Experiment
+		spec.Engine = tt.engine
+		r = New(spec, r.Environment, runs, nil)
+		for _, name := range append([]string{"net.peers_min", "net.peers_max"}, append(hosts, blocks...)...) {
+			if f, want := r.Summary[name], !slices.Contains(tt.missing, name); f.Value.Valid() != want || f.Why == "" && !want {
+				t.Errorf("%s engine, strange blocks %v: %s = %+v, want a value: %v", tt.engine, tt.strange, name, f, want)
+			}
+		}
+		if got, want := r.Runs[0].Missed.Valid(), tt.engine != "attach" || !tt.strange; got != want || r.Runs[0].Stale.Valid() != want {
+			t.Errorf("%s engine: missed %v, stale %v", tt.engine, r.Runs[0].Missed, r.Runs[0].Stale)
+		}
+		var page bytes.Buffer
+		if err := Page(&page, r); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(page.String(), "of all cores in use"); got != tt.host.Busy.Valid() {
+			t.Errorf("%s engine: the page tells of the host: %v", tt.engine, got)
+		}
+		if got := strings.Contains(page.String(), "CPU and memory are of"); got != (tt.engine == "process") {
+			t.Errorf("%s engine: the page tells of processes: %v", tt.engine, got)
+		}
+	}
+}
+
 func TestLossIsWrittenAsInf(t *testing.T) {
 	r, runs := syntheticResults(t, 8, 9)
 	text, _ := r.JSON()

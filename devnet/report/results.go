@@ -60,7 +60,7 @@ type Module struct {
 }
 
 // Host is how the machine fared while the messages counted. Shares are NaN where the system does
-// not tell.
+// not tell, in virtual time and of nodes that somebody else started.
 type Host struct {
 	Busy     stats.Number `json:"busy"`        // share of all cores that was used, by anybody
 	Wait     stats.Number `json:"cpu_wait"`    // of the time the nodes wanted a core, the share they waited for one
@@ -114,8 +114,8 @@ type RunResult struct {
 	EventsLost uint64        `json:"events_lost"`
 	Warmup     int           `json:"warmup_blocks"`
 	Slots      int           `json:"slots"`
-	Missed     int           `json:"missed_slots"`
-	Stale      int           `json:"stale_blocks"`
+	Missed     stats.Number  `json:"missed_slots"` // null, as the next, where not all nodes are followed
+	Stale      stats.Number  `json:"stale_blocks"`
 	Txs        int           `json:"txs"`
 	Host       Host          `json:"host"`
 	Messages   []BlockResult `json:"messages"`

@@ -36,7 +36,7 @@ func nodeSection(r *Results) section {
 		s.Lead += fmt.Sprintf(" The %d slowest of %d nodes.", maxNodeRows, of)
 	}
 	t := table{Head: words("node|region||sealed|delivered|p50|p95|hops|received|sent|dropped")}
-	processes := !r.Experiment.Virtual() // there the nodes share one
+	processes := r.Experiment.Engine == "process" // in virtual time the nodes share one
 	if processes {
 		t.Head = append(t.Head, heading{Name: "CPU"}, heading{Name: "memory"})
 		s.Lead += " CPU and memory are of the process's whole life."

@@ -278,6 +278,19 @@ func (s *summary) netFigures() {
 	s.out["net.load_p99_over_p50"] = stats.Bare(stats.Percentile(loads, .99)/stats.Percentile(loads, .50), len(loads), "one value a node")
 }
 
+const (
+	attached = "attach" // engine of nodes that somebody else started
+	// notSeen is why nobody knows how many peers a node has that is only followed.
+	notSeen = "connections from before are not seen"
+	// notFollowed is why nothing is said of all blocks of a chain.
+	notFollowed = "not all nodes are followed"
+	// notOurs is why nothing is said of processes.
+	notOurs = "not our processes"
+)
+
+// partial says whether blocks of the window were sealed by nodes that nobody follows.
+func partial(spec experiment.Spec, r Run) bool { return spec.Engine == attached && r.Record.Strange }
+
 // peerFigures are of the connections as windows end: the fewest and the most of any node.
 func (s *summary) peerFigures() {
 	var all []int
@@ -286,6 +299,10 @@ func (s *summary) peerFigures() {
 	}
 	if len(all) == 0 {
 		all = []int{0}
+	}
+	if s.spec.Engine == attached {
+		s.out["net.peers_min"], s.out["net.peers_max"] = stats.Missing(notSeen), stats.Missing(notSeen)
+		return
 	}
 	s.out["net.peers_min"] = stats.Bare(float64(slices.Min(all)), len(all), "a minimum")
 	s.out["net.peers_max"] = stats.Bare(float64(slices.Max(all)), len(all), "a maximum")
@@ -330,6 +347,11 @@ func (s *summary) chainFigures() {
 	s.out["chain.reorg_depth"] = stats.Bare(float64(depth), len(s.runs), "a maximum")
 	s.healFigures()
 	s.out["chain.stale_blocks"] = stats.Bare(float64(stale), len(s.runs), "a count")
+	if slices.ContainsFunc(s.runs, func(r Run) bool { return partial(s.spec, r) }) {
+		for _, name := range []string{"chain.interval_p50_ms", "chain.missed_slots", "chain.stale_blocks"} {
+			s.out[name] = stats.Missing(notFollowed)
+		}
+	}
 }
 
 // healFigures are of all partitions that ended.
@@ -389,11 +411,24 @@ func (s *summary) runFigures() {
 	s.out["run.events_lost"] = stats.Bare(lost, n, "a total over the seeds")
 	s.out["run.warmup_blocks"] = stats.Bare(warmup, n, "a total over the seeds")
 	if rss == 0 { // nodes that somebody else started
-		s.out["run.max_rss_bytes"], s.out["run.cpu_s"] = stats.Missing("not our processes"), stats.Missing("not our processes")
+		s.out["run.max_rss_bytes"], s.out["run.cpu_s"] = stats.Missing(notOurs), stats.Missing(notOurs)
 	} else {
 		s.out["run.max_rss_bytes"] = stats.Bare(rss, n, "of the largest node")
 		s.out["run.cpu_s"] = stats.Bare(cpu, n, "a total over all nodes")
 	}
-	s.out["run.host_busy"] = stats.Bare(mean(busy), n, "share of all cores in use during the window")
-	s.out["run.cpu_wait"] = stats.Bare(mean(wait), n, "share of the time nodes wanted a core and waited")
+	s.out["run.host_busy"] = s.hostFigure(mean(busy), "share of all cores in use during the window")
+	s.out["run.cpu_wait"] = s.hostFigure(mean(wait), "share of the time nodes wanted a core and waited")
+}
+
+// hostFigure is one of the machine, where it is known.
+func (s *summary) hostFigure(v float64, what string) stats.Figure {
+	switch {
+	case !math.IsNaN(v):
+		return stats.Bare(v, len(s.runs), what)
+	case s.spec.Virtual():
+		return stats.Missing("virtual time has no cores")
+	case s.spec.Engine == attached:
+		return stats.Missing(notOurs)
+	}
+	return stats.Missing("the system does not tell")
 }
