@@ -37,7 +37,9 @@ const (
 
 // hedge asks the first source, and the next whenever the ones before fail or
 // bring fewer than minProgress bytes in the time of patience; the first good
-// answer wins. It returns after every ask has.
+// answer wins. When nothing moves for stallAfter times as long, the oldest ask makes
+// room for a source that has not been asked. It returns after every ask has; the
+// cause that ends one is errStalled, if it is not that another was faster.
 //
 // heard, which may be nil, is how many bytes a source has sent in answer to anything.
 // While one that was asked sends other things we are patient stallAfter times as
@@ -50,24 +52,30 @@ func hedge[T any](ctx context.Context, sources []peer.ID, patience time.Duration
 		err   error
 	}
 	var none T
+	type asked struct {
+		from peer.ID
+		stop context.CancelCauseFunc
+	}
 	var asks sync.WaitGroup
 	defer asks.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // runs before Wait
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil) // runs before Wait
 	outcomes := make(chan outcome, len(sources))
 	var progress atomic.Int64
-	next, running := 0, 0
+	var running []asked // the oldest first
+	next := 0
 	before := make([]int64, len(sources)) // what had been heard of each at the last tick
 	more := func() {
-		if next == len(sources) || running == parallel {
+		if next == len(sources) || len(running) == parallel {
 			return
 		}
 		p := sources[next]
+		ctx, stop := context.WithCancelCause(ctx)
 		if heard != nil {
 			before[next] = heard(p)
 		}
 		next++
-		running++
+		running = append(running, asked{p, stop})
 		asks.Go(func() {
 			v, err := ask(ctx, p, &progress)
 			outcomes <- outcome{v, p, err}
@@ -87,10 +95,10 @@ func hedge[T any](ctx context.Context, sources []peer.ID, patience time.Duration
 	var seen int64
 	idle, queued := 0, 0
 	more()
-	for running > 0 {
+	for len(running) > 0 {
 		select {
 		case o := <-outcomes:
-			running--
+			running = slices.DeleteFunc(running, func(a asked) bool { return a.from == o.from })
 			if o.err == nil {
 				return o.value, o.from, nil
 			}
@@ -107,12 +115,17 @@ func hedge[T any](ctx context.Context, sources []peer.ID, patience time.Duration
 				idle, queued = idle+1, 0
 				more()
 			}
-			if idle >= stallAfter && (next == len(sources) || running == parallel) {
+			if idle >= stallAfter && next == len(sources) {
+				cancel(errStalled)
 				return none, "", errStalled
+			}
+			if idle >= stallAfter {
+				running[0].stop(errStalled) // its outcome has the next one asked
+				idle -= parallel            // which gets as long as the last of the first ones
 			}
 			seen = now
 		case <-ctx.Done():
-			return none, "", ctx.Err()
+			return none, "", context.Cause(ctx)
 		}
 	}
 	return none, "", errors.Join(append(errs, errNoSource)...)

@@ -335,7 +335,9 @@ func TestHedge(t *testing.T) {
 		{"a drip is no progress", []source{{after: never, drip: 10}, {after: time.Second}}, "1", nil, 1400 * time.Millisecond, 2},
 		{"other things come first", []source{{after: 1500 * time.Millisecond, others: 8 << 10}, {}}, "0", nil, 1500 * time.Millisecond, 1},
 		{"only other things come", []source{{after: never, others: 8 << 10}, {after: 50 * time.Millisecond}}, "1", nil, 2450 * time.Millisecond, 2},
-		{"three at once, no more", []source{{after: never}, {after: never}, {after: never}, {}}, "", errStalled, 2 * time.Second, 3},
+		{"the oldest of three makes room", []source{{after: never}, {after: never}, {after: never}, {}}, "3", nil, 2 * time.Second, 4},
+		{"and the next one", []source{{after: never}, {after: never}, {after: never}, {after: never}, {}}, "4", nil, 3200 * time.Millisecond, 5},
+		{"four silent", []source{{after: never}, {after: never}, {after: never}, {after: never}}, "", errStalled, 3200 * time.Millisecond, 4},
 		{"all silent", []source{{after: never}, {after: never}}, "", errStalled, 2 * time.Second, 2},
 		{"all fail", []source{{fail: true}, {fail: true, after: time.Second}}, "", errNoSource, time.Second, 2},
 		{"nobody", nil, "", errNoSource, 0, 0},
@@ -346,13 +348,13 @@ func TestHedge(t *testing.T) {
 				for i := range c.sources {
 					ids = append(ids, peer.ID(fmt.Sprint(i)))
 				}
-				var asked, running atomic.Int64
+				var asked, running, most atomic.Int64
 				start := time.Now()
 				others := make([]atomic.Int64, len(c.sources))
 				heard := func(p peer.ID) int64 { return others[p[0]-'0'].Load() }
 				got, from, err := hedge(t.Context(), ids, patience, heard, func(ctx context.Context, p peer.ID, progress *atomic.Int64) (peer.ID, error) {
 					asked.Add(1)
-					running.Add(1)
+					most.Store(max(most.Load(), running.Add(1)))
 					defer running.Add(-1)
 					s := c.sources[p[0]-'0']
 					end := time.Now().Add(s.after)
@@ -370,6 +372,9 @@ func TestHedge(t *testing.T) {
 				})
 				if got != c.want || from != c.want || !errors.Is(err, c.err) || c.err == nil && err != nil {
 					t.Errorf("%q from %q, %v; want %q, %v", got, from, err, c.want, c.err)
+				}
+				if most.Load() > parallel {
+					t.Errorf("%d asked at once", most.Load())
 				}
 				if d := time.Since(start); d != c.took || asked.Load() != c.asked || running.Load() != 0 {
 					t.Errorf("took %v, want %v; asked %d, want %d; %d still running", d, c.took, asked.Load(), c.asked, running.Load())
