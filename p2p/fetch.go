@@ -131,6 +131,21 @@ func hedge[T any](ctx context.Context, sources []peer.ID, patience time.Duration
 	return none, "", errors.Join(append(errs, errNoSource)...)
 }
 
+// fetchFrom is hedge over peers, last those that did not give what they were asked for
+// before, or took longer than RequestTimeout. It is no failure not to have it, or to be
+// slower than another.
+func fetchFrom[T any](ctx context.Context, n *Net, sources []peer.ID, heard func(peer.ID) int64, ask func(context.Context, peer.ID, *atomic.Int64) (T, error)) (T, peer.ID, error) {
+	return hedge(ctx, n.peers.doubtedLast(sources), n.cfg.FetchTimeout, heard, func(ctx context.Context, p peer.ID, progress *atomic.Int64) (T, error) {
+		began := time.Now()
+		v, err := ask(ctx, p, progress)
+		outrun := err != nil && ctx.Err() != nil && !errors.Is(context.Cause(ctx), errStalled)
+		if !outrun && !errors.Is(err, errMissing) && !errors.Is(err, errTooLong) {
+			n.peers.answered(p, err == nil && time.Since(began) <= n.cfg.RequestTimeout)
+		}
+		return v, err
+	})
+}
+
 // exchange opens a stream, writes a request and hands the answer to read. It gives up
 // when RequestTimeout has brought less than minProgress bytes.
 func (n *Net) exchange(ctx context.Context, p peer.ID, id protocol.ID, request []byte, progress *atomic.Int64, read func(*countedStream, io.Reader) error) error {
@@ -279,7 +294,7 @@ func (n *Net) takeHeaders(frame []byte, locator []common.Hash, base func(common.
 
 // fetchBlocks gets the first ones of ids, at least one, from any of the sources.
 func (n *Net) fetchBlocks(ctx context.Context, ids []common.Hash, sources []peer.ID) ([]*chain.Block, peer.ID, error) {
-	return hedge(ctx, sources, n.cfg.FetchTimeout, nil, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.Block, error) {
+	return fetchFrom(ctx, n, sources, nil, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.Block, error) {
 		return n.askBlocks(ctx, p, ids, progress)
 	})
 }
@@ -372,15 +387,10 @@ func (n *Net) fetchParent(ctx context.Context, w want) {
 }
 
 // holders are the peers that say they have a block of that number, those that
-// were followed in vain last.
-func (n *Net) holders(number uint64) []peer.ID {
-	var good, resting []peer.ID
+// failed before last.
+func (n *Net) holders(number uint64) (ids []peer.ID) {
 	for _, c := range n.peers.claims(n.host.ID(), func(s status) bool { return s.Number >= number }) {
-		if c.failed {
-			resting = append(resting, c.peer)
-		} else {
-			good = append(good, c.peer)
-		}
+		ids = append(ids, c.peer)
 	}
-	return append(good, resting...)
+	return ids
 }

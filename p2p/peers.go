@@ -24,14 +24,12 @@ type remote struct {
 	heard   time.Time                        // when it last said its status
 	claim   status                           // the head it last told us: a claim, not a fact
 	due     time.Time                        // when a claim better than our head is followed; gossip may bring it before
-	failed  int                              // catch-ups that followed it in vain, in a row
-	rest    time.Time                        // its claims are not followed before
 	streams map[network.Stream]chan struct{} // status streams and how to wake their writers
 	served  bucket                           // what it may still ask of us
 	serving int                              // its requests being answered
 }
 
-// peers are the peers whose status agreed, and the penalties of all.
+// peers are the peers whose status agreed, and the penalties and doubts of all.
 type peers struct {
 	mu       sync.RWMutex
 	up       map[peer.ID]*remote
@@ -39,6 +37,14 @@ type peers struct {
 	joined   chan struct{}                  // closed and replaced when a peer comes up
 	score    [numTopics]map[peer.ID]float64 // GossipSub's, as it last told
 	offences map[peer.ID]offence
+	doubts   map[peer.ID]doubt
+}
+
+// doubt is held of a peer that did not give what was asked of it. It outlives the
+// connection.
+type doubt struct {
+	vain int       // catch-ups that followed its claims in vain, in a row
+	rest time.Time // its claims are not followed before
 }
 
 // offence is a penalty that fades by half every offenceHalf.
@@ -50,10 +56,14 @@ type offence struct {
 const (
 	offenceHalf = time.Minute
 	maxOffences = 4096 // peers remembered; the faintest are forgotten
+	maxDoubts   = 4096 // likewise, and those whose rest ended first
 )
 
 func newPeers() *peers {
-	return &peers{up: make(map[peer.ID]*remote), tags: make(map[uint64]peer.ID), joined: make(chan struct{}), offences: make(map[peer.ID]offence)}
+	return &peers{
+		up: make(map[peer.ID]*remote), tags: make(map[uint64]peer.ID), joined: make(chan struct{}),
+		offences: make(map[peer.ID]offence), doubts: make(map[peer.ID]doubt),
+	}
 }
 
 // join notes a status stream of a peer and what it said, which is followed from
@@ -232,11 +242,12 @@ type claim struct {
 	peer   peer.ID
 	status status
 	due    time.Time
-	failed bool // the last one was followed in vain
+	doubt  bool
 }
 
-// claims lists what the peers say their heads are, as far as want wants them, the
-// best first; peers of one claim stand in an order of their own for each node.
+// claims lists what the peers say their heads are, as far as want wants them, those of
+// peers in doubt last, the best first; peers of one claim stand in an order of their own
+// for each node.
 func (p *peers) claims(self peer.ID, want func(status) bool) []claim {
 	p.mu.RLock()
 	var out []claim
@@ -244,18 +255,24 @@ func (p *peers) claims(self peer.ID, want func(status) bool) []claim {
 		if !want(r.claim) {
 			continue
 		}
-		c := claim{r.id, r.claim, r.due, r.failed > 0}
-		if r.rest.After(c.due) {
-			c.due = r.rest
+		d, ok := p.doubts[r.id]
+		c := claim{r.id, r.claim, r.due, ok}
+		if d.rest.After(c.due) {
+			c.due = d.rest
 		}
 		out = append(out, c)
 	}
 	p.mu.RUnlock()
 	slices.SortFunc(out, func(a, b claim) int {
-		if a.status.better(b.status) {
+		switch {
+		case a.doubt != b.doubt:
+			if b.doubt {
+				return -1
+			}
+			return 1
+		case a.status.better(b.status):
 			return -1
-		}
-		if b.status.better(a.status) {
+		case b.status.better(a.status):
 			return 1
 		}
 		return cmp.Compare(mix(self, a.peer), mix(self, b.peer))
@@ -272,15 +289,56 @@ func mix(self, other peer.ID) uint64 { return trace.PeerTag(string(self) + strin
 func (p *peers) followed(id peer.ID, well bool, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := p.up[id]
-	switch {
-	case r == nil:
-	case well:
-		r.failed, r.rest = 0, time.Time{}
-	default:
-		r.rest = now.Add(min(restMin<<min(r.failed, 10), restMax))
-		r.failed++
+	if well {
+		delete(p.doubts, id)
+		return
 	}
+	d := p.doubts[id]
+	p.doubt(id, doubt{d.vain + 1, now.Add(min(restMin<<min(d.vain, 10), restMax))})
+}
+
+// answered notes whether a peer gave what it was asked for. One that did not is asked
+// after all others until it does.
+func (p *peers) answered(id peer.ID, well bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d, ok := p.doubts[id]
+	switch {
+	case !well && !ok:
+		p.doubt(id, doubt{})
+	case well && d.vain == 0:
+		delete(p.doubts, id)
+	}
+}
+
+// doubt holds a doubt. mu is held.
+func (p *peers) doubt(id peer.ID, d doubt) {
+	if _, ok := p.doubts[id]; !ok && len(p.doubts) >= maxDoubts {
+		var victim peer.ID
+		first := d
+		for o, e := range p.doubts {
+			if victim == "" || e.rest.Before(first.rest) {
+				victim, first = o, e
+			}
+		}
+		delete(p.doubts, victim)
+	}
+	p.doubts[id] = d
+}
+
+// doubtedLast is a list of peers with those in doubt at its end.
+func (p *peers) doubtedLast(ids []peer.ID) []peer.ID {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	var good, doubted []peer.ID
+	for _, id := range ids {
+		if _, ok := p.doubts[id]; ok {
+			doubted = append(doubted, id)
+		} else {
+			good = append(good, id)
+		}
+	}
+	return append(good, doubted...)
 }
 
 const (

@@ -305,7 +305,7 @@ func askChunk[T any](ctx context.Context, f *stateFetcher, kind uint64, nodes []
 	var mu sync.Mutex // several sources may answer at once
 	for len(nodes) > 0 {
 		heard := func(p peer.ID) int64 { return f.heard[p].Load() }
-		got, _, err := hedge(ctx, order, f.net.cfg.FetchTimeout, heard, func(ctx context.Context, p peer.ID, progress *atomic.Int64) (int, error) {
+		got, _, err := fetchFrom(ctx, f.net, order, heard, func(ctx context.Context, p peer.ID, progress *atomic.Int64) (int, error) {
 			return f.net.askState(ctx, p, f.pivot, kind, nodes, progress, func(i int, raw []byte) error {
 				f.heard[p].Add(int64(len(raw)))
 				answer, err := check(nodes[i], raw)

@@ -23,8 +23,8 @@ import (
 // until they outweigh our chain; then the blocks in order, several parts at once
 // and from several peers. Nothing a peer claims is believed: only headers count
 // for weight, only what chain.Check and the import accept moves us, and the claims
-// of a peer that was followed in vain rest, longer each time, while others are
-// followed.
+// of a peer that was followed in vain rest, longer each time and whether it stays or
+// comes back, while others are followed.
 
 // syncer is the state others may look at.
 type syncer struct {
@@ -166,7 +166,7 @@ func (n *Net) fetchHeaders(ctx context.Context, sources []peer.ID, far bool) (he
 	if far {
 		kind = askPath
 	}
-	next, from, err := hedge(ctx, sources, n.cfg.FetchTimeout, nil, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.SignedHeader, error) {
+	next, from, err := fetchFrom(ctx, n, sources, nil, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.SignedHeader, error) {
 		return n.askHeaders(ctx, p, kind, locator, n.chain.SignedHeaderByID, progress)
 	})
 	for err == nil && len(next) > 0 {
@@ -180,7 +180,7 @@ func (n *Net) fetchHeaders(ctx context.Context, sources []peer.ID, far bool) (he
 		if !better && len(headers) >= maxAhead {
 			return nil, from, fmt.Errorf("%w: %d headers that do not outweigh ours", errNothing, len(headers))
 		}
-		next, _, err = hedge(ctx, []peer.ID{from}, n.cfg.FetchTimeout, nil, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.SignedHeader, error) {
+		next, _, err = fetchFrom(ctx, n, []peer.ID{from}, nil, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.SignedHeader, error) {
 			return n.askHeaders(ctx, p, kind, []common.Hash{last.ID()}, func(common.Hash) *chain.SignedHeader { return last }, progress)
 		})
 	}
