@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 
 	"github.com/pheme-net/pheme/chain"
@@ -170,6 +171,12 @@ func (w *world) evil(name string, claim status, serve network.StreamHandler) *te
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = h.Close() })
+	pretend(h, claim, serve)
+	return &testNode{t: w.t, host: h}
+}
+
+// pretend has a bare host agree on the status and then answer requests as told.
+func pretend(h host.Host, claim status, serve network.StreamHandler) {
 	h.SetStreamHandler(statusProtocol, func(s network.Stream) {
 		defer s.Reset()
 		if writeFrame(s, claim.encode()) == nil {
@@ -181,7 +188,6 @@ func (w *world) evil(name string, claim status, serve network.StreamHandler) *te
 		}
 	})
 	h.SetStreamHandler(blocksProtocol, serve)
-	return &testNode{t: w.t, host: h}
 }
 
 func (w *world) claim(number uint64, head common.Hash) status {

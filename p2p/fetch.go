@@ -235,10 +235,10 @@ func (n *Net) askBlocks(ctx context.Context, p peer.ID, ids []common.Hash, progr
 
 // askHeaders asks one peer for the headers that follow the first of the locator it
 // has on its canonical chain, one frame of them or, of kind askPath, as many as it
-// gives. base finds the parent of the first one, which must be of the locator. What
-// comes back follows base and passed chain.CheckHeaders. If it is whole frames, there
-// may be more.
-func (n *Net) askHeaders(ctx context.Context, p peer.ID, kind uint64, locator []common.Hash, base func(common.Hash) *chain.SignedHeader, progress *atomic.Int64) (headers []*chain.SignedHeader, err error) {
+// gives. base finds the parent of the first one, which must be of the locator; came is
+// called after each frame that is good. What comes back follows base and passed
+// chain.CheckHeaders. If it is whole frames, there may be more.
+func (n *Net) askHeaders(ctx context.Context, p peer.ID, kind uint64, locator []common.Hash, base func(common.Hash) *chain.SignedHeader, came func(), progress *atomic.Int64) (headers []*chain.SignedHeader, err error) {
 	err = n.exchange(ctx, p, blocksProtocol, request{Kind: kind, IDs: locator}.encode(), progress, func(_ *countedStream, r io.Reader) error {
 		for range maxFrames {
 			b, err := readFrame(r, maxHeadersBytes)
@@ -252,6 +252,7 @@ func (n *Net) askHeaders(ctx context.Context, p peer.ID, kind uint64, locator []
 			if err != nil {
 				return err
 			}
+			came()
 			headers = append(headers, next...)
 			if kind == askAfter || len(next) < maxHeaders {
 				return nil

@@ -24,6 +24,7 @@ type remote struct {
 	heard   time.Time                        // when it last said its status
 	claim   status                           // the head it last told us: a claim, not a fact
 	due     time.Time                        // when a claim better than our head is followed; gossip may bring it before
+	waits   time.Time                        // since when no claim of it has been followed
 	streams map[network.Stream]chan struct{} // status streams and how to wake their writers
 	served  bucket                           // what it may still ask of us
 	serving int                              // its requests being answered
@@ -76,7 +77,7 @@ func (p *peers) join(c network.Conn, s network.Stream, claim status, due time.Ti
 	if r == nil {
 		first = true
 		r = &remote{
-			id: id, inbound: c.Stat().Direction == network.DirInbound, since: now, served: served,
+			id: id, inbound: c.Stat().Direction == network.DirInbound, since: now, waits: now, served: served,
 			streams: make(map[network.Stream]chan struct{}),
 		}
 		p.up[id] = r
@@ -242,6 +243,7 @@ type claim struct {
 	peer   peer.ID
 	status status
 	due    time.Time
+	waits  time.Time // since when none of the peer has been followed
 	doubt  bool
 }
 
@@ -256,7 +258,7 @@ func (p *peers) claims(self peer.ID, want func(status) bool) []claim {
 			continue
 		}
 		d, ok := p.doubts[r.id]
-		c := claim{r.id, r.claim, r.due, ok}
+		c := claim{r.id, r.claim, r.due, r.waits, ok}
 		if d.rest.After(c.due) {
 			c.due = d.rest
 		}
@@ -289,6 +291,9 @@ func mix(self, other peer.ID) uint64 { return trace.PeerTag(string(self) + strin
 func (p *peers) followed(id peer.ID, well bool, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if r := p.up[id]; r != nil {
+		r.waits = now
+	}
 	if well {
 		delete(p.doubts, id)
 		return

@@ -30,6 +30,7 @@ import (
 type syncer struct {
 	wake chan struct{} // one token: claims or our head changed
 	busy atomic.Bool   // a catch-up is under way
+	poor bool          // runSync's: the last one brought little, and less than was claimed
 }
 
 func newSyncer() *syncer { return &syncer{wake: make(chan struct{}, 1)} }
@@ -44,6 +45,10 @@ func (s *syncer) kick() {
 const (
 	partBlocks = 32 // blocks in one request of catch-up
 	partsAhead = 3  // parts fetched while one is imported
+
+	// enough is how many blocks a catch-up brings that is not poor: fewer than one frame of
+	// headers stands for, and more than are made while one may be waited for.
+	enough = 256
 )
 
 // errNothing is a claim of a better head behind which nothing is.
@@ -85,13 +90,20 @@ func (n *Net) follow(ctx context.Context, target claim) {
 		log.Infow("catch-up stopped", "peer", target.peer, "claimed", target.status.Number, "head", after.Number, "err", err)
 	}
 	n.peers.followed(target.peer, err == nil && after.better(before), time.Now())
+	n.sync.poor = after.Number < min(target.status.Number, before.Number+enough)
 	n.sync.kick() // perhaps there is more
 }
 
-// target is the best claim that is due, or when the next one will be.
+// target is the best claim that is due, or when the next one will be. After a catch-up
+// that brought less than was claimed it is the one that has waited longest: whoever
+// claims most, and however many do, all others have their turn.
 func (n *Net) target(now time.Time) (best *claim, due time.Time) {
 	ours := n.status()
-	for _, c := range n.peers.claims(n.host.ID(), func(s status) bool { return s.better(ours) }) {
+	claims := n.peers.claims(n.host.ID(), func(s status) bool { return s.better(ours) })
+	if n.sync.poor {
+		slices.SortStableFunc(claims, func(a, b claim) int { return a.waits.Compare(b.waits) })
+	}
+	for _, c := range claims {
 		if !c.due.After(now) {
 			return &c, time.Time{}
 		}
@@ -159,15 +171,22 @@ const maxAhead = 16 * maxHeaders
 // source that answers, as many as outweigh ours or one answer; all there are when
 // far, or when they begin below the undo window. Each is signed by
 // its slot's proposer, so to make headers that outweigh ours without blocks takes
-// as many proposers as made ours.
+// as many proposers as made ours. It gives up when a good frame takes longer than the
+// slowest source that hedge does not leave, and RequestTimeout.
 func (n *Net) fetchHeaders(ctx context.Context, sources []peer.ID, far bool) (headers []*chain.SignedHeader, from peer.ID, err error) {
 	locator := n.locator()
 	kind := uint64(askAfter)
 	if far {
 		kind = askPath
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	limit := n.cfg.RequestTimeout + maxHeadersBytes*n.cfg.FetchTimeout/minProgress
+	patience := time.AfterFunc(limit, func() { cancel(errStalled) })
+	defer patience.Stop()
+	came := func() { patience.Reset(limit) }
 	next, from, err := fetchFrom(ctx, n, sources, nil, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.SignedHeader, error) {
-		return n.askHeaders(ctx, p, kind, locator, n.chain.SignedHeaderByID, progress)
+		return n.askHeaders(ctx, p, kind, locator, n.chain.SignedHeaderByID, came, progress)
 	})
 	for err == nil && len(next) > 0 {
 		headers = append(headers, next...)
@@ -181,7 +200,7 @@ func (n *Net) fetchHeaders(ctx context.Context, sources []peer.ID, far bool) (he
 			return nil, from, fmt.Errorf("%w: %d headers that do not outweigh ours", errNothing, len(headers))
 		}
 		next, _, err = fetchFrom(ctx, n, []peer.ID{from}, nil, func(ctx context.Context, p peer.ID, progress *atomic.Int64) ([]*chain.SignedHeader, error) {
-			return n.askHeaders(ctx, p, kind, []common.Hash{last.ID()}, func(common.Hash) *chain.SignedHeader { return last }, progress)
+			return n.askHeaders(ctx, p, kind, []common.Hash{last.ID()}, func(common.Hash) *chain.SignedHeader { return last }, came, progress)
 		})
 	}
 	if err != nil {
