@@ -352,12 +352,15 @@ func (n *Net) runFetches(ctx context.Context) error {
 // fetchParent fetches one block unless it is here, first from the peer that sent its
 // child. A source whose block does not pass is punished and the next one asked.
 func (n *Net) fetchParent(ctx context.Context, w want) {
-	if b := n.chain.BlockByID(w.id); b != nil { // it came meanwhile
-		n.relay.Taken(b)
-		n.arrived.put(w.id)
+	if n.here(w.id) {
 		return
 	}
-	if n.sync.busy.Load() {
+	if n.sync.busy.Load() && !n.sync.sure.Load() { // it may be on its way there, or follow a lie
+		if sleep(ctx, n.cfg.FetchTimeout) != nil || n.here(w.id) {
+			return
+		}
+	}
+	if n.sync.sure.Load() {
 		return // catch-up is on its way there
 	}
 	sources := append([]peer.ID{w.from}, slices.DeleteFunc(n.holders(w.number), func(p peer.ID) bool { return p == w.from })...)
@@ -385,6 +388,17 @@ func (n *Net) fetchParent(ctx context.Context, w want) {
 		}
 		return
 	}
+}
+
+// here tells whether a block came meanwhile, and has what waits for it go on.
+func (n *Net) here(id common.Hash) bool {
+	b := n.chain.BlockByID(id)
+	if b == nil {
+		return false
+	}
+	n.relay.Taken(b)
+	n.arrived.put(id)
+	return true
 }
 
 // holders are the peers that say they have a block of that number, those that

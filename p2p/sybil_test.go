@@ -321,3 +321,24 @@ func TestTurns(t *testing.T) {
 	n.net.sync.poor = false
 	want("another liar")
 }
+
+// TestParentWhileAClaimIsFollowed: while nobody knows what is behind a claim that is followed, a parent is fetched after
+// a moment; while blocks come, it comes with them.
+func TestParentWhileAClaimIsFollowed(t *testing.T) {
+	w := newWorld(t, "parent meanwhile")
+	one := w.block(w.tx(0, 10))
+	a, n := w.node("a"), w.node("n")
+	a.net.grace, n.net.grace = time.Hour, time.Hour // no catch-up
+	link(a, n)
+	a.give(one)
+	n.net.sync.busy.Store(true)
+	n.net.sync.sure.Store(true)
+	wanted := want{id: one.ID(), from: a.host.ID(), number: 1}
+	n.net.fetchParent(t.Context(), wanted)
+	if len(n.rec.all(kind(trace.BlockReceived, one.ID()))) > 0 {
+		t.Error("fetched twice")
+	}
+	n.net.sync.sure.Store(false)
+	n.net.fetchParent(t.Context(), wanted)
+	n.reaches(one)
+}

@@ -30,6 +30,7 @@ import (
 type syncer struct {
 	wake chan struct{} // one token: claims or our head changed
 	busy atomic.Bool   // a catch-up is under way
+	sure atomic.Bool   // and has headers that outweigh ours
 	poor bool          // runSync's: the last one brought little, and less than was claimed
 }
 
@@ -81,6 +82,7 @@ func (n *Net) follow(ctx context.Context, target claim) {
 	before := n.status()
 	n.sync.busy.Store(true)
 	err := n.catchUp(ctx, target)
+	n.sync.sure.Store(false)
 	n.sync.busy.Store(false)
 	if ctx.Err() != nil {
 		return
@@ -128,6 +130,7 @@ func (n *Net) catchUp(ctx context.Context, target claim) error {
 	if len(headers) == 0 || !headers[len(headers)-1].Better(n.chain.HeadHeader()) {
 		return errNothing
 	}
+	n.sync.sure.Store(true)
 	last := headers[len(headers)-1].Number()
 	log.Debugw("catch-up", "peer", from, "first", headers[0].Number(), "last", last, "claimed", target.status.Number)
 	below := headers[0].Number() <= n.chain.Low()
