@@ -19,8 +19,9 @@ import (
 //	Adopt <- headers from ours to the pivot's, checked by CheckHeaders
 //	      <- Staging: the pivot's state, subtree by subtree, each checked, kept on disk
 
-// PivotEvery is the distance of pivots in blocks: at least a minute of slots, so
-// that a state of two distances is there for one minute after it was chosen.
+// PivotEvery is the distance of pivots in blocks: at least a minute of slots. Two are
+// kept, so that the newest is there for one minute after it was chosen, and the one
+// before until the next.
 func (g *Genesis) PivotEvery() uint64 {
 	every := uint64(64)
 	for time.Duration(every)*g.SlotDuration() < time.Minute {

@@ -107,7 +107,8 @@
 //   - A message is passed on only after its verdict is Accept, or it comes from
 //     this node, which judged it before.
 //   - Nothing a peer claims moves us: a better head is adopted block by block,
-//     each through chain.Check and the import.
+//     each through chain.Check and the import, or a state taken over that more than
+//     half of the proposers built on (pivotOf).
 //   - Everything held for a peer is bounded, and no peer's share is another's.
 //   - No lock is held across I/O, a callback, a channel or a signature check.
 //   - A peer loses score only for bytes it could have known to be wrong. Silence,

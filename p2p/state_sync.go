@@ -24,7 +24,8 @@ import (
 // compares its state with that of a pivot among the newest of them, from the root
 // down, fetches the subtrees that differ from several peers at once, each checked
 // against the pivot's header, and takes the state over; catch-up brings the blocks
-// after it. What has come is on disk: after an interruption, and with another pivot,
+// after it. Nobody here executes the pivot, so that its state is right is the word of
+// the proposers who built on it. What has come is on disk: after an interruption, and with another pivot,
 // only what differs still is fetched.
 
 const (
@@ -37,8 +38,8 @@ const (
 )
 
 // errNoPivot is a state that cannot be taken over yet: no pivot of the branch is
-// above our head.
-var errNoPivot = errors.New("p2p: the branch has no pivot above our head yet")
+// above our head and built on by enough proposers.
+var errNoPivot = errors.New("p2p: the branch has no pivot above our head that enough proposers built on yet")
 
 // errNoState is a state of which nobody gave anything, or not all can be given.
 var errNoState = errors.New("p2p: no peer gives the state")
@@ -48,14 +49,23 @@ var errNoState = errors.New("p2p: no peer gives the state")
 var errTooLong = errors.New("p2p: a part of the state is longer than a frame")
 
 // pivotOf picks the pivot to take over from headers that lead from our chain to a
-// better head, with the way to it.
+// better head, with the way to it: of the newest two, whose states peers keep, the
+// newest that is signed, with the headers after it, by more than half of the proposers.
+// If one of them is honest it has executed the pivot. Of very many proposers more than
+// PivotEvery are enough: so many blocks at least there are from the older one on.
 func (n *Net) pivotOf(headers []*chain.SignedHeader) (way []*chain.SignedHeader, err error) {
-	first, last, every := headers[0].Number(), headers[len(headers)-1].Number(), n.genesis.PivotEvery()
-	at := last / every * every
-	if at < first || at <= n.chain.Weight() {
-		return nil, fmt.Errorf("%w: it would be block %d", errNoPivot, at)
+	head, last, every := n.chain.Weight(), headers[len(headers)-1].Number(), n.genesis.PivotEvery()
+	newest, half := last/every*every, min(len(n.genesis.Proposers)/2, int(every))
+	signers := make(map[common.Address]bool)
+	for i, h := range slices.Backward(headers) {
+		if h.Number() <= head || h.Number()+every < newest {
+			break
+		}
+		if signers[n.genesis.Proposer(h.Slot())] = true; h.Number()%every == 0 && len(signers) > half {
+			return headers[:i+1], nil
+		}
 	}
-	return headers[:at-first+1], nil
+	return nil, fmt.Errorf("%w: the newest is block %d, and %d signed since the one before", errNoPivot, newest, len(signers))
 }
 
 // takeState takes over the state at the end of the way.

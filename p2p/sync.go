@@ -22,9 +22,9 @@ import (
 // from the newest common block on come first, every signature of theirs checked,
 // until they outweigh our chain; then the blocks in order, several parts at once
 // and from several peers. Nothing a peer claims is believed: only headers count
-// for weight, only what chain.Check and the import accept moves us, and the claims
-// of a peer that was followed in vain rest, longer each time and whether it stays or
-// comes back, while others are followed.
+// for weight, only what chain.Check and the import accept moves us, or a state that
+// many proposers built on, and the claims of a peer that was followed in vain rest,
+// longer each time and whether it stays or comes back, while others are followed.
 
 // syncer is the state others may look at.
 type syncer struct {
