@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"slices"
 	"testing"
@@ -138,5 +139,53 @@ func TestPivotOf(t *testing.T) {
 		if len(way) != c.want || (err != nil) != (c.want == 0) || err != nil && !errors.Is(err, errNoPivot) {
 			t.Errorf("%d proposers, head %d, a block every %d slots: pivot %d, %v, want %d", c.proposers, c.last, c.step, len(way), err, c.want)
 		}
+	}
+}
+
+// TestTooLongEndsAnAnswer: after a subtree that is longer than a frame nothing more is encoded, and it counts.
+func TestTooLongEndsAnAnswer(t *testing.T) {
+	const limit = 50
+	w := newWorld(t, "too long")
+	a := w.node("a")
+	blocks := w.spread(64, 4)
+	a.give(blocks...)
+	counted := make(chan int, 1)
+	a.host.SetStreamHandler(stateProtocol, func(s network.Stream) {
+		defer s.Close()
+		b, err := readFrame(s, maxStateRequest)
+		if err != nil {
+			return
+		}
+		if r, trees, err := decodeStateRequest(b); err == nil {
+			sent, _ := a.net.answerState(a.net.counted(s), r, trees, limit)
+			counted <- sent
+		}
+	})
+	e := w.evil("asks", w.claim(0, common.Hash{}), func(s network.Stream) { _ = s.Reset() })
+	if err := a.net.AddPeer(e.addr()); err != nil {
+		t.Fatal(err)
+	}
+	a.until("up", func() bool { return a.net.peers.isUp(e.host.ID()) })
+	s, err := e.host.NewStream(t.Context(), a.host.ID(), stateProtocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Reset()
+	if err := writeFrame(s, stateRequest{Block: blocks[63].ID(), Kind: askParts, Nodes: make([]treeNode, maxStateNodes)}.encode()); err != nil {
+		t.Fatal(err)
+	}
+	frames := 0
+	for {
+		b, err := readFrame(s, maxPartBytes)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil || string(b) != tooLong {
+			t.Fatalf("frame %d: %x, %v", frames, b, err)
+		}
+		frames++
+	}
+	if sent := <-counted; frames != 1 || sent < limit {
+		t.Errorf("%d frames, %d bytes count, want 1 and at least %d", frames, sent, limit)
 	}
 }

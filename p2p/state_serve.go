@@ -19,7 +19,8 @@ func (n *Net) serveState(s network.Stream) {
 }
 
 // answerState writes what was asked for, subtrees of at most limit bytes, and returns
-// its bytes. The state is an immutable value, so the chain may go on meanwhile.
+// the bytes that were encoded for it. After a subtree that is longer it ends: nobody
+// reads on. The state is an immutable value, so the chain may go on meanwhile.
 func (n *Net) answerState(s *countedStream, r stateRequest, trees []chain.Subtree, limit int) (sent int, err error) {
 	st, ok := n.chain.PivotState(r.Block)
 	if !ok {
@@ -32,10 +33,10 @@ func (n *Net) answerState(s *countedStream, r stateRequest, trees []chain.Subtre
 				return sent, nil // nothing there: no honest peer asks for it
 			}
 		} else if raw = st.Part(t, limit); raw == nil {
-			raw = []byte(tooLong)
+			return sent + limit, n.writeAnswer(s, []byte(tooLong))
 		}
 		if sent > 0 && sent+len(raw) > maxStateAnswer {
-			return sent, nil
+			return sent + len(raw), nil
 		}
 		if err := n.writeAnswer(s, raw); err != nil {
 			return sent, err

@@ -12,8 +12,8 @@ import (
 // The state protocol. A client writes one request and closes its side. The server
 // writes one frame for each node it asks about, in order, as far as one answer
 // goes, and closes; a server that has not got the state of the block closes at once.
-// Of a subtree that is longer than a frame it writes tooLong: a client asks for its
-// children then, and goes by blocks where it is a bucket.
+// Of a subtree that is longer than a frame it writes tooLong and nothing more: a client
+// asks for its children then, and goes by blocks where it is a bucket.
 
 // Bounds of the state protocol, the same for every node.
 const (
