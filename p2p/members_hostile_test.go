@@ -2,13 +2,22 @@ package p2p
 
 import (
 	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/rlp"
+	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/pheme-net/pheme/p2p/link/virtual"
 	"github.com/pheme-net/pheme/p2p/swim"
 )
 
@@ -80,4 +89,86 @@ func TestHostilePushPull(t *testing.T) {
 	other := w.node("other")
 	link(other, n)
 	other.until("the honest peer is told of the members", func() bool { return other.knows() == 2 })
+}
+
+// TestEndlessPushPull: who always says that there is more is asked again only while it has news, and all together for
+// RequestTimeout at most.
+func TestEndlessPushPull(t *testing.T) {
+	type frame struct { // as of package swim
+		Kind, Root  uint64
+		Buckets     []uint64
+		Which       uint64
+		Vector      []uint64
+		Records     []rlp.RawValue
+		Want        []uint64
+		Accusations []uint64
+		More        bool
+	}
+	for name, least := range map[string]time.Duration{"old news": 0, "news": 5 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := newTown(t, 2, 0)
+				defer v.burst()
+				n := v.add(0, func(c *Config) { c.StatusTimeout = time.Hour }) // bare hosts say their status once
+				member := func(i int) (*swim.Node, crypto.PrivKey) {
+					key, err := virtual.Identity(1, i)
+					if err != nil {
+						t.Fatal(err)
+					}
+					id, err := peer.IDFromPrivateKey(key)
+					if err != nil {
+						t.Fatal(err)
+					}
+					cfg := n.net.swimConfig(key)
+					cfg.ID = swim.ID(id)
+					m, err := swim.New(cfg, 1, nil, rand.New(rand.NewPCG(1, 1)), time.Now())
+					if err != nil {
+						t.Fatal(err)
+					}
+					return m, key
+				}
+				m, key := member(1)
+				h, err := virtual.NewHost(v.net, virtual.HostConfig{Node: 1, Key: key})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer h.Close()
+				vector, err := rlp.EncodeToBytes(&frame{Kind: 3, Which: math.MaxUint64})
+				if err != nil {
+					t.Fatal(err)
+				}
+				vector = append(m.SyncOpen()[:1:1], vector...)
+				var asked atomic.Int32
+				pretend(h, v.claim(0, common.Hash{}), func(s network.Stream) { _ = s.Reset() })
+				h.SetStreamHandler(swimProtocol, func(s network.Stream) {
+					defer s.Close()
+					if _, err := readFrame(s, swim.MaxFrame); err != nil {
+						return
+					}
+					time.Sleep(time.Second)
+					tells, i := m, asked.Add(1)
+					if name == "news" {
+						tells, _ = member(1 + int(i))
+					}
+					delta, _, err := tells.Sync(time.Now(), vector) // its own record
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					delta[len(delta)-1] = 1 // there is more
+					_ = writeFrame(s, delta)
+				})
+				if err := n.net.AddPeer(fmt.Sprintf("%s/p2p/%s", v.net.Addr(1), h.ID())); err != nil {
+					t.Fatal(err)
+				}
+				v.await("the peer is up", 10*time.Second, func() bool { return n.net.peers.isUp(h.ID()) })
+				time.Sleep(2 * time.Second)
+				began := time.Now()
+				_ = n.net.pushPull(t.Context(), h.ID()) // cut off, perhaps
+				if took := time.Since(began); took < least || took > n.net.cfg.RequestTimeout || least == 0 && took > 3*time.Second {
+					t.Errorf("took %v", took)
+				}
+			})
+		})
+	}
 }

@@ -19,7 +19,8 @@ import (
 )
 
 // maxPushPull is how many times in a row one push-pull is continued when the
-// other side has more than fits, and how many frames one may have.
+// other side has more than fits and what it gave was new, and how many frames one may
+// have.
 const (
 	maxPushPull   = 64
 	maxPushFrames = 8
@@ -62,8 +63,11 @@ func (n *Net) blameMember(p peer.ID, err error) {
 	}
 }
 
-// pushPull compares and exchanges what we and a peer know of members.
+// pushPull compares and exchanges what we and a peer know of members, in RequestTimeout
+// at most: what is missing then comes with the next one.
 func (n *Net) pushPull(ctx context.Context, p peer.ID) error {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.RequestTimeout)
+	defer cancel()
 	for range maxPushPull {
 		again, err := n.pushPullOnce(ctx, p)
 		if err != nil || !again {
@@ -74,8 +78,6 @@ func (n *Net) pushPull(ctx context.Context, p peer.ID) error {
 }
 
 func (n *Net) pushPullOnce(ctx context.Context, p peer.ID) (again bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.RequestTimeout)
-	defer cancel()
 	raw, err := n.host.NewStream(network.WithNoDial(ctx, "members"), p, swimProtocol)
 	if err != nil {
 		return false, fmt.Errorf("open push-pull stream: %w", err)
@@ -87,7 +89,9 @@ func (n *Net) pushPullOnce(ctx context.Context, p peer.ID) (again bool, err erro
 	}
 	defer n.tasks.end(s)
 	defer s.Close()
-	_ = s.SetDeadline(time.Now().Add(n.cfg.RequestTimeout))
+	if end, ok := ctx.Deadline(); ok {
+		_ = s.SetDeadline(end)
+	}
 	var frame []byte
 	if err := n.members.do(ctx, func(m *swim.Node, _ time.Time) { frame = m.SyncOpen() }); err != nil {
 		return false, err

@@ -93,7 +93,8 @@ func (n *Node) SyncOpen() []byte {
 }
 
 // Sync answers a frame of push-pull with another, nil at the end. again: the
-// other side has more than fitted. An error wraps ErrInvalid.
+// other side has more than fitted, and some of what did was new. An error wraps
+// ErrInvalid.
 func (n *Node) Sync(now time.Time, b []byte) (answer []byte, again bool, err error) {
 	f, err := DecodeSync(b)
 	if err != nil {
@@ -120,9 +121,11 @@ func (n *Node) Sync(now time.Time, b []byte) (answer []byte, again bool, err err
 	case syncVector:
 		out = n.delta(f)
 	case syncDelta:
+		before := n.root()
 		if err := n.takeDelta(now, f); err != nil {
 			return nil, false, err
 		}
+		again = f.More && n.root() != before
 		for _, tag := range f.Want {
 			n.addRecord(&out, tag)
 		}
@@ -130,12 +133,12 @@ func (n *Node) Sync(now time.Time, b []byte) (answer []byte, again bool, err err
 			out.Kind = syncDelta
 		}
 		if len(f.Records) == 0 && len(f.Want) == 0 && out.Kind == syncFinished {
-			return nil, false, nil // the answer to an answer
+			return nil, again, nil // the answer to an answer
 		}
 	case syncFinished:
 		return nil, false, nil
 	}
-	return out.encode(), f.More, nil
+	return out.encode(), again, nil
 }
 
 // vector lists what we have in some buckets.
