@@ -31,21 +31,24 @@ func (b *budget) now(k bucket, now time.Time) bucket {
 	return k
 }
 
-// take returns how many of n transactions a peer may offer at this time.
-func (b *budget) take(now time.Time, peer uint64, n int) int {
+// take asks whether a peer may offer n transactions at this time: all of them, as long as one is left to it, so that an
+// offer above burst is not refused for ever. What it takes too much is missing later.
+func (b *budget) take(now time.Time, peer uint64, n int) bool {
 	k, known := b.peers[peer]
 	if !known {
 		if len(b.peers) >= maxBudgets && now.Sub(b.pruned) >= time.Second {
 			b.prune(now)
 		}
 		if len(b.peers) >= maxBudgets {
-			return 0 // thousands of peers at work at once: not one more
+			return false // thousands of peers at work at once: not one more
 		}
 		k = bucket{tokens: b.burst, at: now}
 	}
 	k = b.now(k, now)
-	allowed := min(n, int(k.tokens))
-	k.tokens -= float64(allowed)
+	allowed := k.tokens >= 1
+	if allowed {
+		k.tokens -= float64(n)
+	}
 	b.peers[peer] = k
 	return allowed
 }

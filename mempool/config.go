@@ -23,8 +23,8 @@ type Config struct {
 	MaxGap         uint64
 	TTL            time.Duration // since a transaction came in
 
-	PeerRate  int // transactions a second that one peer may offer
-	PeerBurst int // transactions that it may offer at once after a pause
+	PeerRate  int // transactions not pooled that one peer may offer in a second
+	PeerBurst int // and at once after a pause
 
 	JournalPath string        // "" keeps no journal
 	JournalSync bool          // fsync before an answer: survives power loss, not only a kill

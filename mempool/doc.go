@@ -13,8 +13,8 @@
 //
 // # Admission
 //
-// [Pool.Add] is the one way in, for RPC and for gossip, and [Pool.AddFrom] is Add
-// within the budget of a peer. A transaction is refused with a typed error unless
+// [Pool.Add] is the one way in, for RPC and for gossip; what a peer offers goes there
+// after [Pool.Allow], which bounds the signatures we check for it. A transaction is refused with a typed error unless
 //
 //   - it keeps the rules that need no state (chain.CheckTx) and is not pooled;
 //   - its nonce is the sender's next one, or at most MaxGap above the sender's last

@@ -18,8 +18,6 @@ var (
 
 // Refusals that other nodes do not have a text for.
 var (
-	// ErrBudget means that a peer offered more than its budget allows for now.
-	ErrBudget = errors.New("mempool: peer is over its budget")
 	// ErrJournal means that the transaction could not be recorded, so it was not
 	// accepted; it wraps the reason, such as a full disk. It is worth a retry.
 	ErrJournal = errors.New("mempool: journal refuses writes")

@@ -87,22 +87,8 @@ func open(cfg Config, g *chain.Genesis, st State, d disk) (*Pool, error) {
 // admitted and recorded, so that a crash does not lose it. It checks the rules
 // that need no state too, on all cores and before the lock; a Tx that was checked
 // before costs next to nothing.
-func (p *Pool) Add(txs []*chain.Tx) []error { return p.add(txs, len(txs)) }
-
-// AddFrom is Add for what a peer offers, as far as its budget goes; the rest gets
-// ErrBudget. peer is any number that stands for it.
-func (p *Pool) AddFrom(peer uint64, txs []*chain.Tx) []error {
-	p.mu.Lock()
-	allowed := p.budget.take(time.Now(), peer, len(txs))
-	p.mu.Unlock()
-	return p.add(txs, allowed)
-}
-
-func (p *Pool) add(txs []*chain.Tx, allowed int) []error {
+func (p *Pool) Add(txs []*chain.Tx) []error {
 	errs := make([]error, len(txs))
-	for i := allowed; i < len(txs); i++ {
-		errs[i] = ErrBudget
-	}
 	if err := p.filter(txs, errs); err != nil {
 		refuse(errs, err)
 	} else if b, admitted := p.admit(txs, errs); admitted > 0 {
@@ -112,6 +98,14 @@ func (p *Pool) add(txs []*chain.Tx, allowed int) []error {
 	}
 	p.knownIsRecorded(txs, errs)
 	return errs
+}
+
+// Allow takes n transactions out of the budget of a peer; false: it has offered too many. It is asked before the
+// signatures of what a peer offers are checked. peer is any number that stands for it.
+func (p *Pool) Allow(peer uint64, n int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return n == 0 || p.budget.take(time.Now(), peer, n)
 }
 
 // knownIsRecorded waits for the records of transactions that another call has

@@ -121,15 +121,18 @@ func TestBudget(t *testing.T) {
 	for _, step := range []struct {
 		after time.Duration
 		n     int
-		want  int
-	}{{0, 5, 5}, {0, 30, 15}, {0, 1, 0}, {100 * time.Millisecond, 5, 1}, {time.Hour, 100, 20}, {-time.Hour, 1, 0}} {
+		want  bool
+	}{
+		{0, 5, true}, {0, 14, true}, {0, 30, true}, {0, 1, false}, {2900 * time.Millisecond, 1, false}, {200 * time.Millisecond, 1, true},
+		{time.Hour, 20, true}, {0, 1, false}, {-time.Hour, 1, false},
+	} {
 		now = now.Add(step.after)
 		if got := b.take(now, 1, step.n); got != step.want {
-			t.Fatalf("take(%d) after %s = %d, want %d", step.n, step.after, got, step.want)
+			t.Fatalf("take(%d) after %s = %v, want %v", step.n, step.after, got, step.want)
 		}
 	}
-	if got := b.take(now, 2, 7); got != 7 {
-		t.Fatalf("another peer gets %d, want 7", got)
+	if !b.take(now, 2, 7) {
+		t.Fatal("another peer gets nothing")
 	}
 	for peer := range uint64(3 * maxBudgets) {
 		b.take(now, peer, 1)
@@ -143,22 +146,17 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-func TestAddFrom(t *testing.T) {
+func TestAllow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(1)
 		p := w.open(t, Config{PeerRate: 2, PeerBurst: 3}, osDisk{})
-		var txs []*chain.Tx
-		for n := range uint64(5) {
-			txs = append(txs, w.sign(spec{nonce: n}))
+		if !p.Allow(7, 3) || p.Allow(7, 1) || !p.Allow(7, 0) || !p.Allow(8, 1) {
+			t.Fatal("a burst of 3 is not 3, or another's")
 		}
-		errs := p.AddFrom(7, txs)
-		if errs[2] != nil || !errors.Is(errs[3], ErrBudget) || !errors.Is(errs[4], ErrBudget) {
-			t.Fatalf("AddFrom with a burst of 3: %v", errs)
-		}
-		add(t, p, txs[3]) // our own clients have no budget
+		add(t, p, w.sign(spec{nonce: 0})) // our own clients have no budget
 		time.Sleep(time.Second)
-		if err := p.AddFrom(7, txs[4:])[0]; err != nil {
-			t.Fatalf("AddFrom a second later: %v", err)
+		if !p.Allow(7, 2) || p.Allow(7, 1) {
+			t.Fatal("a second later it is not 2")
 		}
 	})
 }
@@ -260,7 +258,8 @@ func TestConcurrentUse(t *testing.T) {
 	for i := range senders {
 		wg.Go(func() {
 			for n := range uint64(each) {
-				p.AddFrom(uint64(i), []*chain.Tx{w.sign(spec{from: i, nonce: n, tip: n % 7})})
+				p.Allow(uint64(i), 1)
+				p.Add([]*chain.Tx{w.sign(spec{from: i, nonce: n, tip: n % 7})})
 				p.Nonce(w.addr(i))
 				p.Build(10_000, 1<<40)
 				p.Content()

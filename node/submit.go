@@ -59,9 +59,14 @@ func (n *Node) workOf(txs []*chain.Tx) (w chain.Work) {
 	return w
 }
 
+// AllowTxs takes count transactions out of a peer's budget.
+func (n *Node) AllowTxs(from peer.ID, count int) bool {
+	return n.pool.Allow(trace.PeerTag(from.String()), count)
+}
+
 // AddTxs offers the pool transactions from a peer that keep every stateless rule.
 func (n *Node) AddTxs(from peer.ID, txs []*chain.Tx) []error {
-	errs := n.pool.AddFrom(trace.PeerTag(from.String()), txs)
+	errs := n.pool.Add(txs)
 	admitted := make([]*chain.Tx, 0, len(txs))
 	for i, err := range errs {
 		if err == nil {

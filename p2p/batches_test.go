@@ -1,9 +1,12 @@
 package p2p
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/ethereum/go-ethereum/common"
 
 	"github.com/pheme-net/pheme/chain"
 	"github.com/pheme-net/pheme/p2p/trace"
@@ -97,6 +100,45 @@ func TestRepairDoesNotStopGossip(t *testing.T) {
 		}
 		if got := verdict(n.net.takeBatch("peer", encodeBatch(nonce{2}, [][]byte{c.tx.Raw()}))); got != Ignore {
 			t.Errorf("known %s, again: %v, want it ignored", name, got)
+		}
+	}
+}
+
+// TestBudgetBeforeSignatures: of a batch from a peer over its budget no signature is checked, be it good, bad or shared by
+// the nodes of the process; what is pooled already costs no budget.
+func TestBudgetBeforeSignatures(t *testing.T) {
+	w := newWorld(t, "budget")
+	for name, shared := range map[string]*Shared{"alone": nil, "shared": NewShared()} {
+		checked := 0
+		n := &Net{cfg: Config{Shared: shared, Charge: func(w chain.Work) { checked += w.Signatures }}, genesis: w.genesis}
+		back := &testBackend{rec: newRecorder(), pool: make(map[common.Hash]*chain.Tx)}
+		n.backend = back
+		known, x, bad := w.tx(0, 100), w.tx(1, 100), w.unsigned(1)[0]
+		back.hold(known)
+		batch := func(txs ...*chain.Tx) []byte {
+			var raws [][]byte
+			for _, x := range txs {
+				raws = append(raws, x.Raw())
+			}
+			return shared.keep(encodeBatch(nonce{}, raws))
+		}
+		back.overBudget(true)
+		for what, err := range map[string]error{
+			"good": n.takeBatch("peer", batch(known, x)), "bad": n.takeBatch("peer", batch(bad)), "pooled": n.takeBatch("peer", batch(known)),
+		} {
+			if verdict(err) != Ignore || errors.Is(err, errBudget) == (what == "pooled") {
+				t.Errorf("%s: a %s batch over the budget: %v", name, what, err)
+			}
+		}
+		if checked != 0 || back.Tx(x.Hash()) != nil {
+			t.Errorf("%s: %d signatures checked over the budget, admitted: %v", name, checked, back.Tx(x.Hash()) != nil)
+		}
+		back.overBudget(false)
+		if err := n.takeBatch("peer", batch(known, x)); err != nil || checked != 1 {
+			t.Errorf("%s: within the budget: %v, %d signatures checked, want 1", name, err, checked)
+		}
+		if err := n.takeBatch("peer", batch(bad)); verdict(err) != Reject {
+			t.Errorf("%s: a bad batch within the budget: %v", name, err)
 		}
 	}
 }

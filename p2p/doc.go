@@ -29,7 +29,7 @@
 //
 //	PublishTx --> outbox --> batcher --> tx topic        (only the node that got them forms batches)
 //	PublishBlock --> relay --> block topic, relay streams
-//	tx topic    --> takeBatch --> Backend.AddTxs --> verdict
+//	tx topic    --> takeBatch: Backend.AllowTxs, chain.CheckTx --> Backend.AddTxs --> verdict
 //	block topic --> relay.Receive --> take: chain.Check --> Backend.QueueBlock --> verdict
 //	                  |unknown parent, early
 //	                  v

@@ -230,6 +230,20 @@ type testBackend struct {
 	pool map[common.Hash]*chain.Tx
 	busy bool // the import queue plays full
 	mute bool // the pool refuses everything, so that nothing is passed on
+	over bool // every peer is over its budget
+}
+
+func (b *testBackend) AllowTxs(_ peer.ID, count int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return count == 0 || !b.over
+}
+
+// overBudget makes every peer have offered too much, or not.
+func (b *testBackend) overBudget(yes bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.over = yes
 }
 
 func (b *testBackend) AddTxs(_ peer.ID, txs []*chain.Tx) []error {

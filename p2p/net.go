@@ -33,6 +33,9 @@ var (
 
 // Backend is the node behind the network.
 type Backend interface {
+	// AllowTxs asks whether a peer may offer so many transactions that the pool has not got. It is asked before their
+	// signatures are checked.
+	AllowTxs(from peer.ID, count int) bool
 	// AddTxs offers the pool transactions that passed chain.CheckTx: one error
 	// each, nil for newly admitted.
 	AddTxs(from peer.ID, txs []*chain.Tx) []error

@@ -194,7 +194,7 @@ func (n *Net) takeTxs(ctx context.Context, from peer.ID, s *countedStream, set *
 		if total += len(raw); total > maxRepairBytes {
 			return gained, fmt.Errorf("%w: more than %d bytes of transactions", ErrProtocol, maxRepairBytes)
 		}
-		txs, err := n.decodeTxs(raw)
+		txs, err := n.decodeTxs(from, raw)
 		if err != nil {
 			return gained, err
 		}

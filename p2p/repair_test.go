@@ -263,6 +263,28 @@ func TestRepairDoesNotFetchWhatIsSettled(t *testing.T) {
 	})
 }
 
+// TestRepairWithinTheBudget: a session with a peer over its budget ends, nobody is blamed, and what it brought is asked for
+// again as soon as it may bring it.
+func TestRepairWithinTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newBubble(t, "budget", 2, func(c *Config) { c.NoRepair = true })
+		defer v.burst()
+		a, b := v.nodes[0], v.nodes[1]
+		b.back.hold(v.tx(0, 10))
+		a.back.overBudget(true)
+		if _, err := a.net.reconcile(t.Context(), b.host.ID(), false); !errors.Is(err, errBudget) {
+			t.Errorf("reconcile over the budget = %v, want %v", err, errBudget)
+		}
+		if id := b.host.ID(); a.net.peers.penalty(id) != 0 || a.net.repair.resting(id, time.Now()) {
+			t.Error("the peer is punished, or left alone")
+		}
+		a.back.overBudget(false)
+		if _, err := a.net.reconcile(t.Context(), b.host.ID(), false); err != nil || a.back.count() != 1 {
+			t.Errorf("within the budget: %v, pool of %d", err, a.back.count())
+		}
+	})
+}
+
 // TestRepairWaitsForOneHead: pools of different heads differ, so nothing is
 // compared until the heads agree, unless the client insists.
 func TestRepairWaitsForOneHead(t *testing.T) {

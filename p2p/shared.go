@@ -137,16 +137,14 @@ func (s *Shared) blockID(data []byte) common.Hash {
 	return remember(&p.block, compute, nil)
 }
 
-// decodeTxs are the transactions of a batch with their senders, as far as the
-// signatures are good. The caller must not change the slice.
-func (s *Shared) decodeTxs(data []byte, g *chain.Genesis) ([]*chain.Tx, error) {
+// decodeTxs are the transactions of a batch; a sender that was recovered once stays. The caller must not change the slice.
+func (s *Shared) decodeTxs(data []byte) ([]*chain.Tx, error) {
 	p := s.of(data)
 	if p == nil {
 		return decodeTxs(data)
 	}
 	b := remember(&p.batch, func() batchTxs {
 		txs, err := decodeTxs(data)
-		chain.RecoverSenders(txs, g)
 		return batchTxs{txs, err}
 	}, nil)
 	return b.txs, b.err

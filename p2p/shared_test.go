@@ -26,11 +26,11 @@ func TestShared(t *testing.T) {
 			t.Errorf("id on topic %s: %x, want %x", topic, got, want)
 		}
 	}
-	a, err := s.decodeTxs(first, w.genesis)
+	a, err := s.decodeTxs(first)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := s.decodeTxs(again, w.genesis)
+	b, err := s.decodeTxs(again)
 	if err != nil || len(a) != 2 || a[0] != b[0] || a[1].Hash() != txs[1].Hash() {
 		t.Errorf("decoded twice: %v and %v, %v", a, b, err)
 	}
@@ -43,7 +43,7 @@ func TestShared(t *testing.T) {
 	}
 	bad := s.keep([]byte{1, 2, 3})
 	for range 2 {
-		if _, err := s.decodeTxs(bad, w.genesis); !errors.Is(err, ErrBatch) {
+		if _, err := s.decodeTxs(bad); !errors.Is(err, ErrBatch) {
 			t.Errorf("a batch that is none: %v", err)
 		}
 	}

@@ -20,6 +20,9 @@ import (
 // errUnwanted is a batch of which the pool took less than half.
 var errUnwanted = errors.New("p2p: less than half of the batch is new here")
 
+// errBudget is a batch of a peer that has offered too many transactions.
+var errBudget = errors.New("p2p: peer is over its budget of transactions")
+
 // validateBatch is the validator of the transaction topic.
 func (n *Net) validateBatch(_ context.Context, from peer.ID, m *pubsub.Message) pubsub.ValidationResult {
 	if n.ours(from) {
@@ -34,7 +37,7 @@ func (n *Net) validateBatch(_ context.Context, from peer.ID, m *pubsub.Message) 
 // here, or were brought by repair and not passed on so far; it goes on. An error that wraps chain.ErrInvalid: a member
 // breaks a stateless rule, and none was admitted.
 func (n *Net) takeBatch(from peer.ID, payload []byte) error {
-	txs, err := n.decodeTxs(payload)
+	txs, err := n.decodeTxs(from, payload)
 	if err != nil {
 		return err
 	}
@@ -54,9 +57,10 @@ func (n *Net) takeBatch(from peer.ID, payload []byte) error {
 	return nil
 }
 
-// decodeTxs reads a batch and checks every stateless rule of its members.
-func (n *Net) decodeTxs(payload []byte) ([]*chain.Tx, error) {
-	decoded, err := n.cfg.Shared.decodeTxs(payload, n.genesis)
+// decodeTxs reads a batch and checks every stateless rule of its members. errBudget:
+// no signature of it was checked.
+func (n *Net) decodeTxs(from peer.ID, payload []byte) ([]*chain.Tx, error) {
+	decoded, err := n.cfg.Shared.decodeTxs(payload)
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +73,9 @@ func (n *Net) decodeTxs(payload []byte) ([]*chain.Tx, error) {
 			unknown++
 		}
 		txs[i] = t
+	}
+	if !n.backend.AllowTxs(from, unknown) {
+		return nil, errBudget
 	}
 	chain.RecoverSenders(txs, n.genesis)
 	n.charge(chain.Work{Signatures: unknown, HashedBytes: len(payload)})
