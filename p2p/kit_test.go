@@ -228,9 +228,10 @@ type testBackend struct {
 
 	mu   sync.Mutex
 	pool map[common.Hash]*chain.Tx
-	busy bool // the import queue plays full
-	mute bool // the pool refuses everything, so that nothing is passed on
-	over bool // every peer is over its budget
+	busy bool    // the import queue plays full
+	mute bool    // the pool refuses everything, so that nothing is passed on
+	over bool    // every peer is over its budget
+	shun peer.ID // the pool refuses what comes from it
 }
 
 func (b *testBackend) AllowTxs(_ peer.ID, count int) bool {
@@ -246,12 +247,12 @@ func (b *testBackend) overBudget(yes bool) {
 	b.over = yes
 }
 
-func (b *testBackend) AddTxs(_ peer.ID, txs []*chain.Tx) []error {
+func (b *testBackend) AddTxs(from peer.ID, txs []*chain.Tx) []error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	errs := make([]error, len(txs))
 	for i, t := range txs {
-		if b.mute {
+		if b.mute || b.shun != "" && b.shun == from {
 			errs[i] = errUnwanted
 			continue
 		}

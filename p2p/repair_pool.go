@@ -172,19 +172,24 @@ func sendTxs(w io.Writer, txs []*chain.Tx) error {
 }
 
 // takeTxs reads batches of transactions that were asked for and gives them to the
-// pool as they come. It returns how many of them the pool took. The peer has
-// FetchTimeout times stallAfter for each batch, and until ctx ends for all.
+// pool as they come. It returns how many of them the pool took. Others wait meanwhile: the peer
+// may keep us waiting for FetchTimeout times stallAfter, and as much more as minProgress bytes in each FetchTimeout
+// take of what the pool takes or has by now. ctx bounds all of it.
 func (n *Net) takeTxs(ctx context.Context, from peer.ID, s *countedStream, set *recon.Set, asked []recon.ID) (gained int, err error) {
 	open := make(map[recon.ID]struct{}, len(asked))
 	for _, id := range asked {
 		open[id] = struct{}{}
 	}
+	most := stallAfter * n.cfg.FetchTimeout
+	left := most
 	for total := 0; ; {
 		if err := ctx.Err(); err != nil {
 			return gained, err
 		}
-		_ = s.SetReadDeadline(time.Now().Add(stallAfter * n.cfg.FetchTimeout))
+		began := time.Now()
+		_ = s.SetReadDeadline(began.Add(left))
 		raw, err := readFrame(s, maxBatchBytes)
+		left -= time.Since(began)
 		if err != nil {
 			return gained, err
 		}
@@ -206,14 +211,18 @@ func (n *Net) takeTxs(ctx context.Context, from peer.ID, s *countedStream, set *
 			}
 			delete(open, id)
 		}
+		useful := 0 // bytes
 		for i, err := range n.backend.AddTxs(from, txs) {
-			switch {
-			case err == nil:
+			if err != nil && !errors.Is(err, chain.ErrKnown) {
+				n.settled.put(txs[i].Hash(), time.Now().Add(refusedTime))
+				continue
+			}
+			useful += txs[i].Size()
+			if err == nil {
 				gained++
 				n.mended.put(txs[i].Hash(), time.Now().Add(mendedTime))
-			case !errors.Is(err, chain.ErrKnown):
-				n.settled.put(txs[i].Hash(), time.Now().Add(refusedTime))
 			}
 		}
+		left = min(most, left+time.Duration(useful)*n.cfg.FetchTimeout/minProgress)
 	}
 }

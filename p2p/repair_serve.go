@@ -114,6 +114,7 @@ func (n *Net) exchangeTxs(ctx context.Context, p peer.ID, s *countedStream, own 
 		}
 		defer n.giveGain()
 		wants = n.missing(own, offers)
+		_ = s.SetWriteDeadline(time.Now().Add(stallAfter * n.cfg.FetchTimeout)) // others wait for the token
 	}
 	if err := writeFrame(s, encodeIDs(wants)); err != nil {
 		return 0, err

@@ -50,7 +50,7 @@ func (n *Net) reconcile(ctx context.Context, p peer.ID, insist bool) (moved bool
 	if verdict(err) == Reject {
 		n.punish(p, offenceProtocol, err)
 	}
-	if verdict(err) == Reject || time.Since(began) > n.cfg.RequestTimeout {
+	if verdict(err) == Reject || time.Since(began)-c.waited > n.cfg.RequestTimeout {
 		n.repair.rest(p, time.Now())
 	}
 	return c.gained+c.given > 0, err
@@ -79,6 +79,7 @@ type session struct {
 	s    *countedStream
 
 	gained, given int
+	waited        time.Duration // for our own token, which is not the peer's fault
 }
 
 func (c *session) run(ctx context.Context, insist bool) error {
@@ -154,7 +155,9 @@ func (c *session) move(ctx context.Context, own snapshot, theirs, ours []recon.I
 	var a ask
 	var want []recon.ID
 	if n.repairMode.Pulls() && len(theirs) > 0 {
-		if held = n.takeGain(ctx); !held {
+		began := time.Now()
+		held = n.takeGain(ctx)
+		if c.waited = time.Since(began); !held {
 			return ctx.Err()
 		}
 		want = n.missing(own, theirs)

@@ -2,9 +2,12 @@ package p2p
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"math/big"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -336,6 +339,127 @@ func TestGainIsForOne(t *testing.T) {
 		}
 		if got := a.repairBytes(); got > 40*1200+3*4000 {
 			t.Errorf("%d bytes for 40 transactions of 1 KB: fetched more than once", got)
+		}
+	})
+}
+
+// star starts nodes that are connected to the first alone, and whose sessions begin when the test says so: on streams that
+// know deadlines, which those of a bubble do not.
+func (v *town) star(n int) []*testNode {
+	v.t.Helper()
+	for i := range n {
+		v.add(i, func(c *Config) {
+			c.NoRepair, c.NoDiscovery, c.NoMembers = true, true, true
+			if i > 0 {
+				c.Static = []string{fmt.Sprintf("%s/p2p/%s", v.net.Addr(0), v.hosts[0].ID())}
+			}
+		})
+	}
+	v.await("all are up", time.Minute, func() bool { return v.nodes[0].net.Stats().Peers == n-1 })
+	return v.nodes
+}
+
+// giver plays the client of a session that offers transactions and gives them one by one, a pause before each, until it is
+// cut off. It returns how many it gave.
+func (n *testNode) giver(ctx context.Context, to *testNode, txs []*chain.Tx, pause time.Duration) (given int, err error) {
+	s, err := n.host.NewStream(ctx, to.host.ID(), repairProtocol)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Reset()
+	key := newKey()
+	set := recon.NewSet(key, len(txs))
+	var ids []recon.ID
+	for _, x := range txs {
+		h := [32]byte(x.Hash())
+		ids = append(ids, set.Add(&h))
+	}
+	sum, check, profile := snapshot{set: set}.digests()
+	h := hello{Key: key, Insist: true, Status: n.net.status(), Sum: sum, Check: check, Profile: profile}
+	if err := writeFrame(s, h.encode()); err != nil {
+		return 0, err
+	}
+	for _, step := range []func() error{
+		func() error { _, err := readFrame(s, maxSketchBytes); return err },
+		func() error { return writeFrame(s, ask{Offers: encodeIDs(ids)}.encode()) },
+		func() error { _, err := readFrame(s, maxBatchBytes); return err }, // nothing of what we did not ask for
+		func() error { _, err := readFrame(s, 8*maxRepairIDs); return err },
+	} {
+		if err := step(); err != nil {
+			return 0, err
+		}
+	}
+	for _, x := range txs {
+		if err := sleep(ctx, pause); err != nil {
+			return given, err
+		}
+		if err := writeFrame(s, encodeBatch(nonce{}, [][]byte{x.Raw()})); err != nil {
+			return given, err
+		}
+		given++
+	}
+	return given, writeFrame(s, nil)
+}
+
+// TestTokenIsNotKept: a client that gives in small bits what the pool does not want, in as many sessions as it gets, does not
+// keep others from the token; one on a slow link that gives what the pool takes has the time for it.
+func TestTokenIsNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newTown(t, 3, 0)
+		defer v.burst()
+		nodes := v.star(3)
+		a, evil, b := nodes[0], nodes[1], nodes[2]
+		a.back.mu.Lock()
+		a.back.shun = evil.host.ID()
+		a.back.mu.Unlock()
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		for range maxServedTo {
+			txs := v.txs(20, 10)
+			all.Go(func() {
+				for ctx.Err() == nil {
+					if given, _ := evil.giver(ctx, a, txs, stallAfter*a.net.cfg.FetchTimeout-100*time.Millisecond); given > 3 {
+						t.Errorf("it gave %d small batches that nobody wants", given)
+					}
+					_ = sleep(ctx, 10*time.Millisecond)
+				}
+			})
+		}
+		time.Sleep(5 * time.Second)
+		b.back.hold(v.tx(0, 10))
+		if _, err := a.net.reconcile(t.Context(), b.host.ID(), true); err != nil || a.back.count() != 1 {
+			t.Errorf("a session with an honest peer: %v, pool of %d", err, a.back.count())
+		}
+		if a.net.repair.resting(b.host.ID(), time.Now()) {
+			t.Error("the honest peer is left alone")
+		}
+		cancel()
+		all.Wait()
+		time.Sleep(5 * time.Second) // the last sessions end
+		slow := v.txs(30, minProgress)
+		if given, err := b.giver(t.Context(), a, slow, a.net.cfg.FetchTimeout); err != nil || given != len(slow) {
+			t.Errorf("a slow peer gave %d transactions of %d, then %v", given, len(slow), err)
+		}
+	})
+}
+
+// TestOwnTokenIsNobodysFault: that a session fails since it had to wait for our own token is not held against the partner.
+func TestOwnTokenIsNobodysFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newTown(t, 2, 0)
+		defer v.burst()
+		nodes := v.star(2)
+		a, b := nodes[0], nodes[1]
+		b.back.hold(v.tx(0, 10))
+		if !a.net.takeGain(t.Context()) {
+			t.Fatal("the token is gone")
+		}
+		time.AfterFunc(a.net.cfg.RequestTimeout+2*time.Second, a.net.giveGain)
+		if _, err := a.net.reconcile(t.Context(), b.host.ID(), false); err == nil {
+			t.Error("the partner waited longer than RequestTimeout: the test shows nothing")
+		}
+		if a.net.repair.resting(b.host.ID(), time.Now()) {
+			t.Error("the partner is left alone")
 		}
 	})
 }
