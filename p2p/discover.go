@@ -48,13 +48,18 @@ type candidate struct {
 	since time.Time
 }
 
+// byName is the group of all public addresses that are names: where one leads shows when it is dialled.
+const byName = "name"
+
 // group names the subnet of an address: the /16 or /32 of a public one, "" for
 // private ones and loopback, which no attacker has many of.
 func group(a ma.Multiaddr) string {
 	ip, err := manet.ToIP(a)
 	switch {
-	case err != nil || !manet.IsPublicAddr(a):
+	case !manet.IsPublicAddr(a):
 		return ""
+	case err != nil:
+		return byName
 	case ip.To4() != nil:
 		return ip.Mask(net.CIDRMask(16, 32)).String()
 	}
@@ -175,19 +180,7 @@ func (n *Net) discover(ctx context.Context, failed map[peer.ID]time.Time, now ti
 	for i := range all {
 		all[i].group = group(bestOf(all[i].info.Addrs))
 	}
-	var g errgroup.Group
-	failures := make(chan peer.ID, dialsAtOnce)
-	for _, c := range choose(all, have, min(lacking, dialsAtOnce), rand.Shuffle) {
-		g.Go(func() error {
-			if !n.dialMember(ctx, c.info) {
-				failures <- c.info.ID
-			}
-			return nil
-		})
-	}
-	_ = g.Wait() // dialMember tells by its result
-	close(failures)
-	for p := range failures {
+	for _, p := range n.dialMembers(ctx, choose(all, have, min(lacking, dialsAtOnce), rand.Shuffle)) {
 		failed[p] = now
 	}
 	for p, at := range failed {
@@ -195,6 +188,48 @@ func (n *Net) discover(ctx context.Context, failed map[peer.ID]time.Time, now ti
 			delete(failed, p)
 		}
 	}
+}
+
+// dialMembers connects to members, at most dialsAtOnce, and returns those that were not reached, and those that are too many of
+// their subnet: of the one that answered, whatever they say.
+func (n *Net) dialMembers(ctx context.Context, chosen []candidate) (failed []peer.ID) {
+	var g errgroup.Group
+	reached := make([]bool, len(chosen))
+	for i, c := range chosen {
+		g.Go(func() error {
+			reached[i] = n.dialMember(ctx, c.info)
+			return nil
+		})
+	}
+	_ = g.Wait() // dialMember tells by its result
+	for i, c := range chosen {
+		if !reached[i] || n.crowded(c.info.ID) {
+			failed = append(failed, c.info.ID)
+		}
+	}
+	return failed
+}
+
+// crowded closes a connection that we dialled to a peer if maxPerGroup others that we dialled are of its subnet.
+func (n *Net) crowded(p peer.ID) (closed bool) {
+	for _, c := range n.host.Network().ConnsToPeer(p) {
+		g := group(c.RemoteMultiaddr())
+		if g == "" || c.Stat().Direction != network.DirOutbound {
+			continue
+		}
+		others := map[peer.ID]bool{}
+		for _, o := range n.host.Network().Conns() {
+			if o.RemotePeer() != p && o.Stat().Direction == network.DirOutbound && group(o.RemoteMultiaddr()) == g {
+				others[o.RemotePeer()] = true
+			}
+		}
+		if len(others) >= maxPerGroup {
+			log.Debugw("member let go: others are of its subnet", "peer", p, "addr", c.RemoteMultiaddr())
+			_ = c.Close() // closed, or about to be
+			closed = true
+		}
+	}
+	return closed
 }
 
 // dialMember connects to a member and keeps the connection, as long as there is one, from being trimmed.
