@@ -48,7 +48,7 @@ type Config struct {
 	ReviveInterval time.Duration
 	// DeadKeep is how long the dead are remembered.
 	DeadKeep time.Duration
-	// MaxMembers bounds the members known, alive or dead.
+	// MaxMembers bounds the members known, alive or dead; an eighth of it is left to those who speak to us themselves.
 	MaxMembers int
 	// RefuteGap is the least time between two refutations of our own, each of which
 	// costs a signature here and a check everywhere.

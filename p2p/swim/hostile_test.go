@@ -215,6 +215,57 @@ func TestFloods(t *testing.T) {
 	target.Packets()
 }
 
+// TestNewcomerOfAFullTable: members that are made up do not keep out one that is there: part of the table is for those who
+// speak for themselves. Beyond that it is answered as long as it says who it is, and nothing is kept of it.
+func TestNewcomerOfAFullTable(t *testing.T) {
+	n := lone(t, func(c *Config) { c.MaxMembers = 16 })
+	for i := 1000; i < 1100; i++ {
+		if err := n.merge(simStart, signed(i, uint64(simStart.UnixMilli()), 1, nil), true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(n.members) != 14 || n.Counters().Full != 86 {
+		t.Fatalf("%d of 100 members are taken on hearsay, %d refused", len(n.members), n.Counters().Full)
+	}
+	for i := 1; i <= 4; i++ {
+		j := lone(t, func(c *Config) {
+			id := simID(i)
+			c.ID, c.Sign = id, func(b []byte) ([]byte, error) { return fakeSign(id, b), nil }
+		})
+		if err := j.merge(simStart, n.self, false); err != nil {
+			t.Fatal(err)
+		}
+		// ping tells whether a ping of the newcomer, bent, is answered to it.
+		ping := func(bend func(m *message)) bool {
+			m := &message{Kind: kindPing, Seq: 7, Records: []rlp.RawValue{j.self.raw}}
+			bend(m)
+			n.Packets()
+			if err := n.Receive(simStart, j.cfg.ID, m.encode()); err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range n.Packets() {
+				if a, err := DecodeMessage(p.B); err == nil && a.Kind == kindAck && a.Seq == 7 && p.To.ID == j.cfg.ID {
+					return true
+				}
+			}
+			return false
+		}
+		if !ping(func(*message) {}) {
+			t.Errorf("newcomer %d is not answered", i)
+		}
+		_, member := n.members[j.tag]
+		if member != (i <= 2) || ping(func(m *message) { m.Records = nil }) != member {
+			t.Errorf("newcomer %d is a member: %v", i, member)
+		}
+		if !member && (ping(func(m *message) { m.Kind, m.Target = kindPingReq, n.alive[0].tag }) || ping(func(m *message) { m.Records[0] = n.alive[0].record.raw })) {
+			t.Errorf("newcomer %d gets more than an answer, or gets it in another's name", i)
+		}
+	}
+	if len(n.members) != 16 || len(n.relays) != 0 {
+		t.Errorf("%d members, %d relays", len(n.members), len(n.relays))
+	}
+}
+
 // TestLyingAggregates: a share that is no number, far too large, or of a far
 // epoch moves nobody.
 func TestLyingAggregates(t *testing.T) {

@@ -54,7 +54,7 @@ func (n *Node) mergeRaw(now time.Time, raw []byte, spread bool) error {
 // One that lies too far ahead is left, without an error: the clock of whoever passed
 // it on may be ahead of ours.
 func (n *Node) merge(now time.Time, r *Record, spread bool) error {
-	if r.Incarnation > uint64(now.Add(maxAhead).UnixMilli()) {
+	if r.ahead(now) {
 		n.count.BadRecords++
 		return nil
 	}
@@ -126,9 +126,14 @@ func (n *Node) mergeSelf(now time.Time, r *Record) error {
 	})
 }
 
-// welcome adds a member nobody told us of before.
+// welcome adds a member nobody told us of before. A part of the table is only for those who tell of themselves: records are
+// made at will, and a table full of them must not keep out who is there.
 func (n *Node) welcome(now time.Time, tag uint64, r *Record, spread bool) {
-	if len(n.members) >= n.cfg.MaxMembers {
+	limit := n.cfg.MaxMembers
+	if tag != n.speaker {
+		limit -= limit / 8
+	}
+	for len(n.members) >= limit {
 		if len(n.dead) == 0 {
 			n.count.Full++
 			return

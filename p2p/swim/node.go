@@ -49,7 +49,7 @@ type Counters struct {
 	Cleared              uint64 // suspicions ended by an answer of the suspect to us
 	Deaths               uint64 // confirmed
 	BadRecords           uint64 // refused: signature, bounds, incarnation
-	Full                 uint64 // members not taken because there are MaxMembers
+	Full                 uint64 // members not taken for lack of room
 }
 
 // Node is one member's view of all. It is not safe for concurrent use: its owner
@@ -67,7 +67,8 @@ type Node struct {
 	ring    []*member // in the order to probe; the dead are skipped
 	next    int       // of the ring
 	buckets [numBuckets]uint64
-	quiet   int // push-pulls since one brought a member
+	quiet   int    // push-pulls since one brought a member
+	speaker uint64 // the sender of the datagram that is being read; 0: none is
 
 	agenda    agenda
 	queue     queue
@@ -149,10 +150,16 @@ func (n *Node) Receive(now time.Time, from ID, b []byte) error {
 	if tag == n.tag {
 		return nil // our own, from a former life or another place
 	}
-	if err := n.learn(now, m); err != nil {
+	n.speaker = tag
+	err = n.learn(now, m)
+	n.speaker = 0
+	if err != nil {
 		return err
 	}
 	peer := n.members[tag]
+	if peer == nil {
+		peer = n.guest(now, from, m)
+	}
 	if peer == nil || peer.state >= Dead && m.Kind != kindPing {
 		return nil // to be answered, it must be known; its record comes with its first messages
 	}
@@ -167,6 +174,17 @@ func (n *Node) Receive(now time.Time, from ID, b []byte) error {
 		n.share(now, peer, m)
 	case kindShared:
 		n.shared(now, peer, m)
+	}
+	return nil
+}
+
+// guest is the sender of a ping that says who it is and for whom there is no room: nil, if it is no such ping. Were it not
+// answered, it would hold us for dead, and with others like us everybody.
+func (n *Node) guest(now time.Time, from ID, m *message) *member {
+	for _, raw := range m.Records {
+		if r, err := DecodeRecord(raw); m.Kind == kindPing && err == nil && r.ID == from && !r.Left && !r.ahead(now) {
+			return &member{tag: from.Tag(), record: r} // learn has checked the signature
+		}
 	}
 	return nil
 }

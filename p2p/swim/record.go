@@ -142,6 +142,11 @@ type Record struct {
 	raw []byte
 }
 
+// ahead tells whether an incarnation is one that no clock near ours has given.
+func (r *Record) ahead(now time.Time) bool {
+	return r.Incarnation > uint64(now.Add(maxAhead).UnixMilli())
+}
+
 // Raw is the record's encoding; the caller does not change it.
 func (r *Record) Raw() []byte { return r.raw }
 

@@ -125,7 +125,7 @@ func (n *Node) Sync(now time.Time, b []byte) (answer []byte, again bool, err err
 		if err := n.takeDelta(now, f); err != nil {
 			return nil, false, err
 		}
-		again = f.More && n.root() != before
+		again = f.More && n.root() != before // a full table takes nothing, however often it is told
 		for _, tag := range f.Want {
 			n.addRecord(&out, tag)
 		}

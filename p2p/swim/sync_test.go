@@ -193,3 +193,36 @@ func TestFullDeltaFitsAFrame(t *testing.T) {
 		t.Errorf("a frame of %d bytes: %v", len(b), err)
 	}
 }
+
+// TestPushPullEndsWhenFull: of members that fill several frames, one that has room asks until it has all, one that has none
+// does not ask again.
+func TestPushPullEndsWhenFull(t *testing.T) {
+	b := lone(t)
+	const known = 200
+	for i := 1; i < known; i++ {
+		m := Map{{"zone", 1, strings.Repeat("x", MaxEntries-4)}}
+		if err := b.merge(simStart, signed(i, uint64(simStart.UnixMilli()), 1, m), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for most, rounds := range map[int]int{1000: 3, 8: 2} {
+		a := lone(t, func(c *Config) {
+			id := simID(5000)
+			c.ID, c.Sign, c.MaxMembers = id, func(b []byte) ([]byte, error) { return fakeSign(id, b), nil }, most
+		})
+		count := 0
+		for again := true; again && count < 10; count++ {
+			again = false
+			for frame, from, to := a.SyncOpen(), a, b; frame != nil; from, to = to, from {
+				answer, more, err := to.Sync(simStart, frame)
+				if err != nil {
+					t.Fatal(err)
+				}
+				frame, again = answer, again || more && to == a
+			}
+		}
+		if count > rounds || most > known && len(a.members) != known {
+			t.Errorf("one with room for %d knows %d of %d members after %d push-pulls, want at most %d", most, len(a.members), known, count, rounds)
+		}
+	}
+}
