@@ -26,20 +26,37 @@ func announce(t testing.TB, name string, b *chain.Block) []byte {
 	return n.sent[0]
 }
 
+// TestAnnouncementGolden pins both announcements. The compact one brings a transaction.
 func TestAnnouncementGolden(t *testing.T) {
-	got := hex.EncodeToString(announce(t, "coded", sampleOf(t, 3, 8<<10)))
-	path := filepath.Join("testdata", "coded.golden")
-	if *update {
-		if err := os.WriteFile(path, []byte(got+"\n"), 0o644); err != nil {
-			t.Fatal(err)
+	b := sampleBy(t, 4, func(i int) int { return []int{8 << 10, 100, 8 << 10, 1 << 10}[i] })
+	n := &node{pool: make(map[common.Hash]*chain.Tx)}
+	for i, x := range b.Txs() {
+		if i != 1 {
+			n.pool[x.Hash()] = x
 		}
 	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
+	if err := n.relay(t, "compact").Publish(b); err != nil || len(n.sent) != 1 {
+		t.Fatalf("Publish() = %v, %d messages", err, len(n.sent))
 	}
-	if got != strings.TrimSpace(string(want)) {
-		t.Errorf("the message changed: %s", got)
+	for name, payload := range map[string][]byte{"coded": announce(t, "coded", sampleOf(t, 3, 8<<10)), "compact": n.sent[0]} {
+		got := hex.EncodeToString(payload)
+		path := filepath.Join("testdata", name+".golden")
+		if *update {
+			if err := os.WriteFile(path, []byte(got+"\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != strings.TrimSpace(string(want)) {
+			t.Errorf("the %s message changed: %s", name, got)
+		}
+	}
+	a, err := decodeAnnouncement(n.sent[0], 1<<20)
+	if err != nil || len(a.parts) != 4 || len(a.body.Prefilled) != 1 || a.body.Prefilled[0].Index != 1 || a.body.Push {
+		t.Errorf("decodeAnnouncement() = %+v, %v", a, err)
 	}
 }
 
@@ -101,6 +118,7 @@ func TestAnnouncement(t *testing.T) {
 
 func FuzzDecodeAnnouncement(f *testing.F) {
 	f.Add(announce(f, "coded", sampleOf(f, 3, 8<<10)))
+	f.Add(announceCompact(f, sampleOf(f, 3, 8<<10)))
 	f.Add([]byte{kindCompact, 0xc0})
 	f.Fuzz(func(t *testing.T, p []byte) {
 		a, err := decodeAnnouncement(p, 1<<20)
