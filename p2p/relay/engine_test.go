@@ -2,6 +2,7 @@ package relay
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -243,6 +244,71 @@ func TestGreedyPeers(t *testing.T) {
 	}
 	if n := len(x.tell(slot).acks); n > x.swarm.total {
 		t.Errorf("%d acknowledgements wait", n)
+	}
+}
+
+// TestEarlyFramesOfManyPeers: each within its share, together they exceed what is kept of all: the oldest go, and are
+// recorded as of no block.
+func TestEarlyFramesOfManyPeers(t *testing.T) {
+	const peers = 17
+	e := (&node{}).relay(t, "coded").(*coded).engine
+	lost := 0
+	e.hook = func(ev trace.Event) { lost++ }
+	body := make([]byte, 4<<10)
+	cost := (&frame{bytes: body}).cost()
+	for p := range peers {
+		for i := range earlyPerPeer / cost {
+			f := &frame{kind: frameChunk, tag: tag{9, byte(p)}, chunk: i, bytes: body}
+			f.read = &trace.Event{}
+			if err := e.handle(peer.ID(rune('a'+p)), f); err != nil {
+				t.Fatal(err)
+			}
+			if e.early.bytes > earlyBytes || e.early.bytes != len(e.early.order)*cost {
+				t.Fatalf("%d bytes of %d early frames are kept, want at most %d", e.early.bytes, len(e.early.order), earlyBytes)
+			}
+		}
+	}
+	kept := earlyBytes / cost
+	if given := peers * (earlyPerPeer / cost); len(e.early.order) != kept || lost != given-kept || lost == 0 {
+		t.Errorf("%d frames kept and %d lost of %d, want %d kept", len(e.early.order), lost, given, kept)
+	}
+	share := earlyPerPeer / cost
+	if first, last := e.early.by["a"], e.early.by[peer.ID(rune('a'+peers-1))]; first != (share-lost)*cost || last != share*cost {
+		t.Errorf("%d bytes of the first peer and %d of the last are kept, want the first to have lost all %d frames", first, last, lost)
+	}
+}
+
+// TestLinksAreBounded: no more than maxLinks peers are talked to. What others send is nothing and nobody's fault, and who
+// goes makes room.
+func TestLinksAreBounded(t *testing.T) {
+	b := sampleOf(t, 6, 8<<10)
+	n, e, x, chunks := receiver(t, b)
+	who := func(i int) peer.ID { return peer.ID(fmt.Sprint("peer ", i)) }
+	say := func(i int) {
+		t.Helper()
+		for _, f := range []*frame{
+			x.frame(0, chunks[0], 0), x.frame(1, chunks[0], 0), {kind: frameHave, tag: x.tag, flags: flagWant},
+			{kind: frameRoute, port: 7, query: true}, {kind: frameChunk, tag: tag{9}, bytes: chunks[0]},
+		} {
+			_ = e.handle(who(i), f) // the second chunk is wrong
+		}
+		e.take(who(i), []byte{frameHave})
+		for len(e.start) > 0 { // as Run does
+			<-e.start
+		}
+	}
+	for i := range maxLinks + 5 {
+		say(i)
+	}
+	if len(e.links) != maxLinks || len(e.ring) != maxLinks || len(x.swarm.views) > maxLinks || len(e.early.by) > maxLinks {
+		t.Fatalf("%d links, %d in turn, %d views; want at most %d", len(e.links), len(e.ring), len(x.swarm.views), maxLinks)
+	}
+	if e.links[who(maxLinks)] != nil || e.early.by[who(maxLinks)] != 0 || len(n.blamed) != 0 {
+		t.Errorf("one too many has a link, or frames are kept for it, or is blamed: %q", n.blamed)
+	}
+	e.unlink(e.links[who(0)])
+	if say(maxLinks); e.links[who(maxLinks)] == nil || len(e.links) != maxLinks || len(e.ring) != maxLinks {
+		t.Errorf("%d links after one went and one came, %d in turn", len(e.links), len(e.ring))
 	}
 }
 
