@@ -88,6 +88,10 @@ func TestBadSettingsAreNamed(t *testing.T) {
 	if _, err := New(Config{Relay: "pigeon"}, n.host, n.chain, n.back, nil, trace.NewClock()); !errors.Is(err, relay.ErrUnknown) {
 		t.Errorf("unknown relay: %v", err)
 	}
+	tuning := relay.Config{Budget: -1}
+	if _, err := New(Config{RelayTuning: tuning}, n.host, n.chain, n.back, nil, trace.NewClock()); err == nil || !strings.Contains(err.Error(), "budget") {
+		t.Errorf("New() with %+v = %v, want an error that names the budget", tuning, err)
+	}
 	if _, err := NewHost(Config{Listen: []string{"/ip4/127.0.0.1/tcp/0", "/ip4/203.0.113.7/tcp/0"}}, identity("x")); err == nil || !strings.Contains(err.Error(), "no such address") {
 		t.Errorf("an address of another machine: %v", err)
 	}

@@ -41,6 +41,20 @@ func TestOriginUpload(t *testing.T) {
 	}
 }
 
+// TestRelayTuning: the relay's numbers are those of the configuration. With one send of a chunk by each node a block has
+// fewer copies, and its origin sends it once, with its parity.
+func TestRelayTuning(t *testing.T) {
+	a := arena{nodes: 7, size: 64 << 10, blocks: 1, relay: "coded"}
+	base := a.run(t)
+	a.bend = func(_ int, c *Config) { c.RelayTuning.Budget = 1 }
+	got := a.run(t)
+	t.Logf("a budget of 1: %v", got)
+	t.Logf("the default: %v", base)
+	if base.missing+got.missing > 0 || got.root > 2 || base.root < 2.5 || got.copies >= base.copies {
+		t.Errorf("a budget of 1: %v; the default: %v", got, base)
+	}
+}
+
 // TestMixedRelays: nodes of different relays have each other's blocks, in each form, and fetch none.
 func TestMixedRelays(t *testing.T) {
 	names := []string{"gossip", "coded", "compact", "auto"}
