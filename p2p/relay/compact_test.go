@@ -81,6 +81,26 @@ func TestCompactFromThePool(t *testing.T) {
 	}
 }
 
+// TestVerdictDoesNotWait: an announcement is passed on before the block that the pool holds is put together.
+func TestVerdictDoesNotWait(t *testing.T) {
+	b := sampleOf(t, 20, 2<<10)
+	n := &node{mesh: []peer.ID{"a"}, pool: make(map[common.Hash]*chain.Tx)}
+	for _, x := range b.Txs() {
+		n.pool[x.Hash()] = x
+	}
+	e := n.relay(t, "coded").(*coded).engine
+	e.running.Store(true) // as in Run, but what it would start stays where it is
+	if err := e.Receive(Message{From: "a", Payload: announceCompact(t, b)}); err != nil || len(n.whole) != 0 {
+		t.Fatalf("Receive() = %v, and %d blocks are whole", err, len(n.whole))
+	}
+	for len(e.start) > 1 {
+		<-e.start // the link's
+	}
+	if (<-e.start)(t.Context()); len(n.whole) != 1 || n.whole[0].ID() != b.ID() {
+		t.Fatalf("%d blocks are whole", len(n.whole))
+	}
+}
+
 // TestCompactLacksLittle: what is missing is asked for from the announcer; its
 // answer completes the block, a second one is nothing, a foreign one a fault.
 func TestCompactLacksLittle(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -31,6 +32,7 @@ type engine struct {
 	limit   int // bytes of a block's transactions
 
 	start   chan job      // to be started
+	running atomic.Bool   // Run is there to start it
 	teller  chan struct{} // one token: there is news
 	stirred chan struct{} // one token: there is a transfer to look after
 	pumping chan struct{} // one token: there may be a chunk to send
@@ -143,15 +145,31 @@ func (e *engine) announced(m Message, posted bool) error {
 	}
 	waiting := e.early.take(t.tag)
 	e.mu.Unlock()
-	if t.puzzle != nil {
-		e.solve(t, t.puzzle)
-	}
-	for _, w := range waiting {
-		if err := e.handle(w.from, w.frame); err != nil {
-			e.blame(w.from, err)
-		}
+	if t.puzzle != nil || len(waiting) > 0 {
+		e.beside(func() {
+			if t.puzzle != nil {
+				e.solve(t, t.puzzle)
+			}
+			for _, w := range waiting {
+				if err := e.handle(w.from, w.frame); err != nil {
+					e.blame(w.from, err)
+				}
+			}
+		})
 	}
 	return t.doubt
+}
+
+// beside does what a verdict must not wait for: the announcement goes on meanwhile.
+func (e *engine) beside(do func()) {
+	if e.running.Load() {
+		select {
+		case e.start <- func(context.Context) { do() }:
+			return
+		default:
+		}
+	}
+	do()
 }
 
 // again says whether an announcement, or the block it is of, has been announced already, and
@@ -290,6 +308,7 @@ func (e *engine) proclaim(t *transfer) {
 // Run implements Relay.
 func (e *engine) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	e.running.Store(true)
 	g.Go(func() error { return e.tell(ctx) })
 	g.Go(func() error { return e.care(ctx) })
 	g.Go(func() error { return e.pump(ctx) })
