@@ -400,3 +400,53 @@ func TestSlowPeersAreServed(t *testing.T) {
 		t.Error("kept though nobody takes anything")
 	}
 }
+
+// TestWrongHashesTellNoPace: a chunk that is not written, since its proposer signed another hash, is not under way, and says
+// nothing of the path to a peer.
+func TestWrongHashesTellNoPace(t *testing.T) {
+	b := sampleOf(t, 6, 8<<10)
+	_, e, x := told(t, b, bent(t, announce(t, "coded", b), func(a *announced) {
+		for i := range a.Leaves {
+			a.Leaves[i] ^= 1
+		}
+	}))
+	e.Taken(b)
+	for lane, p, _ := e.pick(time.Now()); lane != nil; lane, p, _ = e.pick(time.Now()) {
+		lane.busy = false
+		for _, l := range e.links {
+			if slices.Contains(l.lanes, lane) && e.genuine(l, p) {
+				t.Fatalf("chunk %d is written", p.frame.chunk)
+			}
+		}
+	}
+	for id, l := range e.links {
+		if q := &l.pace; e.stats.ChunksSent == 0 || q.flying != 0 || len(q.flight) != 0 || q.rtt() != 0 || q.delivered != 0 || q.limit() != float64(e.cfg.WindowStart) {
+			t.Errorf("%s: %d bytes under way, a round trip of %v, %d arrived, a window of %.0f", id, q.flying, q.rtt(), q.delivered, q.limit())
+		}
+	}
+	if x.block == nil {
+		t.Error("not complete")
+	}
+}
+
+// TestSureOfOtherBytes: that a chunk is what its proposer signed says nothing of the block's own bytes in its place.
+func TestSureOfOtherBytes(t *testing.T) {
+	b := sampleOf(t, 6, 8<<10)
+	other := make([]byte, shapeOf(len(b.TxList())).chunk)
+	hash := leaf(other)
+	_, e, x := told(t, b, bent(t, announce(t, "coded", b), func(a *announced) { copy(a.Leaves[5*leafBytes:], hash[:]) }))
+	if err := e.handle("a", x.frame(5, other, 0)); err != nil {
+		t.Fatal(err)
+	}
+	lane, p, _ := e.pick(time.Now())
+	if lane == nil || p.frame.chunk != 5 {
+		t.Fatalf("picked %+v", p.frame)
+	}
+	e.Taken(b)
+	if l := e.links["b"]; !e.genuine(l, p) {
+		t.Error("what was signed is not written")
+	}
+	if x.sure.get(5) || bytes.Equal(x.chunks[5], other) {
+		t.Error("what was not signed is taken for it")
+	}
+}

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -236,10 +237,11 @@ func (e *engine) genuine(l *link, p piece) bool {
 	e.node.Charge(len(p.frame.bytes))
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if good {
+	switch {
+	case !good:
+		l.pace.cancel(t.tag, c)
+	case bytes.Equal(t.chunks[c], p.frame.bytes): // and not the block's own meanwhile
 		t.sure.set(c)
-	} else {
-		l.pace.acked(time.Now(), t.tag, c) // it is not under way
 	}
 	return good
 }

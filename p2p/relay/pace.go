@@ -74,6 +74,17 @@ func (p *pace) sent(f flying) {
 	p.flight = append(p.flight, f)
 }
 
+// cancel takes back that a chunk was sent.
+func (p *pace) cancel(t tag, chunk int) {
+	for i, f := range slices.Backward(p.flight) {
+		if f.tag == t && f.chunk == chunk {
+			p.flight = slices.Delete(p.flight, i, i+1)
+			p.flying -= f.bytes
+			return
+		}
+	}
+}
+
 // restart forgets the rate: the streams' is none of datagrams.
 func (p *pace) restart() { p.best = [2]float64{} }
 
