@@ -137,7 +137,8 @@
 //   - No frame makes the state grow without bound: 16 blocks, two of a slot, 4 MiB
 //     of frames that came before their announcement, a window a peer, 128 KiB of slices
 //     and 256 datagrams a peer, 64 frames that one does not read, each
-//     transaction of a block once to a peer.
+//     transaction of a block once to a peer, and two blocks' chunks, however often
+//     its streams end.
 //   - What an honest node sends no honest node refuses, and who is slow or silent holds up
 //     its own blocks alone: others wait for a round trip of at most a second, and who sends
 //     chunks of a block that is over is told so.

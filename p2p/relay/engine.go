@@ -37,20 +37,20 @@ type engine struct {
 	stirred chan struct{} // one token: there is a transfer to look after
 	pumping chan struct{} // one token: there may be a chunk to send
 
-	mu     sync.Mutex
-	uplink uplink
-	queue  queue
-	links  map[peer.ID]*link
-	ring   []*link // in turn
-	turn   int
-	slots  int // given to links so far
-	live   map[tag]*transfer
-	order  []*transfer // oldest first
-	early  early
-	past   past
-	seen   slotCount
-	share  share // of recent blocks, that was pooled
-	stats  Stats
+	mu      sync.Mutex
+	uplink  uplink
+	queue   queue
+	links   map[peer.ID]*link
+	ring    []*link // in turn
+	turn    int
+	numbers numbers
+	live    map[tag]*transfer
+	order   []*transfer // oldest first
+	early   early
+	past    past
+	seen    slotCount
+	share   share // of recent blocks, that was pooled
+	stats   Stats
 }
 
 // maxWide is with how many peers a node exchanges chunks of its own accord, those of
@@ -68,7 +68,7 @@ func newEngine(cfg Config, d Deps) *engine {
 	return &engine{
 		cfg: cfg, node: d.Node, net: d.Network, packets: d.Packets, hook: d.Hook, clock: d.Clock, seed: trace.PeerTag(string(d.Self)), limit: d.MaxList,
 		start: make(chan job, maxLinks), teller: make(chan struct{}, 1), stirred: make(chan struct{}, 1), pumping: make(chan struct{}, 1),
-		links: make(map[peer.ID]*link), live: make(map[tag]*transfer), early: newEarly(), seen: newSlotCount(),
+		links: make(map[peer.ID]*link), live: make(map[tag]*transfer), numbers: newNumbers(), early: newEarly(), seen: newSlotCount(),
 	}
 }
 

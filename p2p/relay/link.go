@@ -125,13 +125,13 @@ func (e *engine) link(p peer.ID) *link {
 	if len(e.links) >= maxLinks {
 		return nil
 	}
-	l = &link{id: p, tag: trace.PeerTag(p.String()), slot: e.slots, pace: newPace(&e.cfg), wake: make(chan struct{}, 1), done: make(chan struct{})}
+	l = &link{id: p, tag: trace.PeerTag(p.String()), pace: newPace(&e.cfg), wake: make(chan struct{}, 1), done: make(chan struct{})}
 	select {
 	case e.start <- func(ctx context.Context) { e.writeUrgent(ctx, l) }:
 	default:
 		return nil
 	}
-	e.slots++
+	l.slot = e.number(p)
 	e.links[p] = l
 	e.ring = append(e.ring, l)
 	return l
@@ -148,10 +148,7 @@ func (e *engine) unlink(l *link) {
 	delete(e.links, l.id)
 	e.ring = slices.DeleteFunc(e.ring, func(o *link) bool { return o == l })
 	for _, t := range e.order {
-		t.swarm.leave(l.slot)
-		delete(t.news, l.slot)
-		delete(t.parked, l.slot)
-		delete(t.knows, l.slot)
+		t.leave(l.slot)
 	}
 	poke(l.wake)
 	close(l.done)

@@ -131,14 +131,18 @@ func (s *swarm) retract(peer, chunk int) bool {
 	return true
 }
 
-// leave forgets a peer.
+// leave forgets a peer, but for what it was given and that it needs no more.
 func (s *swarm) leave(peer int) {
 	v := s.views[peer]
 	if v == nil {
 		return
 	}
 	s.forget(peer)
-	delete(s.views, peer)
+	if v.given == 0 && !v.over {
+		delete(s.views, peer)
+		return
+	}
+	v.done, v.wants, v.hungry = v.over, false, false
 }
 
 // next is choose and give.
