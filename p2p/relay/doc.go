@@ -141,7 +141,7 @@
 //     its streams end.
 //   - What an honest node sends no honest node refuses, and who is slow or silent holds up
 //     its own blocks alone: others wait for a round trip of at most a second, and who sends
-//     chunks of a block that is over is told so.
+//     chunks of a block that is over is told so; those that nobody follows are acknowledged, too.
 //   - A peer is blamed for bytes that cannot be: a frame that does not decode, a
 //     chunk that is not what the proposer signed. What a proposer does wrong (two
 //     announcements of one block, chunks that give no block) is blamed on nobody

@@ -9,7 +9,8 @@ import (
 
 // early keeps frames about blocks that are not announced yet: a chunk may overtake
 // the announcement, which another stream carries. A peer that fills its share
-// loses the rest of its frames, nobody else's; what is lost is asked for later.
+// loses the rest of its frames, nobody else's; what is lost is asked for later. Chunks
+// that are lost, or whose announcement does not come, are acknowledged all the same.
 type early struct {
 	by    map[peer.ID]int // bytes kept for a peer
 	order []earlyFrame    // oldest first
@@ -48,10 +49,10 @@ func (s *early) add(from peer.ID, f *frame, now time.Time) bool {
 }
 
 // clear takes off what is too old, and the oldest of what is too much.
-func (s *early) clear(now time.Time) (off []*frame) {
+func (s *early) clear(now time.Time) (off []earlyFrame) {
 	n := 0
 	for ; n < len(s.order) && (s.bytes > earlyBytes || now.Sub(s.order[n].at) > earlyTime); n++ {
-		off = append(off, s.order[n].frame)
+		off = append(off, s.order[n])
 		s.paid(s.order[n])
 	}
 	s.order = slices.Delete(s.order, 0, n)

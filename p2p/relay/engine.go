@@ -109,6 +109,7 @@ func (e *engine) announced(m Message, posted bool) error {
 	}
 	id := a.header.ID()
 	if again, err := known(id); again {
+		e.decline(a)
 		return err
 	}
 	if err := e.node.CheckHeader(a.header); err != nil && !errors.Is(err, chain.ErrSecondBlock) {
@@ -127,11 +128,13 @@ func (e *engine) announced(m Message, posted bool) error {
 	e.mu.Lock()
 	if again, err := e.again(m.Payload, id, posted); again { // while the header was checked
 		e.mu.Unlock()
+		e.decline(a)
 		return err
 	}
 	nth := e.seen.add(a.header.Slot(), id)
 	if nth > perSlot {
 		e.mu.Unlock()
+		e.decline(a)
 		return fmt.Errorf("%w %d", chain.ErrEquivocation, a.header.Slot())
 	}
 	if nth > 1 {

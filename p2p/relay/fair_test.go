@@ -3,6 +3,8 @@ package relay
 import (
 	"bufio"
 	"bytes"
+	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -204,5 +206,80 @@ func TestWhatGoesFirst(t *testing.T) {
 	}
 	if e.live[x.tag] != x || e.live[tag{8}] != nil || len(e.order) != maxLive {
 		t.Errorf("%d are left, the first %v, the complete one %v", len(e.order), e.live[x.tag] == x, e.live[tag{8}] != nil)
+	}
+}
+
+// TestNobodyFollows: chunks that no announcement follows in time, or for which there is no room, are acknowledged: their
+// sender must not wait for them for seconds.
+func TestNobodyFollows(t *testing.T) {
+	_, e, _, chunks := receiver(t, sampleOf(t, 6, 8<<10))
+	const sent = 200
+	for i := range sent {
+		if err := e.handle("b", &frame{kind: frameChunk, tag: tag{7}, chunk: i, bytes: chunks[0]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	acked := make(map[int]bool)
+	hear := func() {
+		for f := e.next("b"); f != nil; f = e.next("b") {
+			if f.kind != frameHave || f.tag != (tag{7}) || f.flags != 0 || len(f.held) > 0 {
+				t.Fatalf("it hears %+v", f)
+			}
+			for _, c := range f.acks {
+				acked[c] = true
+			}
+		}
+	}
+	if hear(); len(acked) != sent-len(e.early.order) || len(acked) == 0 {
+		t.Errorf("%d acknowledged at once of %d, %d wait", len(acked), sent, len(e.early.order))
+	}
+	e.expire(time.Now().Add(2 * earlyTime))
+	if hear(); len(acked) != sent {
+		t.Errorf("%d acknowledged in the end of %d", len(acked), sent)
+	}
+}
+
+// TestDeclined: who sent chunks before an announcement that is not followed hears that none are needed.
+func TestDeclined(t *testing.T) {
+	b, other := sampleOf(t, 6, 8<<10), sampleOf(t, 7, 8<<10)
+	for name, payload := range map[string][]byte{
+		"another root":        bent(t, announce(t, "coded", b), func(a *announced) { a.Leaves[0] ^= 1 }),
+		"a third of the slot": announce(t, "coded", sampleOf(t, 8, 8<<10)),
+	} {
+		_, e, _, chunks := receiver(t, b)
+		if err := e.Receive(Message{From: "a", Payload: announce(t, "coded", other)}); !errors.Is(err, chain.ErrSecondBlock) {
+			t.Fatal(err)
+		}
+		a, err := decodeAnnouncement(payload, 4<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.handle("b", &frame{kind: frameChunk, tag: a.tag, chunk: 2, bytes: chunks[2]}); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Receive(Message{From: "a", Payload: payload}); err == nil {
+			t.Fatalf("%s is followed", name)
+		}
+		if f := e.next("b"); f == nil || f.kind != frameHave || f.tag != a.tag || f.flags != flagDone || !slices.Equal(f.acks, []int{2}) {
+			t.Errorf("%s: b hears %+v", name, f)
+		}
+	}
+}
+
+// TestLateAcknowledgements: those of a block that is over here count as any.
+func TestLateAcknowledgements(t *testing.T) {
+	_, e, x, chunks := receiver(t, sampleOf(t, 6, 8<<10))
+	if err := e.handle("a", x.frame(0, chunks[0], 0)); err != nil {
+		t.Fatal(err)
+	}
+	if lane, _, _ := e.pick(time.Now()); lane == nil {
+		t.Fatal("nothing is sent")
+	}
+	e.drop(x)
+	if err := e.handle("b", &frame{kind: frameHave, tag: x.tag, acks: []int{0}}); err != nil {
+		t.Fatal(err)
+	}
+	if p := &e.links["b"].pace; p.flying != 0 || len(p.flight) != 0 || p.rtt() == 0 {
+		t.Errorf("%d bytes are under way, a round trip of %v", p.flying, p.rtt())
 	}
 }

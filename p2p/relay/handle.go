@@ -18,8 +18,18 @@ func (e *engine) handle(from peer.ID, f *frame) error {
 	l := e.link(from)
 	id, told := e.named(f.tag)
 	kept := !told && l != nil && f.kind != frameRoute && e.early.add(from, f, time.Now())
-	if t != nil {
+	switch {
+	case t != nil:
 		t.informed(l)
+	case l == nil:
+	case f.kind == frameHave: // of a block that is over here
+		for _, c := range f.acks {
+			if e.arrived(l, f.tag, c, time.Now()) {
+				poke(e.pumping)
+			}
+		}
+	case f.kind == frameChunk && !told && !kept:
+		l.receipt(f)
 	}
 	e.mu.Unlock()
 	switch {
@@ -55,11 +65,13 @@ func (e *engine) handle(from peer.ID, f *frame) error {
 	return nil
 }
 
-// decline tells those who sent chunks of a block that is here already, before anything was announced, that it
-// needs none: what is not acknowledged takes its place from the next block.
+// decline tells those who sent chunks before their announcement, of which none are needed, that it is so: of a block
+// that is here already, or comes by another announcement, or is one too many of its slot.
 func (e *engine) decline(a *announcement) {
 	e.mu.Lock()
-	e.past.add(a.tag, a.header.ID())
+	if _, told := e.named(a.tag); !told { // its proposer may have signed the same twice
+		e.past.add(a.tag, a.header.ID())
+	}
 	waiting := e.early.take(a.tag)
 	e.mu.Unlock()
 	for _, w := range waiting {
@@ -73,9 +85,14 @@ func (e *engine) decline(a *announcement) {
 func (e *engine) expire(now time.Time) bool {
 	e.mu.Lock()
 	off, rest := e.early.clear(now), len(e.early.order)
+	for _, w := range off {
+		if l := e.links[w.from]; l != nil && w.frame.kind == frameChunk {
+			l.receipt(w.frame)
+		}
+	}
 	e.mu.Unlock()
-	for _, f := range off {
-		e.record(f, common.Hash{})
+	for _, w := range off {
+		e.record(w.frame, common.Hash{})
 	}
 	return rest > 0
 }
@@ -163,9 +180,7 @@ func (e *engine) gotNews(l *link, t *transfer, f *frame) error {
 		t.swarm.forget(l.slot)
 	}
 	for _, c := range f.acks {
-		if n, over := l.pace.acked(now, t.tag, c); n > 0 {
-			e.queue.note(over)
-			e.uplink.acked(now, n)
+		if e.arrived(l, t.tag, c, now) {
 			t.used = now
 		}
 		t.swarm.heard(l.slot, c)
@@ -180,6 +195,17 @@ func (e *engine) gotNews(l *link, t *transfer, f *frame) error {
 	e.askElsewhere(t, now)
 	poke(e.pumping)
 	return nil
+}
+
+// arrived takes in the acknowledgement of a chunk; false: it is not under way to that peer. The mutex is held.
+func (e *engine) arrived(l *link, t tag, chunk int, now time.Time) bool {
+	n, over := l.pace.acked(now, t, chunk)
+	if n == 0 {
+		return false
+	}
+	e.queue.note(over)
+	e.uplink.acked(now, n)
+	return true
 }
 
 // open decodes a block whose chunks suffice. from brought the last one.

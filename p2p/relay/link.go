@@ -115,6 +115,18 @@ func (l *link) say(f *frame, id common.Hash) {
 	}
 }
 
+// receipt acknowledges a chunk of a block that is not followed here: what is not acknowledged takes its
+// place from the next block. The engine's mutex is held.
+func (l *link) receipt(f *frame) {
+	if n := len(l.urgent); n > 0 {
+		if last := l.urgent[n-1].frame; last.kind == frameHave && last.tag == f.tag && last.flags == 0 && len(last.acks) < maxData {
+			last.acks = append(last.acks, f.chunk)
+			return
+		}
+	}
+	l.say(&frame{kind: frameHave, tag: f.tag, acks: []int{f.chunk}}, common.Hash{})
+}
+
 // link returns the link to a peer, which it makes if there is none. The mutex is
 // held. nil: there are too many.
 func (e *engine) link(p peer.ID) *link {
