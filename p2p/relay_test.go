@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pheme-net/pheme/p2p/trace"
@@ -156,4 +157,29 @@ func TestCompactRelay(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestReconnectedRelays: the first block after two nodes were parted goes from one to the other as any does.
+func TestReconnectedRelays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newBubble(t, "reconnected", 2, func(c *Config) { c.Relay = "coded" })
+		defer v.burst()
+		for i := range 3 {
+			blk := v.block(v.tx(0, 20<<10), v.tx(1, 20<<10))
+			start := v.clock.Now()
+			v.nodes[i%2].propose(blk)
+			time.Sleep(2 * time.Second)
+			e := v.nodes[1-i%2].rec.all(kind(trace.BlockReceived, blk.ID()))
+			if len(e) != 1 {
+				t.Fatalf("block %d came %d times", i, len(e))
+			}
+			if path, _ := trace.PathOf(e[0].Aux); path != trace.PathChunks || e[0].At-start > int64(10*delay) {
+				t.Errorf("block %d came after %v by way %d", i, time.Duration(e[0].At-start), path)
+			}
+			v.cut(0, 1)
+			time.Sleep(3 * time.Second)
+			v.join(0, 1)
+			time.Sleep(3 * time.Second)
+		}
+	})
 }

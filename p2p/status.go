@@ -305,6 +305,7 @@ func (n *Net) Disconnected(net network.Network, c network.Conn) {
 	if p := c.RemotePeer(); net.Connectedness(p) != network.Connected {
 		n.host.ConnManager().Unprotect(p, outboundTag)
 		n.dialer.lost(p)
+		n.relay.Left(p)
 	}
 }
 

@@ -166,6 +166,16 @@ func (e *engine) unlink(l *link) {
 	close(l.done)
 }
 
+// Left implements Relay.
+func (e *engine) Left(p peer.ID) {
+	e.mu.Lock()
+	l := e.links[p]
+	e.mu.Unlock()
+	if l != nil {
+		e.unlink(l)
+	}
+}
+
 // writeUrgent writes news and questions until a stream fails or ctx ends.
 func (e *engine) writeUrgent(ctx context.Context, l *link) {
 	defer e.unlink(l)

@@ -51,6 +51,8 @@ type Relay interface {
 	Receive(m Message) error
 	// Taken tells of a block that the node has whole, whoever brought it.
 	Taken(b *chain.Block)
+	// Left tells of a peer that is connected no more: its streams have ended.
+	Left(p peer.ID)
 	// Stats returns the counters.
 	Stats() Stats
 	// Run owns the relay's goroutines and stream protocols until ctx ends.
