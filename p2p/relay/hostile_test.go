@@ -450,3 +450,17 @@ func TestSureOfOtherBytes(t *testing.T) {
 		t.Error("what was not signed is taken for it")
 	}
 }
+
+// TestSecondBlockOfASlot: one that is announced after the first came whole is followed and not passed on, as if the first had been
+// announced; a third is not followed.
+func TestSecondBlockOfASlot(t *testing.T) {
+	n := &node{mesh: []peer.ID{"a", "b"}, header: chain.ErrSecondBlock} // the chain has one of the slot
+	e := n.relay(t, "coded").(*coded).engine
+	second, third := sampleOf(t, 6, 8<<10), sampleOf(t, 7, 8<<10)
+	if err := e.Receive(Message{From: "a", Payload: announce(t, "coded", second)}); !errors.Is(err, chain.ErrSecondBlock) || e.byID(second.ID()) == nil {
+		t.Errorf("the second: %v, followed %v", err, e.byID(second.ID()) != nil)
+	}
+	if err := e.Receive(Message{From: "a", Payload: announce(t, "coded", third)}); !errors.Is(err, chain.ErrEquivocation) || e.byID(third.ID()) != nil {
+		t.Errorf("the third: %v, followed %v", err, e.byID(third.ID()) != nil)
+	}
+}
