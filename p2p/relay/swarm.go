@@ -102,11 +102,9 @@ func (s *swarm) heard(peer, chunk int) {
 
 // forget takes back what is known of a peer's chunks: it tells all it holds.
 func (s *swarm) forget(peer int) {
-	v := s.view(peer)
 	for i := range s.total {
 		s.lost(peer, i)
 	}
-	v.done = false
 }
 
 // lost notes that a chunk under way to a peer will not arrive.
@@ -116,6 +114,7 @@ func (s *swarm) lost(peer, chunk int) {
 	if v.has.clear(chunk) {
 		v.count--
 		s.known[chunk]--
+		v.done = v.over
 	}
 }
 

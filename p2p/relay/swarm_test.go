@@ -76,6 +76,11 @@ func swarmProperty(t *rapid.T) {
 				t.Fatalf("%d peers hold chunk %d, known %d", holders(i), i, s.known[i])
 			}
 		}
+		for p, v := range s.views {
+			if v.done && v.count < total {
+				t.Fatalf("peer %d needs no more, and holds %d of %d", p, v.count, total)
+			}
+		}
 	}
 }
 
