@@ -109,7 +109,7 @@ type Network interface {
 }
 
 // Packets are datagrams to and from connected peers: sealed by their sender, each
-// arrives whole, once, or not at all.
+// arrives whole or not at all, and may arrive again.
 type Packets interface {
 	// Port is where they are taken; 0: nowhere.
 	Port() uint16
