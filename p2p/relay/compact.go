@@ -191,7 +191,10 @@ func appendRLPString(out, raw []byte) []byte {
 // block, or asks for what it lacks.
 func (e *engine) solve(t *transfer, p *puzzle) {
 	if p.lack == 0 {
-		if e.solved(t.from, t, p) {
+		e.mu.Lock()
+		may := t.begin(true)
+		e.mu.Unlock()
+		if !may || e.solved(t.from, t, p) {
 			return
 		}
 	}
@@ -265,20 +268,26 @@ func (e *engine) askElsewhere(t *transfer, now time.Time) {
 	}
 }
 
-// solved makes the block of a puzzle without gaps. false: a short id stood for
-// another transaction, and all is open again.
+// solved makes the block of a puzzle without gaps, which begin has allowed. false: a short id
+// stood for another transaction, and all is open again.
 func (e *engine) solved(from peer.ID, t *transfer, p *puzzle) bool {
 	b, err := chain.NewBlock(t.ann.header, p.txs)
 	if err != nil {
 		e.mu.Lock()
 		p.clear()
+		t.opening = false
+		open := t.begin(t.swarm.complete() && !t.failed) // by chunks that came meanwhile
 		e.mu.Unlock()
+		if open {
+			e.open(from, t)
+		}
 		return false
 	}
 	e.pieced(t, false)
 	_ = e.node.Complete(from, b, Way{Pool: true}) // what it thinks of the block is no business of ours
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	t.opening = false
 	e.completed(t, b, 0)
 	return true
 }
@@ -402,18 +411,15 @@ func (e *engine) gotTxs(l *link, t *transfer, f *frame) error {
 			e.stats.TxsFetched++
 		}
 	}
-	whole := t.block == nil && p.lack == 0 && !t.opening
-	t.opening = t.opening || whole
+	whole := t.begin(p.lack == 0)
 	e.answerAll(t)
 	e.mu.Unlock()
-	if !whole {
+	if !whole || e.solved(l.id, t, p) {
 		return nil
 	}
-	good := e.solved(l.id, t, p)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	t.opening = false
-	if !good { // a collision: chunks know none
+	if t.block == nil { // a collision: chunks know none
 		e.want(t)
 	}
 	return nil

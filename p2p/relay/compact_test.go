@@ -9,6 +9,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/pheme-net/pheme/chain"
+	"github.com/pheme-net/pheme/p2p/trace"
 )
 
 // TestSipHash: the vectors of the paper's reference implementation.
@@ -379,5 +380,72 @@ func TestAutoChooses(t *testing.T) {
 	}
 	if s.value != 0.125 {
 		t.Errorf("share %v", s.value)
+	}
+}
+
+// besides is a node to which chunks come while it takes a block.
+type besides struct {
+	*node
+	chunks func()
+}
+
+func (n *besides) Complete(from peer.ID, b *chain.Block, w Way) error {
+	if come := n.chunks; come != nil {
+		n.chunks = nil
+		come()
+	}
+	return n.node.Complete(from, b, w)
+}
+
+// TestPutTogetherOnce: chunks that suffice while the block is made of the pool do not make it again.
+func TestPutTogetherOnce(t *testing.T) {
+	b := sampleOf(t, 20, 2<<10)
+	n := &besides{node: &node{mesh: []peer.ID{"a", "b"}, pool: make(map[common.Hash]*chain.Tx)}}
+	for _, x := range b.Txs() {
+		n.pool[x.Hash()] = x
+	}
+	r, err := New(Config{Name: "coded"}, Deps{Node: n, Network: n.node, Clock: trace.NewClock(), Self: "self", MaxList: 4 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := r.(*coded).engine
+	n.chunks = func() { e.gives(t, e.byID(b.ID()), b) }
+	if err := e.Receive(Message{From: "a", Payload: announceCompact(t, b)}); err != nil {
+		t.Fatal(err)
+	}
+	if s, x := e.Stats(), e.byID(b.ID()); len(n.whole) != 1 || s.FromPool != 1 || s.FromChunks != 0 || x.block == nil || x.opening {
+		t.Errorf("completed %d times, Stats() = %+v, complete %v, opening %v", len(n.whole), s, x.block != nil, x.opening)
+	}
+}
+
+// TestChunksWhileAPuzzleFails: chunks that suffice while a puzzle turns out to be none make the block afterwards.
+func TestChunksWhileAPuzzleFails(t *testing.T) {
+	b := sampleOf(t, 20, 2<<10)
+	var most []int
+	for i := 1; i < 20; i++ {
+		most = append(most, i)
+	}
+	n, e, x := solver(t, b, most...)
+	x.puzzle.set(0, b.Txs()[1])
+	x.opening = true
+	if e.gives(t, x, b); len(n.whole) != 0 {
+		t.Fatal("it is put together twice at a time")
+	}
+	if e.solved("a", x, x.puzzle) || len(n.whole) != 1 || x.block == nil || x.opening {
+		t.Errorf("completed %d times, complete %v, opening %v", len(n.whole), x.block != nil, x.opening)
+	}
+}
+
+// gives has a peer send all chunks of a block.
+func (e *engine) gives(t *testing.T, x *transfer, b *chain.Block) {
+	t.Helper()
+	chunks, err := x.ann.shape.encode(b.TxList())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range chunks {
+		if err := e.handle("b", x.frame(i, c, 0)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

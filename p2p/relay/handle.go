@@ -126,8 +126,7 @@ func (e *engine) gotChunk(l *link, t *transfer, f *frame) error {
 	} else {
 		e.stats.ChunksDuplicate++ // while it was verified
 	}
-	open := t.swarm.complete() && t.block == nil && !t.opening && !t.failed
-	t.opening = t.opening || open
+	open := t.begin(t.swarm.complete() && !t.failed)
 	e.mu.Unlock()
 	if open {
 		e.open(l.id, t)

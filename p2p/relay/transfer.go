@@ -39,7 +39,7 @@ type transfer struct {
 	doubt   error        // what the block topic is told of it
 
 	block   *chain.Block // complete
-	opening bool         // a goroutine decodes it
+	opening bool         // a goroutine puts it together
 	failed  bool
 	gained  time.Time // when it last got something, or asked
 	used    time.Time // when a chunk of it last came, left or was acknowledged: on slow links that goes on for long after it is complete
@@ -89,6 +89,13 @@ func (t *transfer) put(chunk int, bytes []byte, hops uint8) bool {
 	t.chunks[chunk] = bytes
 	t.sure.set(chunk)
 	return true
+}
+
+// begin says whether the block may be put together now that something suffices for it: one does so at a time.
+func (t *transfer) begin(suffices bool) bool {
+	may := suffices && t.block == nil && !t.opening
+	t.opening = t.opening || may
+	return may
 }
 
 // finish makes it complete: data chunks are the block's own bytes from now on,
