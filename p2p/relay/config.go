@@ -66,5 +66,14 @@ func (c Config) validate() error {
 			return fmt.Errorf("relay: %s must not be negative", f.name)
 		}
 	}
+	if c.Stall < minStall {
+		return fmt.Errorf("relay: stall must be at least %v", minStall)
+	}
+	if c.WindowMin > c.WindowMax {
+		return fmt.Errorf("relay: window min must not be above window max, %d bytes", c.WindowMax)
+	}
 	return nil
 }
+
+// minStall is what the ticker that looks after blocks can be set to a quarter of: see care.
+const minStall = 4 * time.Nanosecond

@@ -33,6 +33,11 @@ func TestConfigIsRefused(t *testing.T) {
 			t.Errorf("validate() of %+v = nil", c)
 		}
 	}
+	for name, c := range map[string]Config{"stall": {Stall: 3}, "window min": {WindowMin: 2, WindowMax: 1}} {
+		if _, err := New(c, Deps{Node: &node{}}); err == nil || !strings.Contains(err.Error(), "relay: "+name+" ") {
+			t.Errorf("New() of %+v = %v, want an error that names %q", c, err, name)
+		}
+	}
 	if err := (Config{}).fill().validate(); err != nil {
 		t.Errorf("validate() of the defaults = %v", err)
 	}
