@@ -70,9 +70,9 @@
 //     acknowledgements came; at 1.1 times that rate a node whose uplink had never been
 //     full took it for slow, and its blocks came late (over two seeds 496 and 530, now
 //     492 and 495).
-//   - Chunks go to 20 connected peers, those of the mesh first, and to each that sends
-//     frames itself, and not to the mesh alone. With 100
-//     nodes 606 over all; over the mesh 742, and 613 with 1.3 times as much under way.
+//   - Chunks go to 20 connected peers, those of the mesh first, and to each that sends frames
+//     itself, and not to the mesh alone. With 100 nodes 606 over all; over the mesh 742, and
+//     613 with 1.3 times as much under way.
 //     On streams where 1 % of packets is lost what counts is how many connections there
 //     are: 20 nodes over the mesh 2,515, over all 1,628.
 //   - Up to 4 streams of chunks to a peer, the second where a chunk is late: behind a lost
@@ -138,8 +138,8 @@
 //   - No frame makes the state grow without bound: 16 blocks, two of a slot, 4 MiB
 //     of frames that came before their announcement, a window a peer, 128 KiB of slices
 //     and 256 datagrams a peer, 64 frames that one does not read, each
-//     transaction of a block once to a peer, and two blocks' chunks, however often
-//     its streams end.
+//     transaction of a block once to a peer, and twice as many chunks as it has, however
+//     often its streams end.
 //   - What an honest node sends no honest node refuses, and who is slow or silent holds up
 //     its own blocks alone: others wait for a round trip of at most a second, and who sends
 //     chunks of a block that is over is told so; those that nobody follows are acknowledged, too.
