@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -139,6 +140,7 @@ func TestEndlessPushPull(t *testing.T) {
 				}
 				vector = append(m.SyncOpen()[:1:1], vector...)
 				var asked atomic.Int32
+				var telling sync.Mutex
 				pretend(h, v.claim(0, common.Hash{}), func(s network.Stream) { _ = s.Reset() })
 				h.SetStreamHandler(swimProtocol, func(s network.Stream) {
 					defer s.Close()
@@ -150,7 +152,9 @@ func TestEndlessPushPull(t *testing.T) {
 					if name == "news" {
 						tells, _ = member(1 + int(i))
 					}
+					telling.Lock()
 					delta, _, err := tells.Sync(time.Now(), vector) // its own record
+					telling.Unlock()
 					if err != nil {
 						t.Error(err)
 						return
