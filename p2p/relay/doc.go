@@ -107,11 +107,11 @@
 // alone: one seed, with 3 sends of every chunk):
 //
 //	                              0      1 %      5 %
-//	20 nodes, gossip          2,857   20,300  126,000
+//	20 nodes, gossip          2,857   20,300  123,000
 //	20 nodes, streams alone     513    2,204    6,288
-//	20 nodes                    502      544      700
+//	20 nodes                    507      548      656
 //	100 nodes, streams alone    604    2,368
-//	100 nodes                   588               801
+//	100 nodes                   589               754
 //
 // Of five real processes over the shaped TCP of package link/live, which carries all
 // streams of a peer in one: 1 %, streams alone 12,600, now 713.
