@@ -111,7 +111,7 @@
 //	20 nodes, streams alone     513    2,204    6,288
 //	20 nodes                    507      548      656
 //	100 nodes, streams alone    604    2,368
-//	100 nodes                   589               754
+//	100 nodes                   589      639      754
 //
 // Of five real processes over the shaped TCP of package link/live, which carries all
 // streams of a peer in one: 1 %, streams alone 12,600, now 713.
