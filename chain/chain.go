@@ -35,10 +35,16 @@ type Config struct {
 	maxTold   int // tests: bytes of bodies on a side of an Update
 }
 
-func (c Config) withDefaults(g *Genesis) (Config, error) {
-	if c.UndoBlocks == 0 {
-		c.UndoBlocks = max(4096, uint64(10*time.Minute/g.SlotDuration()))
+// UndoWindow is UndoBlocks or, where that is 0, its default on g's network.
+func (c Config) UndoWindow(g *Genesis) uint64 {
+	if c.UndoBlocks > 0 {
+		return c.UndoBlocks
 	}
+	return max(4096, uint64(10*time.Minute/g.SlotDuration()))
+}
+
+func (c Config) withDefaults(g *Genesis) (Config, error) {
+	c.UndoBlocks = c.UndoWindow(g)
 	if c.PruneBodies > 0 {
 		c.PruneBodies = max(c.PruneBodies, c.UndoBlocks)
 	}

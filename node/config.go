@@ -3,7 +3,6 @@ package node
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/pheme-net/pheme/chain"
 	"github.com/pheme-net/pheme/mempool"
@@ -65,10 +64,7 @@ func (c *Config) validateIn(g *chain.Genesis) error {
 	if n := c.BlockBytes; n > 0 && uint64(n) > g.MaxBlockBytes {
 		return fmt.Errorf("%w: block size %d: the genesis allows %d: use at most that, or 0 for it", ErrConfig, n, g.MaxBlockBytes)
 	}
-	undo := c.Chain.UndoBlocks
-	if undo == 0 { // its default, see chain.Config
-		undo = max(4096, uint64(10*time.Minute/g.SlotDuration()))
-	}
+	undo := c.Chain.UndoWindow(g)
 	if n := c.Chain.PruneBodies; n > 0 && n < undo {
 		return fmt.Errorf("%w: prune_bodies %d: %d blocks can be undone and need their transactions: use at least %d, or 0 to keep all", ErrConfig, n, undo, undo)
 	}

@@ -15,11 +15,12 @@ import (
 	gethrpc "github.com/ethereum/go-ethereum/rpc"
 )
 
-// A batch of the client stays below the server's defaults, MaxBatch calls and
-// MaxBody bytes, so that it never has to ask for them.
+// What SendBatch sends in one request stays below the server's defaults, MaxBatch
+// calls and MaxBody bytes, so that it never has to ask for them.
 const (
-	clientBatch     = 100
-	clientBatchSize = 900 << 10 // 1 MiB less what surrounds the hex
+	SendBatchTxs   = 100
+	SendBatchBytes = 900 << 10 // 1 MiB less what surrounds the hex
+	SendCallBytes  = 100       // around the hex of one transaction
 )
 
 // ErrNotIncluded says that a wait ended before the transaction was in a block.
@@ -45,8 +46,8 @@ func (c *Client) SendBatch(ctx context.Context, raws [][]byte) ([]SendResult, er
 	results := make([]SendResult, len(raws))
 	for from := 0; from < len(raws); {
 		to, size := from, 0
-		for to < len(raws) && to-from < clientBatch && (to == from || size+2*len(raws[to]) <= clientBatchSize) {
-			size += 2*len(raws[to]) + 100 // 100: the call around the hex
+		for to < len(raws) && to-from < SendBatchTxs && (to == from || size+2*len(raws[to]) <= SendBatchBytes) {
+			size += 2*len(raws[to]) + SendCallBytes
 			to++
 		}
 		batch := make([]gethrpc.BatchElem, to-from)

@@ -27,13 +27,10 @@ const (
 	settle     = 100 * time.Millisecond // between the last preparation and the first transaction
 )
 
-// What rpc.Client sends in one request: larger batches would be several calls under the name of one.
-const (
-	MaxBatch      = 100       // transactions
-	maxBatchHex   = 900 << 10 // bytes of their hex and the calls around it
-	callBytes     = 100       // around one transaction's hex
-	transferBytes = 160       // at most, of a signed transfer without its data
-)
+// MaxBatch is what rpc.Client sends in one request: larger batches would be several calls under the name of one.
+const MaxBatch = rpc.SendBatchTxs
+
+const transferBytes = 160 // at most, of a signed transfer without its data
 
 // Config is a load.
 type Config struct {
@@ -115,14 +112,14 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("%w: %d bytes of data: a transaction has at most 32 KiB", ErrConfig, c.Data)
 	case c.Batch < 0 || c.Batch > maxBatch(c.Data):
 		return fmt.Errorf("%w: batches of %d with %d bytes of data each: use 1 to %d: one call takes %d transactions and %d KiB of their hex",
-			ErrConfig, c.Batch, c.Data, maxBatch(c.Data), MaxBatch, maxBatchHex>>10)
+			ErrConfig, c.Batch, c.Data, maxBatch(c.Data), MaxBatch, rpc.SendBatchBytes>>10)
 	}
 	return nil
 }
 
 // maxBatch is how many transfers that carry data bytes are one call, at least.
 func maxBatch(data int) int {
-	return min(MaxBatch, maxBatchHex/(2*(data+transferBytes)+callBytes))
+	return min(MaxBatch, rpc.SendBatchBytes/(2*(data+transferBytes)+rpc.SendCallBytes))
 }
 
 // Run sends the load and returns what came of it. A refused transaction is counted, not an error.

@@ -112,21 +112,28 @@ func (a *answers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// target is a client of a node that answers so, and the key of an account.
+func target(t *testing.T, node *answers) (*rpc.Client, *ecdsa.PrivateKey) {
+	t.Helper()
+	server := httptest.NewServer(node)
+	t.Cleanup(server.Close)
+	client, err := rpc.DialHTTP(t.Context(), server.URL, server.Client())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	key, err := crypto.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client, key
+}
+
 // TestDeadTarget: what a target that fails does not take is refused, and what others take is not lost for it.
 func TestDeadTarget(t *testing.T) {
 	cfg := Config{Rate: 400, Duration: 100 * time.Millisecond, Batch: 5}
 	for _, broken := range []bool{false, true} {
-		server := httptest.NewServer(&answers{broken: broken})
-		defer server.Close()
-		client, err := rpc.DialHTTP(t.Context(), server.URL, server.Client())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer client.Close()
-		key, err := crypto.GenerateKey()
-		if err != nil {
-			t.Fatal(err)
-		}
+		client, key := target(t, &answers{broken: broken})
 		cfg.Targets, cfg.Keys = append(cfg.Targets, client), append(cfg.Keys, key)
 	}
 	r, err := Run(t.Context(), cfg)
@@ -147,17 +154,7 @@ func TestDeadTarget(t *testing.T) {
 // TestBatchIsOneCall: the largest batch is one request whatever its transfers carry, and a larger one is refused with the bound.
 func TestBatchIsOneCall(t *testing.T) {
 	node := new(answers)
-	server := httptest.NewServer(node)
-	defer server.Close()
-	client, err := rpc.DialHTTP(t.Context(), server.URL, server.Client())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	key, err := crypto.GenerateKey()
-	if err != nil {
-		t.Fatal(err)
-	}
+	client, key := target(t, node)
 	for _, c := range []struct{ data, most int }{{0, 100}, {4 << 10, 100}, {16 << 10, 27}, {32 << 10, 13}} {
 		cfg := Config{Targets: []*rpc.Client{client}, Keys: []*ecdsa.PrivateKey{key}, Rate: 8 * float64(c.most), Duration: time.Second / 8, Data: c.data, Batch: c.most}
 		node.batches.Store(0)

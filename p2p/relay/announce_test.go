@@ -2,11 +2,7 @@ package relay
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -39,20 +35,7 @@ func TestAnnouncementGolden(t *testing.T) {
 		t.Fatalf("Publish() = %v, %d messages", err, len(n.sent))
 	}
 	for name, payload := range map[string][]byte{"coded": announce(t, "coded", sampleOf(t, 3, 8<<10)), "compact": n.sent[0]} {
-		got := hex.EncodeToString(payload)
-		path := filepath.Join("testdata", name+".golden")
-		if *update {
-			if err := os.WriteFile(path, []byte(got+"\n"), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got != strings.TrimSpace(string(want)) {
-			t.Errorf("the %s message changed: %s", name, got)
-		}
+		pinned(t, name, payload)
 	}
 	a, err := decodeAnnouncement(n.sent[0], 1<<20)
 	if err != nil || len(a.parts) != 4 || len(a.body.Prefilled) != 1 || a.body.Prefilled[0].Index != 1 || a.body.Push {

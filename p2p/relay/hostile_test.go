@@ -46,6 +46,21 @@ func told(t *testing.T, b *chain.Block, payload []byte, pooled ...int) (*node, *
 	return n, e, e.byID(b.ID())
 }
 
+// toldAll is an engine that put a block of 40 transactions together from its pool, and the places of them all.
+func toldAll(t *testing.T) (*engine, *transfer, []int) {
+	t.Helper()
+	b := sampleOf(t, 40, 10<<10)
+	var all []int
+	for i := range b.Txs() {
+		all = append(all, i)
+	}
+	_, e, x := told(t, b, announceCompact(t, b), all...)
+	if x.block == nil {
+		t.Fatal("not complete")
+	}
+	return e, x, all
+}
+
 // sends writes what a lane of a peer would, and returns the chunks.
 func (e *engine) sends(t *testing.T, p peer.ID) (out []*frame) {
 	t.Helper()
@@ -279,15 +294,7 @@ func TestLyingBitmaps(t *testing.T) {
 // TestRequestsForEverything: who asks for all transactions over and over has each
 // once, and what waits for it is no more than the block.
 func TestRequestsForEverything(t *testing.T) {
-	b := sampleOf(t, 40, 10<<10)
-	var all []int
-	for i := range b.Txs() {
-		all = append(all, i)
-	}
-	_, e, x := told(t, b, announceCompact(t, b), all...)
-	if x.block == nil {
-		t.Fatal("not complete")
-	}
+	e, x, all := toldAll(t)
 	for range 1000 {
 		if err := e.handle("b", &frame{kind: frameAsk, tag: x.tag, asked: all}); err != nil {
 			t.Fatal(err)
@@ -300,11 +307,11 @@ func TestRequestsForEverything(t *testing.T) {
 			waiting += len(a.raw)
 		}
 	}
-	if len(times) != len(all) || waiting > b.Size() {
-		t.Errorf("%d of %d transactions wait, %d bytes of %d", len(times), len(all), waiting, b.Size())
+	if len(times) != len(all) || waiting > x.block.Size() {
+		t.Errorf("%d of %d transactions wait, %d bytes of %d", len(times), len(all), waiting, x.block.Size())
 	}
 	// A question that cannot be answered is parked once, however often it is put.
-	_, e, x = told(t, b, announceCompact(t, b), all[:38]...)
+	_, e, x = told(t, x.block, announceCompact(t, x.block), all[:38]...)
 	for range 1000 {
 		if err := e.handle("b", &frame{kind: frameAsk, tag: x.tag, asked: []int{38, 39}}); err != nil {
 			t.Fatal(err)

@@ -42,9 +42,11 @@ func (n *numbers) of(p peer.ID, kept func(peer.ID) bool) (number, off int) {
 // number is what a peer is called in swarms. The mutex is held.
 func (e *engine) number(p peer.ID) int {
 	number, off := e.numbers.of(p, func(o peer.ID) bool { return e.links[o] != nil })
-	for _, t := range e.order {
-		delete(t.swarm.views, off)
-		delete(t.parked, off)
+	if off >= 0 {
+		for _, t := range e.order {
+			delete(t.swarm.views, off)
+			delete(t.parked, off)
+		}
 	}
 	return number
 }

@@ -10,15 +10,7 @@ import (
 
 // TestResetsGainNothing: who ends its streams after each chunk, or each answer, gets no more than who does not.
 func TestResetsGainNothing(t *testing.T) {
-	b := sampleOf(t, 40, 10<<10)
-	var all []int
-	for i := range b.Txs() {
-		all = append(all, i)
-	}
-	_, e, x := told(t, b, announceCompact(t, b), all...)
-	if x.block == nil {
-		t.Fatal("not complete")
-	}
+	e, x, all := toldAll(t)
 	chunks, answers := 0, 0
 	now := time.Now()
 	for range 3 * maxGiven * x.swarm.total {
@@ -45,7 +37,7 @@ func TestResetsGainNothing(t *testing.T) {
 	if chunks != maxGiven*x.swarm.total || answers != len(all) {
 		t.Errorf("%d chunks of %d, %d transactions of %d", chunks, x.swarm.total, answers, len(all))
 	}
-	if e.review(now.Add(e.cfg.Keep + time.Second)); e.byID(b.ID()) != nil {
+	if e.review(now.Add(e.cfg.Keep + time.Second)); e.byID(x.id) != nil {
 		t.Error("it is kept for ever")
 	}
 }

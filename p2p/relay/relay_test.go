@@ -220,8 +220,14 @@ func TestBlockIDAndHeader(t *testing.T) {
 
 // TestGolden pins the message. A change needs a new kind.
 func TestGolden(t *testing.T) {
-	got := hex.EncodeToString(EncodeGossip(sample(t, 2)))
-	path := filepath.Join("testdata", "gossip.golden")
+	pinned(t, "gossip", EncodeGossip(sample(t, 2)))
+}
+
+// pinned compares a message with the one of its name in testdata.
+func pinned(t *testing.T, name string, payload []byte) {
+	t.Helper()
+	got := hex.EncodeToString(payload)
+	path := filepath.Join("testdata", name+".golden")
 	if *update {
 		if err := os.WriteFile(path, []byte(got+"\n"), 0o644); err != nil {
 			t.Fatal(err)
@@ -232,7 +238,7 @@ func TestGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got != strings.TrimSpace(string(want)) {
-		t.Errorf("the message changed: %s", got)
+		t.Errorf("the %s message changed: %s", name, got)
 	}
 }
 
